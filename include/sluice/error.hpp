@@ -1,0 +1,66 @@
+// Error: everything that data, disk, driver or a wrong argument can cause. The library throws nothing else on purpose
+// (std::bad_alloc may pass through), prints nothing and never exits. An Error is a value: copy it, keep it, throw it again.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+#include "sluice/export.hpp"
+
+namespace sluice {
+
+/// Numbers are unique and stable; a C API will return them.
+enum class ErrorCode : int {
+  invalid_argument = 1,     // a request, option or name that cannot be meant
+  not_found = 2,            // no such file or folder
+  io = 3,                   // the system refused to open, read or stat
+  bad_header = 4,           // the header of a shard is not valid safetensors
+  bad_index = 5,            // a *.safetensors.index.json is not valid or does not fit its shards
+  unsupported_format = 6,   // another format: pickle, GGUF, ONNX, zip
+  limit_exceeded = 7,       // a limit of loader/limits.hpp was passed
+  tensor_not_found = 8,     // a request names a tensor, or a pattern, that the checkpoint does not have
+  file_changed = 9,         // a shard was truncated, replaced or written to after it was opened
+  out_of_memory = 10,       // less free memory than the plan needs, or an allocation was refused
+  device_unavailable = 11,  // no such device, or this build cannot drive it
+  reader_unavailable = 12,  // the reader that was asked for is refused by this machine
+  cancelled = 13,           // the load was cancelled, or its engine destroyed
+  system = 14,              // a thread, an eventfd or another system resource was refused
+};
+
+/// A stable lower-case name: "bad_header". Static storage.
+SLUICE_API std::string_view name(ErrorCode code) noexcept;
+
+/// What happened, where, and what to do about it. what() is all of it on one line, control characters escaped:
+/// "bad header: tensor extends past the end of the file: /m/a.safetensors, byte 120, tensor \"x\"; download the shard again".
+class SLUICE_API Error : public std::runtime_error {
+ public:
+  /// The places an error can name. Empty or absent where they do not apply.
+  struct Where {
+    std::string path;
+    std::optional<std::uint64_t> offset;  // in bytes from the beginning of the file `path`
+    std::string tensor;
+  };
+
+  Error(ErrorCode code, std::string message, Where where = {}, std::string hint = {});
+  ~Error() override;
+  Error(const Error&);
+  Error& operator=(const Error&);
+
+  ErrorCode code() const noexcept { return code_; }
+  const std::string& message() const noexcept { return message_; }  // what happened, without the place
+  const std::string& path() const noexcept { return where_.path; }
+  std::optional<std::uint64_t> offset() const noexcept { return where_.offset; }
+  const std::string& tensor() const noexcept { return where_.tensor; }
+  const std::string& hint() const noexcept { return hint_; }  // what to do about it; may be empty
+
+ private:
+  ErrorCode code_;
+  std::string message_;
+  Where where_;
+  std::string hint_;
+};
+
+}  // namespace sluice

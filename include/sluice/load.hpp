@@ -1,0 +1,89 @@
+// Load: a running request. Iterate its tensors in order of arrival, look one up, wait, cancel, watch. It owns the arenas: the
+// tensors live exactly as long as it does. All members but the destructor and assignment may be called from any thread.
+// A load that fails ends as a whole: reads and copies in flight are drained, and every call that waits throws the Error.
+#pragma once
+
+#include <cstddef>
+#include <iterator>
+#include <memory>
+#include <string_view>
+
+#include "sluice/device.hpp"
+#include "sluice/export.hpp"
+#include "sluice/stats.hpp"
+#include "sluice/tensor.hpp"
+
+namespace sluice {
+
+struct LoadState;
+
+class SLUICE_API Load {
+ public:
+  explicit Load(std::shared_ptr<LoadState> state) noexcept;
+  Load(Load&&) noexcept;
+  Load& operator=(Load&&) noexcept;
+  Load(const Load&) = delete;
+  Load& operator=(const Load&) = delete;
+  /// Cancels what still runs, waits until nothing touches the arenas any more, frees them.
+  ~Load();
+
+  /// Walks the tensors in order of arrival, waiting for each. Every begin() starts anew at the first.
+  class SLUICE_API Iterator {
+   public:
+    using iterator_category = std::input_iterator_tag;
+    using value_type = Tensor;
+    using difference_type = std::ptrdiff_t;
+    using pointer = const Tensor*;
+    using reference = const Tensor&;
+
+    const Tensor& operator*() const noexcept { return *tensor_; }
+    const Tensor* operator->() const noexcept { return tensor_; }
+    Iterator& operator++();
+    void operator++(int) { ++*this; }
+    friend bool operator==(const Iterator& iterator, std::default_sentinel_t) noexcept {
+      return iterator.tensor_ == nullptr;
+    }
+
+   private:
+    friend class Load;
+    Iterator(const Load* load, std::size_t index);
+    const Load* load_;
+    std::size_t index_;
+    const Tensor* tensor_;
+  };
+  Iterator begin() const { return Iterator(this, 0); }
+  std::default_sentinel_t end() const noexcept { return {}; }
+
+  /// The `index`th tensor to arrive, or nullptr when there are no more than `index`. Waits for it. Throws the load's Error.
+  const Tensor* arrival(std::size_t index) const;
+
+  /// The tensor if it has arrived, else nullptr. Does not wait. O(1). The first form takes the first device that has it.
+  const Tensor* find(std::string_view name) const noexcept;
+  const Tensor* find(std::string_view name, DeviceId device) const noexcept;
+
+  /// Waits for one tensor. Throws Error{tensor_not_found} if the plan does not deliver it, or the load's Error if the load
+  /// ended before the tensor arrived.
+  const Tensor& wait(std::string_view name) const;
+  const Tensor& wait(std::string_view name, DeviceId device) const;
+
+  /// Waits for all of them. Throws the load's Error.
+  void wait() const;
+
+  /// Asks the load to end. Returns at once; reads in flight are let finish, nothing new is begun, and calls that wait throw
+  /// Error{cancelled}. Nothing happens where the load has ended.
+  void cancel() noexcept;
+
+  Progress progress() const noexcept;
+
+  /// Complete once the load has ended; before that, what is known so far.
+  Stats statistics() const;
+
+  /// Copies `bytes` at `offset` of a tensor that has arrived into host memory at `target`. Throws Error{invalid_argument}
+  /// outside the tensor and for the null device, which keeps nothing.
+  void read_back(const Tensor& tensor, std::uint64_t offset, void* target, std::uint64_t bytes) const;
+
+ private:
+  std::shared_ptr<LoadState> state_;
+};
+
+}  // namespace sluice

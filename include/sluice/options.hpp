@@ -1,0 +1,52 @@
+// Options of an engine and of the plans that it runs. Pass the same value to make_plan() and to Engine.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "sluice/export.hpp"
+
+namespace sluice {
+
+enum class IoMode : std::uint8_t {
+  automatic,  // extent by extent: cached bytes are copied out of the page cache, all others are read with O_DIRECT
+  direct,     // O_DIRECT wherever the file system takes it: to measure storage
+  buffered,   // never O_DIRECT: leaves the model in the page cache for the next process
+};
+
+enum class ReaderKind : std::uint8_t {
+  automatic,  // the first that this machine allows of: uring, pread
+  uring,      // io_uring, or Error{reader_unavailable}
+  pread,      // threads that call pread: where io_uring is refused
+  null,       // reads nothing and says it did: measures everything behind it. What is delivered is noise.
+};
+
+struct Options {
+  // What it does.
+
+  /// How storage is read. A wrong choice costs speed, never correctness.
+  IoMode io = IoMode::automatic;
+  /// Who reads it.
+  ReaderKind reader = ReaderKind::automatic;
+
+  // How fast it does it.
+
+  /// The most host memory in bytes that all slabs together take; 256 KiB at least. More lets slow or distant storage work
+  /// on more extents at a time; less than 16 MiB costs speed on any.
+  std::uint64_t staging_bytes = 64ull << 20;
+  /// Bytes of one slab, and so the most of one extent: a multiple of 64 KiB. 0: 4 MiB, or less where staging is small.
+  /// Small slabs cost system calls, large ones delay the first tensor.
+  std::uint64_t slab_bytes = 0;
+  /// Reads in flight at a time, 1 to 256. 0: 16.
+  unsigned queue_depth = 0;
+  /// Threads that cast, copy out of the page cache and touch fresh memory, 1 to 256. 0: one a processor, 16 at most.
+  unsigned threads = 0;
+};
+
+/// `options` with every 0 replaced by what it stands for. Throws Error{invalid_argument} for values outside the bounds above.
+SLUICE_API Options resolve(Options options);
+
+SLUICE_API std::string_view name(IoMode io) noexcept;          // "auto", "direct", "buffered"
+SLUICE_API std::string_view name(ReaderKind reader) noexcept;  // "auto", "uring", "pread", "null"
+
+}  // namespace sluice

@@ -1,0 +1,54 @@
+// Stats and Progress: what a load did and what it took. Plain values, taken at one moment.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "sluice/options.hpp"
+
+namespace sluice {
+
+struct Progress {
+  std::uint64_t bytes_read = 0;  // from storage so far
+  std::uint64_t bytes_total = 0;
+  std::uint64_t tensors_ready = 0;
+  std::uint64_t tensors_total = 0;
+  bool finished = false;  // done, failed or cancelled
+};
+
+/// A faster way that was tried and refused, or a slower one that had to be taken.
+struct Fallback {
+  std::string what;    // "io_uring", "registered buffers", "registered files", "O_DIRECT", "huge pages", "cachestat"
+  std::string reason;  // what refused it, and what would allow it
+};
+
+struct Stats {
+  std::uint64_t bytes = 0;            // read from storage
+  std::uint64_t delivered_bytes = 0;  // to all devices together
+  double seconds = 0;                 // open + plan + start-up + load, to the last tensor published
+  double cpu_seconds = 0;             // user + system of the whole process over those phases
+  double open_seconds = 0;
+  double plan_seconds = 0;
+  double start_up_seconds = 0;  // from start() to the first read: ring, slabs, arenas, devices
+  double load_seconds = 0;      // from the first read to the last tensor published
+
+  ReaderKind reader = ReaderKind::automatic;  // which one ran
+  std::uint64_t direct_bytes = 0;             // of `bytes`: read with O_DIRECT
+  std::vector<Fallback> fallbacks;
+
+  std::uint64_t extents = 0;
+  std::uint64_t copies = 0;    // as in PlanCosts, as done
+  std::uint64_t launches = 0;  // as in PlanCosts, as done
+  std::uint64_t peak_staging_bytes = 0;
+  std::uint64_t peak_resident_bytes = 0;  // of the process, ever (VmHWM)
+
+  /// bytes / seconds / 1e9.
+  double gb_per_s() const noexcept { return seconds > 0 ? static_cast<double>(bytes) / seconds / 1e9 : 0; }
+  /// "direct", "buffered" or "mixed": how `bytes` were read.
+  const char* io() const noexcept {
+    return direct_bytes == 0 ? "buffered" : direct_bytes == bytes ? "direct" : "mixed";
+  }
+};
+
+}  // namespace sluice

@@ -1,0 +1,80 @@
+// Device, Arena, Lane: what the engine needs of a place where tensors end up. `host` and `null` implement them here, CUDA in
+// cuda/. Few virtuals, none optional; all work is asynchronous and ends in Lane::collect(), which the engine thread calls
+// after the Wakeup it was given has been notified.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "loader/plan.hpp"
+#include "loader/wakeup.hpp"
+#include "loader/workers.hpp"
+#include "sluice/device.hpp"
+#include "sluice/error.hpp"
+#include "sluice/stats.hpp"
+
+namespace sluice {
+
+/// One allocation on a device that holds the tensors that sluice itself places. Keeps its device alive. The destructor may
+/// run on any thread; nothing may be in flight.
+class Arena {
+ public:
+  virtual ~Arena() = default;
+  /// The address, on the device, of byte 0, a multiple of 4096 at least; nullptr on the null device and for no bytes.
+  virtual std::byte* data() const noexcept = 0;
+  /// Makes fresh memory of a range present before something reads into it. A hint: does nothing where there is nothing to
+  /// do. Any thread; several at a time on ranges that may overlap.
+  virtual void populate(std::uint64_t offset, std::uint64_t bytes) noexcept = 0;
+  /// Copies out of the arena to host memory; blocks. Any thread. Throws Error{io, device_unavailable}.
+  virtual void read_back(std::uint64_t offset, void* target, std::uint64_t bytes) const = 0;
+};
+
+/// One slab's content on its way to one device.
+struct LaneWork {
+  const std::byte* slab = nullptr;            // the extent's first byte; stays as it is until the work is collected
+  std::span<const Delivery> deliveries;       // of this device, sorted by source offset
+  std::uint64_t tag = 0;                      // comes back
+};
+
+struct LaneDone {
+  std::uint64_t tag = 0;
+  std::uint32_t copies = 0;    // done for it, as PlanCosts counts them
+  std::uint32_t launches = 0;
+};
+
+/// One device's in-order path for one load: slab -> arena, cast and placed, and the slab is free again.
+/// Threads: the engine's only. The destructor waits for what is in flight.
+class Lane {
+ public:
+  virtual ~Lane() = default;
+  /// Queues the work and returns; never waits for the device. Throws Error{device_unavailable}.
+  virtual void deliver(const LaneWork& work) = 0;
+  /// Appends what has finished since the last call. Throws the device's Error once it has failed.
+  virtual void collect(std::vector<LaneDone>& done) = 0;
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual DeviceId id() const noexcept = 0;
+  /// Memory that an arena can be had of at this moment, in bytes.
+  virtual std::uint64_t free_bytes() const = 0;
+  /// Throws Error{out_of_memory}.
+  virtual std::shared_ptr<Arena> allocate(std::uint64_t bytes) = 0;
+  /// A lane that runs `plan` into `arena`. `wakeup` is notified, from any thread, when there is something to collect.
+  /// All arguments outlive the lane.
+  virtual std::unique_ptr<Lane> open_lane(const PlanData& plan, Arena& arena, Wakeup& wakeup) = 0;
+  /// Pins host memory for fast copies to this device, for the process; unpin() before it is unmapped. The host pins nothing.
+  /// Throws Error{out_of_memory}.
+  virtual void pin(std::span<std::byte> memory) = 0;
+  virtual void unpin(std::span<std::byte> memory) noexcept = 0;
+};
+
+/// Opens a device by its id. `workers` do the host's copies and casts and outlive the device.
+/// Throws Error{device_unavailable} with the reason and the way out.
+std::shared_ptr<Device> open_device(DeviceId id, Workers& workers);
+
+}  // namespace sluice

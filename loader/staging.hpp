@@ -1,0 +1,47 @@
+// Staging: the bounded pool of slabs between reader and lanes; the only host memory that grows with speed.
+// A slab is free -> lent to one extent -> counted by each lane that needs it -> free. Staging owns it throughout.
+// Threads: the engine's only. take() never blocks: it returns nullptr when all are out.
+// Errors: the constructor throws Error{out_of_memory}.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace sluice {
+
+class Staging {
+ public:
+  /// `count` slabs of `slab_bytes`, in one mapping of huge pages where there are any; touched only when lent first.
+  Staging(std::uint64_t slab_bytes, std::uint32_t count);
+  ~Staging();
+  Staging(const Staging&) = delete;
+  Staging& operator=(const Staging&) = delete;
+
+  /// A free slab, the one that was given back last (its pages are warm), or nullptr.
+  std::byte* take() noexcept;
+  /// One more lane needs `slab`: call for all lanes before the first of them is handed the slab.
+  void count(std::byte* slab, std::uint32_t uses) noexcept;
+  /// One use is over; the last one frees the slab.
+  void give_back(std::byte* slab) noexcept;
+
+  std::span<std::byte> memory() const noexcept { return {base_, slab_bytes_ * slab_count_}; }
+  std::uint64_t slab_bytes() const noexcept { return slab_bytes_; }
+  std::uint32_t slab_count() const noexcept { return slab_count_; }
+  std::uint32_t free_count() const noexcept { return static_cast<std::uint32_t>(free_.size()); }
+  /// The most bytes of slabs that were out at a time since the last call.
+  std::uint64_t take_peak_bytes() noexcept;
+
+ private:
+  std::uint32_t index_of(const std::byte* slab) const noexcept;
+
+  std::uint64_t slab_bytes_;
+  std::uint32_t slab_count_;
+  std::uint32_t out_peak_ = 0;
+  std::byte* base_ = nullptr;
+  std::vector<std::uint32_t> free_;  // a stack of indices
+  std::vector<std::uint32_t> uses_;  // by index; 0: free
+};
+
+}  // namespace sluice

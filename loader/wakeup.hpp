@@ -1,0 +1,25 @@
+// Wakeup: the eventfd through which lanes, workers and callers wake the engine thread out of Reader::wait().
+// Threads: notify() on any thread, never blocks; fd() and clear() on the engine thread.
+#pragma once
+
+namespace sluice {
+
+class Wakeup {
+ public:
+  /// Throws Error{system}.
+  Wakeup();
+  ~Wakeup();
+  Wakeup(const Wakeup&) = delete;
+  Wakeup& operator=(const Wakeup&) = delete;
+
+  void notify() noexcept;
+  /// Readable while a notify() has not been cleared. Non-blocking.
+  int fd() const noexcept { return fd_; }
+  /// Forgets all notifications so far. What was marked before them is seen by whoever calls this first and looks then.
+  void clear() noexcept;
+
+ private:
+  int fd_;
+};
+
+}  // namespace sluice
