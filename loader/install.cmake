@@ -22,6 +22,6 @@ file(RELATIVE_PATH SLUICE_PC_PREFIX ${CMAKE_INSTALL_PREFIX}/${pkgconfig_dir} ${C
 configure_file(loader/sluice.pc.in sluice.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/sluice.pc DESTINATION ${pkgconfig_dir})
 
-if(TARGET sluice)
-  install(TARGETS sluice)
+if(TARGET sluice_tool)
+  install(TARGETS sluice_tool)
 endif()

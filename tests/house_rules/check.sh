@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# The house rules that a machine can check; CONTRIBUTING.md gives their reasons. Prints each breach with its place.
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+breaches=0
+
+# rule <what is wrong> <lines that are wrong>
+rule() {
+  [[ -z $2 ]] && return
+  echo "$1:"
+  sed 's/^/  /' <<<"$2"
+  breaches=$((breaches + $(wc -l <<<"$2")))
+}
+
+# code <file...>: the files' lines as file:line:text, without their comments.
+code() {
+  grep -nH '' "$@" | sed -E 's@^([^:]*:[0-9]+:[^"]*("([^"\\]|\\.)*"[^"]*)*)//.*@\1@'
+}
+
+mapfile -t library < <(find include loader -path loader/tool -prune -o \( -name '*.hpp' -o -name '*.h' -o -name '*.cpp' \) -print)
+mapfile -t public < <(find include -type f)
+mapfile -t everything < <(find . \( -path ./build -o -path ./.git -o -path ./.cache \) -prune -o -type f -print)
+
+rule 'the library never prints, exits or reads the environment' "$(code "${library[@]}" | grep -E \
+  '\b(printf|fprintf|vprintf|puts|fputs|putchar|perror|println|abort|_?exit|quick_exit|terminate|(secure_)?getenv|setenv)\(|std::(cout|cerr|clog)\b|fmt::print\b|#include <(iostream|print|fmt/ostream\.h)>')"
+
+rule 'loader/ knows nothing of CUDA' "$(code "${library[@]}" | grep -E \
+  '#include ["<]cuda|libcuda|\bcu(Mem|Stream|Event|Ctx|Device|Module|Launch|Init|Get)[A-Z]')"
+
+rule 'dependencies run one way: tool, bench, tests -> include <- loader <- cuda' "$(
+  code "${public[@]}" | grep -E '#include "' | grep -vE '#include "sluice/'
+  code "${library[@]}" | grep -E '#include "(tests|bench|cuda|loader/tool)/')"
+
+untested=tests/house_rules/untested.txt
+rule "every source has a test of its name, or a line with the reason in $untested" "$(
+  for source in loader/*.cpp; do
+    name=$(basename "$source" .cpp)
+    [[ -e tests/loader/${name}_test.cpp ]] || grep -q "^$name: ..*" $untested || echo "$source"
+  done
+  sed -n 's/^\([a-z_0-9]*\):.*/\1/p' $untested | while read -r name; do
+    [[ -e loader/$name.cpp ]] || echo "$untested: $name is no source"
+    [[ -e tests/loader/${name}_test.cpp ]] && echo "$untested: $name has a test"
+  done)"
+
+# The brackets keep this file from breaking its own rules.
+rule 'the project speaks of no one machine and of no registry' "$(grep -nHIE \
+  '[p]ypi\.org|[p]ythonhosted|(^|[^a-zA-Z0-9_.>])/(w[o]rk|r[o]ot|h[o]me)/' "${everything[@]}")"
+
+rule 'nothing is left for later' "$(grep -nHIE '\b([T]ODO|[F]IXME|[X]XX|[H]ACK)\b' "${everything[@]}")"
+
+rule 'lines end without blanks, and files with a newline' "$(
+  grep -nHIE '[[:blank:]]+$' "${everything[@]}"
+  for file in "${everything[@]}"; do
+    [[ -s $file && -n $(tail -c 1 "$file" | tr -d '\n\0') ]] && echo "$file: no newline at the end"
+  done)"
+
+((breaches == 0)) && echo "house rules: kept by ${#everything[@]} files"
+exit $((breaches != 0))
