@@ -1,0 +1,17 @@
+# The consumer's compile line may have gained the include folder and the language standard, nothing else.
+file(READ ${COMMANDS} commands)
+string(JSON count LENGTH ${commands})
+math(EXPR last "${count} - 1")
+foreach(i RANGE ${last})
+  string(JSON file GET ${commands} ${i} file)
+  if(file MATCHES "/consumer\\.cpp$")
+    string(JSON line GET ${commands} ${i} command)
+  endif()
+endforeach()
+
+string(REGEX MATCHALL " -[^ ]+" flags "${line}")
+list(TRANSFORM flags STRIP)
+list(REMOVE_ITEM flags -I${INCLUDE} -std=gnu++20 -o -c)
+if(flags)
+  message(FATAL_ERROR "sluice forces ${flags} on the consumer: ${line}")
+endif()
