@@ -27,10 +27,15 @@ inline constexpr std::uint64_t index_bytes_max = 2'000'000'000;
 // Bytes of a rule's pattern: as long as a name may be.
 inline constexpr std::uint64_t pattern_bytes_max = name_bytes_max;
 
+// Extents of one plan, counted as the bytes that it wants in slabs: some 100 bytes of host memory each, and what keeps
+// a sparse file of exabytes from taking all of it. With slabs of 4 MiB it is 64 TiB.
+inline constexpr std::uint64_t extents_max = 1u << 24;
+
 // Devices of one request. A node has 8 or 16 GPUs; deliveries name a device in 8 bits.
 inline constexpr std::uint64_t devices_max = 64;
 
-// Slabs. O_DIRECT wants multiples of the block size, huge pages want 2 MiB; one read of more than 1 GiB is cut by the kernel.
+// Slabs. O_DIRECT wants multiples of the block size, huge pages want 2 MiB; one read of more than 1 GiB is cut by the
+// kernel.
 inline constexpr std::uint64_t slab_bytes_unit = 64 * 1024;
 inline constexpr std::uint64_t slab_bytes_max = 1ull << 30;
 inline constexpr std::uint64_t staging_bytes_min = 256 * 1024;
@@ -40,14 +45,14 @@ inline constexpr std::uint64_t staging_bytes_max = 1ull << 40;
 inline constexpr unsigned queue_depth_max = 256;
 inline constexpr unsigned threads_max = 256;
 
-// The alignment of offset, length and memory that every O_DIRECT read of ours keeps: the page size, which no block device
-// known exceeds. A file whose file system asks for more is read buffered.
+// The alignment of offset, length and memory that every O_DIRECT read of ours keeps: the page size, which no block
+// device known exceeds. A file whose file system asks for more is read buffered.
 inline constexpr std::uint32_t direct_alignment_bytes = 4096;
 static_assert(slab_bytes_unit % direct_alignment_bytes == 0);
 static_assert(staging_bytes_min % slab_bytes_unit == 0);
 
-// Unwanted bytes between two wanted ranges of a shard that are read along rather than skipped: at 2 GB/s they take as long
-// as one more request.
+// Unwanted bytes between two wanted ranges of a shard that are read along rather than skipped: at 2 GB/s they take as
+// long as one more request.
 inline constexpr std::uint64_t gap_bytes_max = 64 * 1024;
 
 // The least run of bytes that is read in place: below it, a copy out of a slab is cheaper than a read of its own.

@@ -1,1 +1,177 @@
-// (empty)
+#include "loader/plan.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cassert>
+#include <chrono>
+#include <ctime>
+#include <utility>
+
+#include "loader/extents.hpp"
+#include "loader/limits.hpp"
+#include "loader/placement.hpp"
+#include "loader/request.hpp"
+#include "sluice/error.hpp"
+
+namespace sluice {
+namespace {
+
+double process_cpu_seconds() noexcept {
+  timespec now{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
+}
+
+// Makes the placements, without their places, and says what they want of the shards.
+std::vector<Wanted> want(PlanData& plan, const Selection& selection) {
+  const std::vector<TensorInfo>& tensors = plan.catalogue->tensors;
+  std::uint64_t tensor_count = 0;
+  std::uint64_t placement_count = 0;
+  std::uint64_t wanted_bytes = 0;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    if (selection.rule_of[i] == Selection::none) continue;
+    ++tensor_count;
+    placement_count += selection.rules[selection.rule_of[i]].count;
+    wanted_bytes += tensors[i].bytes;
+    if (wanted_bytes / plan.slab_bytes >= limits::extents_max) {
+      throw Error(ErrorCode::limit_exceeded,
+                  fmt::format("the request wants more than {} slabs of {} bytes", limits::extents_max, plan.slab_bytes),
+                  {plan.catalogue->path.string(), {}, {}}, "raise slab_bytes");
+    }
+  }
+
+  std::vector<Wanted> wanted;
+  wanted.reserve(tensor_count);
+  plan.placements.reserve(placement_count);
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    if (selection.rule_of[i] == Selection::none) continue;
+    const TensorInfo& tensor = tensors[i];
+    const Selection::RuleTargets& rule = selection.rules[selection.rule_of[i]];
+    const bool cast = rule.cast && *rule.cast != tensor.dtype && is_castable(tensor.dtype);
+    Placement placement;
+    placement.tensor = static_cast<std::uint32_t>(i);
+    placement.dtype = cast ? *rule.cast : tensor.dtype;
+    placement.bytes = delivered_bytes(tensor.bytes, tensor.dtype, placement.dtype);
+    if (tensor.bytes != 0) {
+      Wanted& range = wanted.emplace_back();
+      range.begin = tensor.offset;
+      range.end = tensor.offset + tensor.bytes;
+      range.shard = tensor.shard;
+      range.first_placement = static_cast<std::uint32_t>(plan.placements.size());
+      range.placement_count = rule.count;
+      range.unit_bytes = cast ? bits(tensor.dtype) / 8 : 1;
+    }
+    for (const std::uint8_t device : selection.targets_of(rule)) {
+      placement.device = device;
+      plan.placements.push_back(placement);
+      ++plan.costs.devices[device].tensors;
+      plan.costs.delivered_bytes += placement.bytes;
+    }
+  }
+  return wanted;
+}
+
+void count_costs(PlanData& plan, std::uint64_t staging_bytes) {
+  PlanCosts& costs = plan.costs;
+  costs.extents = plan.extents.size();
+  costs.deliveries = plan.deliveries.size();
+  for (const Extent& extent : plan.extents) {
+    costs.read_bytes += extent.bytes;
+    if (extent.in_place) {
+      ++costs.in_place_extents;
+      continue;
+    }
+    std::span<const Delivery> rest = plan.deliveries_of(extent);
+    while (!rest.empty()) {
+      const std::uint8_t device = plan.placements[rest.front().placement].device;
+      std::size_t count = 1;
+      while (count < rest.size() && plan.placements[rest[count].placement].device == device) ++count;
+      const ExtentCost cost = cost_of(plan, extent, rest.first(count));
+      costs.copies += cost.copies;
+      costs.launches += cost.launches;
+      if (cost.launches != 0 && plan.devices[device].kind == DeviceId::Kind::cuda) {
+        costs.devices[device].scratch_bytes = scratch_slabs * plan.slab_bytes + scratch_tail_bytes;
+      }
+      rest = rest.subspan(count);
+    }
+  }
+  const std::uint64_t staged_extents = costs.extents - costs.in_place_extents;
+  costs.staging_bytes = plan.slab_bytes * std::min(staging_bytes / plan.slab_bytes, staged_extents);
+}
+
+}  // namespace
+
+Plan make_plan(std::shared_ptr<const Catalogue> catalogue, const Request& request, const Options& options) {
+  const auto began = std::chrono::steady_clock::now();
+  const double cpu_began = process_cpu_seconds();
+  const Options resolved = resolve(options);
+  const auto plan = std::make_shared<PlanData>();
+  plan->catalogue = std::move(catalogue);
+  plan->slab_bytes = resolved.slab_bytes;
+  plan->alignment_bytes = request.alignment_bytes;
+
+  const Selection selection = select(*plan->catalogue, request);
+  plan->devices = selection.devices;
+  plan->costs.devices.resize(plan->devices.size());
+  for (std::size_t i = 0; i < plan->devices.size(); ++i) plan->costs.devices[i].device = plan->devices[i];
+
+  const std::vector<Wanted> wanted = want(*plan, selection);
+  const std::vector<ShardRange> in_place = place(*plan, wanted);
+  cut_extents(*plan, wanted, in_place);
+  count_costs(*plan, resolved.staging_bytes);
+
+  plan->cpu_seconds = process_cpu_seconds() - cpu_began;
+  plan->seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  assert(check_plan(*plan).empty());
+  return Plan(plan);
+}
+
+Plan make_plan(const Checkpoint& checkpoint, const Request& request, const Options& options) {
+  return make_plan(checkpoint.catalogue(), request, options);
+}
+
+ExtentCost cost_of(const PlanData& plan, const Extent& extent, std::span<const Delivery> deliveries) {
+  if (extent.in_place || deliveries.empty()) return {};
+  struct Counter {
+    ExtentCost cost;
+    void operator()(const Copy&) { ++cost.copies; }
+    void operator()(const Delivery&) { ++cost.launches; }
+  } counter;
+  coalesce(plan, deliveries, counter);
+  const DeviceId device = plan.devices[plan.placements[deliveries.front().placement].device];
+  const bool few = counter.cost.launches == 0 && counter.cost.copies <= limits::copies_per_extent_max;
+  if (device.kind == DeviceId::Kind::host || few) return counter.cost;
+  return {1, 1};
+}
+
+Plan::Plan(std::shared_ptr<const PlanData> data) noexcept : data_(std::move(data)) {}
+
+const PlanCosts& Plan::costs() const noexcept {
+  return data_->costs;
+}
+
+std::vector<Tensor> Plan::tensors() const {
+  std::vector<Tensor> tensors;
+  tensors.reserve(data_->placements.size());
+  for (const Placement& placement : data_->placements) {
+    const TensorInfo& info = data_->catalogue->tensors[placement.tensor];
+    Tensor& tensor = tensors.emplace_back();
+    tensor.name = info.name;
+    tensor.shape = info.shape;
+    tensor.bytes = placement.bytes;
+    tensor.dtype = placement.dtype;
+    tensor.device = data_->devices[placement.device];
+  }
+  return tensors;
+}
+
+double Plan::seconds() const noexcept {
+  return data_->seconds;
+}
+
+double Plan::cpu_seconds() const noexcept {
+  return data_->cpu_seconds;
+}
+
+}  // namespace sluice

@@ -8,17 +8,20 @@
 //     extent   [   A2         | B   | C1    ]           offset and length are multiples of 4096 (or end with the file)
 //     arena    ...AAAAAAAAAAA|BBBBB|...CCCC...          A and B stay neighbours: one copy takes both
 //
-//   Three deliveries: the second part of A, all of B, the first part of C. A tensor is published when its last one is done.
+//   Three deliveries: the second part of A, all of B, the first part of C. A tensor is published with its last one.
 //
 // Invariants (checked by check_plan(), which tests and debug builds run):
-//  - extents are sorted by shard and offset and disjoint: no byte of a shard is in two of them; none is longer than a slab;
-//  - deliveries of an extent lie inside it and are sorted by device, then by source offset; no element is in two of them;
+//  - extents are sorted by shard and offset and disjoint: no byte of a shard is in two; none is longer than a slab;
+//  - deliveries of an extent lie inside it, are sorted by device, then by source offset; no element is in two of them;
 //  - every byte of every placement is the target of exactly one delivery, and no two placements of a device overlap.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "loader/catalogue.hpp"
@@ -29,16 +32,16 @@ namespace sluice {
 /// One tensor on one device.
 struct Placement {
   std::uint64_t arena_offset = 0;
-  std::uint64_t bytes = 0;        // as delivered
-  std::uint32_t tensor = 0;       // index into Catalogue::tensors
-  std::uint32_t deliveries = 0;   // how many must be done before it is published; 0 for tensors of no bytes
-  Dtype dtype = Dtype::u8;        // as delivered; differs from the catalogue's where the tensor is cast
-  std::uint8_t device = 0;        // index into PlanData::devices
+  std::uint64_t bytes = 0;       // as delivered
+  std::uint32_t tensor = 0;      // index into Catalogue::tensors
+  std::uint32_t deliveries = 0;  // how many must be done before it is published; 0 for tensors of no bytes
+  Dtype dtype = Dtype::u8;       // as delivered; differs from the catalogue's where the tensor is cast
+  std::uint8_t device = 0;       // index into PlanData::devices
 };
 
-/// The part of an extent that belongs to one placement: `rows` runs of `run_bytes`, strided on both sides. A whole tensor, or
-/// a contiguous part of one, is one row. Lengths and strides on the source side count source bytes, on the target side
-/// delivered bytes; a cast run of n source bytes fills n / size(source) * size(target).
+/// The part of an extent that belongs to one placement: `rows` runs of `run_bytes`, strided on both sides. A whole
+/// tensor, or a contiguous part of one, is one row. Lengths and strides on the source side count source bytes, on the
+/// target side delivered bytes; a cast run of n source bytes fills n / size(source) * size(target).
 struct Delivery {
   std::uint64_t target_offset = 0;  // in the arena
   std::uint64_t target_stride = 0;
@@ -56,12 +59,12 @@ struct Extent {
   std::uint32_t shard = 0;
   std::uint32_t first_delivery = 0;
   std::uint32_t delivery_count = 0;
-  /// Every byte is wanted, as it is, by one host arena only, at a distance that direct reads allow: it is read straight to
-  /// the target of its first delivery (whose source_offset is 0), through no slab.
+  /// Every byte is wanted, as it is, by one host arena only, at a distance that direct reads allow: it is read straight
+  /// to the target of its first delivery (whose source_offset is 0), through no slab.
   bool in_place = false;
   /// Offset, and length unless the file ends, are multiples of limits::direct_alignment_bytes. False only where a cast
-  /// tensor lies so that its elements straddle every such boundary, and the cut goes between two elements instead; such an
-  /// extent is read buffered.
+  /// tensor lies so that its elements straddle every such boundary, and the cut goes between two elements instead; such
+  /// an extent is read buffered.
   bool aligned = true;
 };
 
@@ -71,13 +74,23 @@ struct PlanData {
   std::vector<Placement> placements;  // in file order, then by device
   std::vector<Extent> extents;
   std::vector<Delivery> deliveries;
-  std::uint64_t slab_bytes = 0;  // the bound of its extents: an engine needs slabs at least as large
+  std::uint64_t slab_bytes = 0;       // the bound of its extents: an engine needs slabs at least as large
+  std::uint32_t alignment_bytes = 0;  // the request's: what placements were promised
   PlanCosts costs;
   double seconds = 0;
   double cpu_seconds = 0;
 
   std::span<const Delivery> deliveries_of(const Extent& extent) const noexcept {
     return std::span(deliveries).subspan(extent.first_delivery, extent.delivery_count);
+  }
+  /// Those of them that go to one device.
+  std::span<const Delivery> deliveries_of(const Extent& extent, std::size_t device) const noexcept {
+    const auto all = deliveries_of(extent);
+    const auto before = [this](std::size_t bound) {
+      return [this, bound](const Delivery& delivery) { return placements[delivery.placement].device < bound; };
+    };
+    const auto first = std::partition_point(all.begin(), all.end(), before(device));
+    return {first, std::partition_point(first, all.end(), before(device + 1))};
   }
   bool is_cast(const Placement& placement) const noexcept {
     return placement.dtype != catalogue->tensors[placement.tensor].dtype;
@@ -91,8 +104,8 @@ struct Copy {
   std::uint32_t bytes = 0;
 };
 
-/// Calls `take(Copy)` for each maximal run of identity deliveries, in order, and `take(Delivery)` for each cast. `deliveries`
-/// belong to one device and one extent.
+/// Calls `take(Copy)` for each maximal run of identity deliveries, in order, and `take(Delivery)` for each cast.
+/// `deliveries` belong to one device and one extent.
 template <typename Take>
 void coalesce(const PlanData& plan, std::span<const Delivery> deliveries, Take&& take) {
   Copy pending;
@@ -117,7 +130,28 @@ void coalesce(const PlanData& plan, std::span<const Delivery> deliveries, Take&&
   if (pending.bytes != 0) take(pending);
 }
 
-/// Asserts the invariants above; describes the first violation, or returns an empty string. O(n log n).
+/// What one extent costs one device, as PlanCosts counts it.
+struct ExtentCost {
+  std::uint32_t copies = 0;
+  std::uint32_t launches = 0;
+};
+
+/// The rule by which lanes choose between copies and a kernel, and by which the plan says what they will do. Each
+/// identity run is a copy and each cast a launch on the host. On CUDA, and on `null` as if it were CUDA, a handful of
+/// copies and no cast stay copies; anything else is one copy to scratch and one launch. Nothing where the extent is
+/// read in place. `deliveries` are those of the extent that belong to one device.
+ExtentCost cost_of(const PlanData& plan, const Extent& extent, std::span<const Delivery> deliveries);
+
+/// Device memory beside the arena that a lane needs which launches kernels: extents on their way, and room for a
+/// kernel's last vector read to pass the end.
+inline constexpr std::uint64_t scratch_slabs = 4;
+inline constexpr std::uint64_t scratch_tail_bytes = 16;
+
+/// As the public make_plan(), which calls it.
+Plan make_plan(std::shared_ptr<const Catalogue> catalogue, const Request& request, const Options& options);
+
+/// Checks the invariants above and what the plan promises: alignment, costs. Describes the first violation, or returns
+/// an empty string. Written from the comments of this file, not from make_plan(). O(n log n).
 std::string check_plan(const PlanData& plan);
 
 }  // namespace sluice
