@@ -62,7 +62,7 @@ class Checker {
         if (!is_castable(tensor.dtype) || !is_castable(placement.dtype)) {
           return fmt::format("placement {}: no cast from {} to {}", i, name(tensor.dtype), name(placement.dtype));
         }
-        bytes = bytes * 8 / bits(tensor.dtype) * bits(placement.dtype) / 8;
+        bytes = bytes / (bits(tensor.dtype) / 8) * (bits(placement.dtype) / 8);
       }
       if (placement.bytes != bytes) return fmt::format("placement {}: {} bytes, not {}", i, placement.bytes, bytes);
       const std::uint64_t arena_bytes = plan_.costs.devices[placement.device].arena_bytes;
