@@ -18,39 +18,52 @@ namespace {
   throw Error(ErrorCode::invalid_argument, std::move(message), {}, std::move(hint));
 }
 
-// A glob of fnmatch(3), with what can be told apart without calling it: fnmatch costs some 200 ns a name.
+// A glob of fnmatch(3). Nearly all have no wildcard but `*`: those are matched here, piece by piece, in a fraction of
+// fnmatch's time, which moreover grows with every star.
 class Glob {
  public:
-  explicit Glob(const std::string& pattern) : pattern_(pattern) {
-    const std::string_view text = pattern;
-    const std::size_t first = text.find_first_of("*?[\\");
-    prefix_ = text.substr(0, first);
-    // Behind the last wildcard everything is literal, unless brackets or escapes make it hard to say.
-    if (text.find_first_of("[\\") == std::string_view::npos) {
-      const std::size_t last = text.find_last_of("*?");
-      suffix_ = text.substr(last + 1);
-      one_star_ = first == last && text[first] == '*';
+  explicit Glob(const std::string& pattern)
+      : pattern_(pattern),
+        simple_(pattern.find_first_of("?[\\") == std::string::npos),
+        head_(std::string_view(pattern).substr(0, pattern.find_first_of("*?[\\"))) {
+    if (!simple_) return;
+    for (std::size_t begin = 0; begin <= pattern.size();) {
+      const std::size_t end = std::min(pattern.find('*', begin), pattern.size());
+      pieces_.push_back(std::string_view(pattern).substr(begin, end - begin));
+      begin = end + 1;
     }
   }
 
   bool matches(std::string_view name) {
-    if (one_star_ && prefix_.empty() && suffix_.empty()) return true;
-    if (name.size() < prefix_.size() + suffix_.size() || !name.starts_with(prefix_) || !name.ends_with(suffix_)) {
-      return false;
-    }
+    if (pattern_ == "*") return true;
     // fnmatch ends at the first NUL, which would match by half a name.
     if (name.find('\0') != std::string_view::npos) return false;
-    if (one_star_) return true;
+    if (simple_) return matches_pieces(name);
+    if (!name.starts_with(head_)) return false;
     terminated_.assign(name);
     return fnmatch(pattern_.c_str(), terminated_.c_str(), 0) == 0;
   }
 
  private:
+  // The first piece begins the name, the last one ends it, and the others follow each other in what is between.
+  bool matches_pieces(std::string_view name) const {
+    const std::string_view head = pieces_.front();
+    const std::string_view tail = pieces_.back();
+    if (name.size() < head.size() + tail.size() || !name.starts_with(head) || !name.ends_with(tail)) return false;
+    name = name.substr(head.size(), name.size() - head.size() - tail.size());
+    for (std::size_t i = 1; i + 1 < pieces_.size(); ++i) {
+      const std::size_t found = name.find(pieces_[i]);
+      if (found == std::string_view::npos) return false;
+      name.remove_prefix(found + pieces_[i].size());
+    }
+    return true;
+  }
+
   const std::string& pattern_;
-  std::string_view prefix_;  // literal characters before the first wildcard
-  std::string_view suffix_;  // and behind the last one, where that is sure
-  bool one_star_ = false;    // nothing but prefix_ * suffix_
-  std::string terminated_;   // names in a catalogue end where the next one begins
+  const bool simple_;                     // no wildcard but `*`
+  const std::string_view head_;           // what stands before the first wildcard
+  std::vector<std::string_view> pieces_;  // what stands between stars, at least two
+  std::string terminated_;                // names in a catalogue end where the next one begins
 };
 
 bool is_glob(std::string_view pattern) noexcept {
