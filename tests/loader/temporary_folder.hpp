@@ -1,0 +1,55 @@
+// TemporaryFolder: a folder of a test's own, removed with all that is in it at the end.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace sluice {
+
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "sluice-test-XXXXXX").string();
+    if (mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("no temporary folder can be made");
+    path_ = pattern;
+  }
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+
+  const std::filesystem::path& path() const noexcept { return path_; }
+
+  /// Writes a file of that name; returns its path.
+  std::filesystem::path write(const std::string& name, const std::vector<std::byte>& content) const {
+    const std::filesystem::path path = path_ / name;
+    std::ofstream file(path, std::ios::binary | std::ios::trunc);
+    file.write(reinterpret_cast<const char*>(content.data()), static_cast<std::streamsize>(content.size()));
+    file.close();
+    if (!file) throw std::runtime_error("cannot write " + path.string());
+    return path;
+  }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// `count` bytes of which no two neighbourhoods look alike, so that a misplaced one is found.
+inline std::vector<std::byte> noise(std::size_t count, std::uint64_t seed = 1) {
+  std::vector<std::byte> bytes(count);
+  std::uint64_t state = seed * 0x9e3779b97f4a7c15u + 1;
+  for (std::byte& byte : bytes) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    byte = static_cast<std::byte>(state >> 56);
+  }
+  return bytes;
+}
+
+}  // namespace sluice
