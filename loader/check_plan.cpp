@@ -198,7 +198,6 @@ class Checker {
         return "not behind the one before it";
     }
 
-    // In bits, where packed dtypes have elements too.
     const bool cast = plan_.is_cast(placement);
     const std::uint64_t source_unit = cast ? bits(tensor.dtype) / 8 : 1;
     const std::uint64_t target_unit = cast ? bits(placement.dtype) / 8 : 1;

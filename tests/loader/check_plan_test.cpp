@@ -187,11 +187,11 @@ TEST(CheckPlan, FindsCostsThatAreNotWhatThePlanTakes) {
   EXPECT_THAT(spoilt([](PlanData& plan) { ++plan.costs.devices[0].scratch_bytes; }), HasSubstr("scratch_bytes"));
 }
 
-// Fields that decide where bytes go: none may change unnoticed, whatever it becomes.
+// Fields that decide where bytes go: none may change unnoticed, whatever it becomes. Strides are not among them: those
+// of a single row are never read.
 RC_GTEST_PROP(CheckPlan, NoticesAnyChangeOfWhereBytesComeFromOrGoTo, ()) {
   PlanData plan = good_plan();
   const auto below = [](std::size_t bound) { return *rc::gen::inRange<std::size_t>(0, bound); };
-  // A run of one row has strides that nobody reads.
   const auto change = [](auto& field) {
     field ^= static_cast<std::decay_t<decltype(field)>>(1ull << *rc::gen::inRange(0, 31));
   };

@@ -40,8 +40,8 @@ class Placed {
       wanted.shard = tensor.shard;
       wanted.first_placement = static_cast<std::uint32_t>(plan_.placements.size());
       wanted.placement_count = static_cast<std::uint32_t>(plan_.devices.size());
-      for (std::uint8_t device = 0; device < plan_.devices.size(); ++device) {
-        placement.device = device;
+      for (std::size_t device = 0; device < plan_.devices.size(); ++device) {
+        placement.device = static_cast<std::uint8_t>(device);
         plan_.placements.push_back(placement);
       }
     }
