@@ -39,7 +39,7 @@ class ShardFilesTest : public testing::Test {
  protected:
   // Adds a shard of some bytes, of which `extents` extents are wanted, as Checkpoint::open would have found it.
   std::filesystem::path add_shard(const std::string& name, std::uint32_t extents) {
-    const std::filesystem::path path = folder_.write(name, noise(10'000));
+    std::filesystem::path path = folder_.write(name, noise(10'000));
     struct stat found {};
     EXPECT_EQ(stat(path.c_str(), &found), 0);
     Shard& shard = catalogue_->shards.emplace_back();

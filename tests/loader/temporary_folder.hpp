@@ -29,7 +29,7 @@ class TemporaryFolder {
 
   /// Writes a file of that name; returns its path.
   std::filesystem::path write(const std::string& name, const std::vector<std::byte>& content) const {
-    const std::filesystem::path path = path_ / name;
+    std::filesystem::path path = path_ / name;
     std::ofstream file(path, std::ios::binary | std::ios::trunc);
     file.write(reinterpret_cast<const char*>(content.data()), static_cast<std::streamsize>(content.size()));
     file.close();

@@ -66,8 +66,8 @@ TEST_F(UringReaderTest, ReadsIntoRegisteredSlabsAndAfterThemIntoOthers) {
 }
 
 TEST_F(UringReaderTest, ReadsFromMoreFilesThanItsTableHolds) {
-  std::vector<std::uint32_t> files;
-  for (int i = 0; i < 100; ++i) files.push_back(reader_->add_file(contract_.descriptor()));
+  std::vector<std::uint32_t> files(100);
+  for (std::uint32_t& file : files) file = reader_->add_file(contract_.descriptor());
   EXPECT_EQ(std::adjacent_find(files.begin(), files.end()), files.end());
   contract_.reads_a_whole_file(*reader_, files.front(), ReadPath::buffered);
   contract_.reads_a_whole_file(*reader_, files.back(), ReadPath::buffered);
