@@ -1,0 +1,282 @@
+#include "loader/tool/arguments.hpp"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cstdint>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "loader/limits.hpp"
+#include "loader/tool/help.hpp"
+#include "loader/tool/size.hpp"
+#include "loader/tool/text.hpp"
+#include "sluice/error.hpp"
+
+namespace sluice::tool {
+
+namespace {
+
+struct CommandText {
+  Command command;
+  const char* name;
+  std::string (*help)();
+};
+
+constexpr std::array<CommandText, 4> commands = {{
+    {Command::inspect, "inspect", help::inspect},
+    {Command::plan, "plan", help::plan},
+    {Command::load, "load", help::load},
+    {Command::doctor, "doctor", help::doctor},
+}};
+
+// Options as they were typed. CLI11 is left to find them; what they mean is decided below, where messages can say what
+// would have been right.
+struct Typed {
+  CLI::App* app = nullptr;
+  CLI::Option* path = nullptr;
+  CLI::Option* json = nullptr;
+  CLI::Option* select = nullptr;
+  CLI::Option* device = nullptr;
+  CLI::Option* dtype = nullptr;
+  CLI::Option* digest = nullptr;
+  CLI::Option* staging = nullptr;
+  CLI::Option* slab = nullptr;
+  CLI::Option* io = nullptr;
+  CLI::Option* reader = nullptr;
+  CLI::Option* threads = nullptr;
+  CLI::Option* queue_depth = nullptr;
+};
+
+[[noreturn]] void refuse(const CommandText* command, std::string_view message) {
+  if (command == nullptr) throw UsageError(fmt::format("{}; see 'sluice --help'", message));
+  throw UsageError(fmt::format("{}: {}; see 'sluice {} --help'", command->name, message, command->name));
+}
+
+Typed declare(CLI::App& parent, const CommandText& command) {
+  Typed typed;
+  typed.app = parent.add_subcommand(command.name);
+  typed.app->set_help_flag("-h,--help");
+  const auto value = [&](const char* name) {
+    return typed.app->add_option(name)->expected(1)->allow_extra_args(false);
+  };
+  typed.path = value("PATH");
+  typed.json = typed.app->add_flag("--json");
+  if (command.command == Command::doctor) return typed;
+  typed.select = value("--select")->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  if (command.command == Command::inspect) return typed;
+  typed.device = value("--device");
+  typed.dtype = value("--dtype");
+  typed.digest = value("--digest");
+  typed.staging = value("--staging");
+  typed.slab = value("--slab");
+  typed.io = value("--io");
+  typed.reader = value("--reader");
+  typed.threads = value("--threads");
+  typed.queue_depth = value("--queue-depth");
+  return typed;
+}
+
+std::optional<std::string> text_of(const CLI::Option* option) {
+  if (option == nullptr || option->count() == 0) return std::nullopt;
+  return option->results().front();
+}
+
+std::uint64_t size_of(const CommandText& command, const CLI::Option* option, const std::string& text,
+                      std::uint64_t bytes_min, std::uint64_t bytes_max) {
+  const std::optional<std::uint64_t> bytes = parse_size(text);
+  if (!bytes) {
+    refuse(&command, fmt::format("{}: '{}' is no size; write a number of bytes, or one with KiB, MiB or GiB",
+                                 option->get_name(), text));
+  }
+  if (*bytes < bytes_min || *bytes > bytes_max) {
+    refuse(&command, fmt::format("{}: '{}' is out of bounds; give {} to {}", option->get_name(), text,
+                                 binary_size(bytes_min), binary_size(bytes_max)));
+  }
+  return *bytes;
+}
+
+unsigned number_of(const CommandText& command, const CLI::Option* option, const std::string& text, unsigned most) {
+  unsigned number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{} || end != text.data() + text.size() || number < 1 || number > most) {
+    refuse(&command, fmt::format("{}: '{}' is no number from 1 to {}", option->get_name(), text, most));
+  }
+  return number;
+}
+
+Dtype dtype_of(const CommandText& command, const std::string& text) {
+  std::string upper = text;
+  std::transform(upper.begin(), upper.end(), upper.begin(),
+                 [](char letter) { return letter >= 'a' && letter <= 'z' ? static_cast<char>(letter - 32) : letter; });
+  const std::optional<Dtype> dtype = parse_dtype(upper);
+  if (!dtype || !is_castable(*dtype)) {
+    refuse(&command, fmt::format("--dtype: cannot cast to '{}'; give F64, F32, F16, BF16, F8_E4M3 or F8_E5M2", text));
+  }
+  return *dtype;
+}
+
+template <typename Value, std::size_t count>
+Value choice_of(const CommandText& command, const CLI::Option* option, const std::string& text,
+                const std::array<Value, count>& choices) {
+  std::string known;
+  for (const Value choice : choices) {
+    if (text == name(choice)) return choice;
+    known += fmt::format("{}{}", known.empty() ? "" : ", ", name(choice));
+  }
+  refuse(&command, fmt::format("{}: '{}' is none of {}", option->get_name(), text, known));
+}
+
+Options options_of(const CommandText& command, const Typed& typed) {
+  Options options;
+  if (const auto text = text_of(typed.staging)) {
+    options.staging_bytes =
+        size_of(command, typed.staging, *text, limits::staging_bytes_min, limits::staging_bytes_max);
+  }
+  if (const auto text = text_of(typed.slab)) {
+    options.slab_bytes = size_of(command, typed.slab, *text, limits::slab_bytes_unit, limits::slab_bytes_max);
+  }
+  if (const auto text = text_of(typed.io)) {
+    options.io = choice_of(command, typed.io, *text, std::array{IoMode::automatic, IoMode::direct, IoMode::buffered});
+  }
+  if (const auto text = text_of(typed.reader)) {
+    options.reader =
+        choice_of(command, typed.reader, *text,
+                  std::array{ReaderKind::automatic, ReaderKind::uring, ReaderKind::pread, ReaderKind::null});
+  }
+  if (const auto text = text_of(typed.threads)) {
+    options.threads = number_of(command, typed.threads, *text, limits::threads_max);
+  }
+  if (const auto text = text_of(typed.queue_depth)) {
+    options.queue_depth = number_of(command, typed.queue_depth, *text, limits::queue_depth_max);
+  }
+  try {
+    resolve(options);
+  } catch (const Error&) {  // within the bounds above, only slabs against their unit and staging are left to refuse
+    refuse(&command, fmt::format("--slab: '{}' is no multiple of 64KiB, or more than --staging",
+                                 text_of(typed.slab).value_or("default")));
+  }
+  return options;
+}
+
+void check_digest(const CommandText& command, const Arguments& arguments, const std::string& algorithm) {
+  if (algorithm != "sha256") refuse(&command, fmt::format("--digest: '{}' is unknown; give sha256", algorithm));
+  for (const DeviceId device : arguments.devices) {
+    if (device == null()) refuse(&command, "--digest: the null device keeps nothing to digest; load to host");
+  }
+  if (arguments.options.reader == ReaderKind::null) {
+    refuse(&command, "--digest: the null reader delivers noise, which has no digest; take another --reader");
+  }
+}
+
+Arguments arguments_of(const CommandText& command, const Typed& typed) {
+  Arguments arguments;
+  arguments.command = command.command;
+  arguments.json = typed.json->count() > 0;
+  if (const auto text = text_of(typed.path)) {
+    if (text->empty()) refuse(&command, "PATH is empty");
+    arguments.path = *text;
+  } else if (command.command != Command::doctor) {
+    refuse(&command, "PATH is missing");
+  }
+  if (typed.select != nullptr) arguments.selects = typed.select->results();
+  for (const std::string& pattern : arguments.selects) {
+    if (pattern.empty()) refuse(&command, "--select: the pattern is empty; '*' takes every tensor");
+  }
+  if (const auto text = text_of(typed.device)) {
+    try {
+      arguments.devices = parse_devices(*text);
+    } catch (const Error&) {
+      refuse(&command, fmt::format("--device: '{}' is no list of different devices; give host, null or cuda:N", *text));
+    }
+  }
+  if (const auto text = text_of(typed.dtype)) arguments.dtype = dtype_of(command, *text);
+  arguments.options = options_of(command, typed);
+  if (const auto text = text_of(typed.digest)) {
+    check_digest(command, arguments, *text);
+    arguments.digest = true;
+  }
+  return arguments;
+}
+
+std::string describe_extras(const std::vector<std::string>& extras) {
+  for (const std::string& extra : extras) {
+    if (extra.starts_with('-')) return fmt::format("unknown option '{}'", extra);
+  }
+  return fmt::format("one argument too many: '{}'", extras.empty() ? "" : extras.front());
+}
+
+// CLI11 says "--staging: 1 required TEXT missing" or "--device: At Most 1 required but received 2".
+std::string describe_mismatch(std::string_view message) {
+  const std::string_view option = message.substr(0, message.find(':'));
+  const bool repeated = message.find("but received") != std::string_view::npos;
+  return fmt::format("{} {}", option, repeated ? "may be given only once" : "needs a value");
+}
+
+}  // namespace
+
+Request request_of(const Arguments& arguments) {
+  Request request;
+  request.devices = arguments.devices;
+  const auto add = [&](const std::string& pattern) -> Rule& {
+    Rule& rule = request.add(pattern);
+    if (arguments.dtype) rule.cast(*arguments.dtype);
+    return rule;
+  };
+  for (const std::string& pattern : arguments.selects) add(pattern);
+  // A checkpoint without tensors is loaded as such; only what was asked for by name must be there.
+  if (arguments.selects.empty()) add("*").optional();
+  return request;
+}
+
+std::variant<Arguments, Answer> parse_arguments(int argc, const char* const* argv) {
+  CLI::App app;
+  app.set_help_flag("-h,--help");
+  app.set_version_flag("--version", std::string("sluice " SLUICE_VERSION));
+  app.require_subcommand(1);
+  std::array<Typed, commands.size()> typed;
+  for (std::size_t index = 0; index < commands.size(); ++index) typed[index] = declare(app, commands[index]);
+
+  // A first word that is no command would be reported as one argument too many.
+  if (argc < 2) refuse(nullptr, "a command is missing: inspect, plan, load or doctor");
+  const std::string_view first = argv[1];
+  const bool known = std::any_of(commands.begin(), commands.end(), [&](const auto& it) { return first == it.name; });
+  if (!known && !first.starts_with('-')) {
+    refuse(nullptr, fmt::format("unknown command '{}'; it is one of inspect, plan, load, doctor", first));
+  }
+
+  const CommandText* command = nullptr;
+  const auto find_command = [&]() -> const Typed* {
+    for (std::size_t index = 0; index < commands.size(); ++index) {
+      if (!typed[index].app->parsed()) continue;
+      command = &commands[index];
+      return &typed[index];
+    }
+    return nullptr;
+  };
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    find_command();
+    return Answer(command == nullptr ? help::overview() : command->help());
+  } catch (const CLI::CallForVersion&) {
+    return Answer("sluice " SLUICE_VERSION "\n");
+  } catch (const CLI::ExtrasError&) {
+    const Typed* const found = find_command();
+    refuse(command, describe_extras(found == nullptr ? app.remaining() : found->app->remaining()));
+  } catch (const CLI::ArgumentMismatch& error) {
+    find_command();
+    refuse(command, describe_mismatch(error.what()));
+  } catch (const CLI::ParseError& error) {
+    find_command();
+    refuse(command, error.what());
+  }
+  const Typed* found = find_command();
+  return arguments_of(*command, *found);
+}
+
+}  // namespace sluice::tool

@@ -1,0 +1,46 @@
+// Arguments: a command line, checked: what can be known to be wrong without looking at the machine is refused here.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "sluice/device.hpp"
+#include "sluice/dtype.hpp"
+#include "sluice/options.hpp"
+#include "sluice/request.hpp"
+
+namespace sluice::tool {
+
+enum class Command { inspect, plan, load, doctor };
+
+struct Arguments {
+  Command command = Command::inspect;
+  std::filesystem::path path;  // empty: none was given, which only doctor allows
+  bool json = false;
+  std::vector<std::string> selects;
+  std::vector<DeviceId> devices = {host()};
+  std::optional<Dtype> dtype;
+  bool digest = false;  // sha256, the only one there is
+  Options options;
+};
+
+/// What the arguments ask of a checkpoint: a rule for each --select; without any, one that takes whatever there is.
+Request request_of(const Arguments& arguments);
+
+/// Wrong usage: exit status 2. The message says which command's help to look at.
+class UsageError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Text to print: --help or --version was asked for.
+using Answer = std::string;
+
+/// Throws UsageError.
+std::variant<Arguments, Answer> parse_arguments(int argc, const char* const* argv);
+
+}  // namespace sluice::tool

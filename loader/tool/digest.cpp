@@ -1,0 +1,123 @@
+#include "loader/tool/digest.hpp"
+
+#include <fmt/format.h>
+#include <openssl/evp.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <iterator>
+#include <memory>
+#include <mutex>
+#include <numeric>
+#include <stdexcept>
+#include <system_error>
+#include <thread>
+
+namespace sluice::tool {
+
+namespace {
+
+// Of one thread. Small enough to stay in the second-level cache between being copied and being hashed.
+constexpr std::uint64_t piece_bytes = 512 * 1024;
+
+class Sha256 {
+ public:
+  Sha256() : context_(EVP_MD_CTX_new()) {
+    if (context_ == nullptr) throw std::bad_alloc();
+  }
+  void begin() { check(EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr)); }
+  void add(const std::byte* data, std::size_t bytes) { check(EVP_DigestUpdate(context_.get(), data, bytes)); }
+  std::string finish() {
+    std::array<unsigned char, EVP_MAX_MD_SIZE> value = {};
+    unsigned length = 0;
+    check(EVP_DigestFinal_ex(context_.get(), value.data(), &length));
+    std::string hex;
+    for (const unsigned char byte : std::span(value).first(length)) {
+      fmt::format_to(std::back_inserter(hex), "{:02x}", byte);
+    }
+    return hex;
+  }
+
+ private:
+  struct Free {
+    void operator()(EVP_MD_CTX* context) const noexcept { EVP_MD_CTX_free(context); }
+  };
+  static void check(int result) {
+    if (result != 1) throw std::runtime_error("this machine's OpenSSL refuses sha256; leave --digest out");
+  }
+
+  std::unique_ptr<EVP_MD_CTX, Free> context_;
+};
+
+struct Work {
+  const Load& load;
+  std::span<const Tensor> tensors;
+  std::span<const std::uint32_t> order;
+  const std::atomic<bool>& stop;
+  std::span<std::string> digests;
+  std::atomic<std::size_t> next = 0;
+  std::atomic<bool> failed = false;
+  std::mutex mutex = {};
+  std::exception_ptr failure = nullptr;
+
+  bool is_over() const noexcept { return stop.load() || failed.load(); }
+};
+
+std::string digest(Work& work, const Tensor& tensor, Sha256& hash, std::span<std::byte> piece) {
+  hash.begin();
+  for (std::uint64_t offset = 0; offset < tensor.bytes && !work.is_over();) {
+    const std::uint64_t bytes = std::min<std::uint64_t>(piece.size(), tensor.bytes - offset);
+    work.load.read_back(tensor, offset, piece.data(), bytes);
+    hash.add(piece.data(), bytes);
+    offset += bytes;
+  }
+  return hash.finish();
+}
+
+void run(Work& work) noexcept {
+  try {
+    Sha256 hash;
+    std::vector<std::byte> piece(piece_bytes);
+    while (!work.is_over()) {
+      const std::size_t position = work.next.fetch_add(1);
+      if (position >= work.order.size()) return;
+      const std::uint32_t index = work.order[position];
+      work.digests[index] = digest(work, work.tensors[index], hash, piece);
+    }
+  } catch (...) {
+    const std::lock_guard lock(work.mutex);
+    if (!work.failure) work.failure = std::current_exception();
+    work.failed = true;
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> sha256_digests(const Load& load, std::span<const Tensor> tensors, unsigned threads,
+                                        const std::atomic<bool>& stop) {
+  // Largest first, so that no thread begins the longest piece of work when the others are done.
+  std::vector<std::uint32_t> order(tensors.size());
+  std::iota(order.begin(), order.end(), 0u);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::uint32_t a, std::uint32_t b) { return tensors[a].bytes > tensors[b].bytes; });
+
+  std::vector<std::string> digests(tensors.size());
+  Work work{load, tensors, order, stop, digests};
+  {
+    std::vector<std::jthread> helpers;
+    const std::size_t wanted = std::min<std::size_t>(threads, tensors.size());
+    try {
+      while (helpers.size() + 1 < wanted) helpers.emplace_back([&work] { run(work); });
+    } catch (const std::system_error&) {
+      // Fewer threads than asked for: those that there are do all of it.
+    }
+    run(work);
+  }
+  if (work.failure) std::rethrow_exception(work.failure);
+  return digests;
+}
+
+}  // namespace sluice::tool

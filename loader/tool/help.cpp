@@ -1,0 +1,142 @@
+#include "loader/tool/help.hpp"
+
+namespace sluice::tool::help {
+
+namespace {
+
+// What plan and load take alike.
+constexpr const char* load_options =
+    R"(What to load:
+  --select GLOB    only tensors whose name matches, * also crossing dots; may be repeated; one that matches nothing
+                   is an error
+  --device LIST    where to: host (default), cuda:N or several, as in cuda:0,cuda:1, each of which gets everything; or
+                   null, which takes and forgets, to measure all that comes before it
+  --dtype D        cast tensors of floating-point dtypes to F64, F32, F16, BF16, F8_E4M3 or F8_E5M2; all others stay
+                   as they are
+
+How to read it:
+  --io MODE        auto (default): cached bytes are copied from the page cache, all others read past it;
+                   direct: O_DIRECT wherever the file system takes it; buffered: never
+  --reader KIND    auto (default): the first that works of uring and pread; or one of these two by name;
+                   or null, which reads nothing and delivers noise, to measure all that comes behind it
+  --staging BYTES  host memory for bytes on their way, at most (default 64MiB, at least 256KiB)
+  --slab BYTES     the most that is read at once, a multiple of 64KiB (default 4MiB, or less where staging is small)
+  --queue-depth N  reads in flight, 1 to 256 (default 16)
+  --threads N      threads for casts and copies, 1 to 256 (default: one a processor, 16 at most)
+
+  BYTES is a number, or one with K, M, G, KiB, MiB, GiB (1024) or KB, MB, GB (1000).
+)";
+
+}  // namespace
+
+std::string overview() {
+  return R"(sluice loads the weights of a model from storage into memory as fast as the machine allows.
+
+Usage:
+  sluice COMMAND PATH [OPTIONS]
+
+Commands:
+  inspect   list the tensors of a checkpoint: names, dtypes, shapes, sizes
+  plan      say what a load would read, copy and hold, without doing it
+  load      load it, and say what that took
+  doctor    say what this machine offers for fast loading, what it refuses, and what to do about it
+
+PATH is a .safetensors file, a folder of them, a *.safetensors.index.json, or a snapshot folder of the Hugging Face
+cache.
+
+Options:
+  -h, --help     this page; `sluice COMMAND --help` tells about one command
+  --version      print the version
+
+Examples:
+  sluice inspect /models/minilm
+  sluice load /models/minilm --dtype BF16
+  sluice load /models/glm --device null             how fast storage is, with nothing behind it
+  sluice load /models/minilm --digest sha256 --json | jq .stats
+  sluice doctor /models
+
+Exit status: 0 done; 1 the input or the machine is at fault; 2 wrong usage; 130 interrupted.
+)";
+}
+
+std::string inspect() {
+  return R"(List the tensors of a checkpoint. Reads headers only, and validates every one of them.
+
+Usage:
+  sluice inspect PATH [OPTIONS]
+
+Options:
+  --select GLOB   only tensors whose name matches, * also crossing dots; may be repeated
+  --json          one object on standard output: a list of tensors with shard and offset
+  -h, --help      this page
+
+Examples:
+  sluice inspect model.safetensors
+  sluice inspect /models/glm --select '*.norm.weight' --select 'lm_head.*'
+  sluice inspect /models/glm --json | jq '[.tensors[].bytes] | add'
+)";
+}
+
+std::string plan() {
+  return R"(Say what a load would read, copy, launch and hold, without doing it. Needs no GPU driver for cuda:N.
+
+Usage:
+  sluice plan PATH [OPTIONS]
+
+)" + std::string(load_options) +
+         R"(
+What to print:
+  --digest sha256  taken for the sake of load's command lines; a plan has nothing to digest
+  --json           the object that load would print; what only the load can tell is null
+  -h, --help       this page
+
+Examples:
+  sluice plan /models/glm --device cuda:0,cuda:1
+  sluice plan /models/glm --select '*.experts.*' --dtype BF16 --json
+)";
+}
+
+std::string load() {
+  return R"(Load a checkpoint and say what that took. Nothing is kept: this measures and checks.
+
+Usage:
+  sluice load PATH [OPTIONS]
+
+)" + std::string(load_options) +
+         R"(
+What to print:
+  --digest sha256  the digest of each tensor as delivered, read back from the device; not part of the times
+  --json           one object on standard output: tensors and statistics
+  -h, --help       this page
+
+Examples:
+  sluice load /models/minilm
+  sluice load /models/minilm --dtype BF16 --digest sha256
+  sluice load /models/glm --device null --io direct       the rate of storage alone
+  sluice load /models/glm --reader null --device null     the cost of sluice itself
+
+Ctrl-C ends the load cleanly (exit status 130); a second one ends the process at once.
+)";
+}
+
+std::string doctor() {
+  return R"(Check what this machine offers for fast loading: each line says what works or what does not, and what to do about it.
+With PATH, the file system that PATH lies on is checked too: name the folder that holds the models.
+
+Usage:
+  sluice doctor [PATH] [OPTIONS]
+
+Options:
+  --json       one object on standard output: a list of checks, each with name, status, finding and advice
+  -h, --help   this page
+
+Status is ok, slow (works, but something faster is refused or missing), failed (needed and missing) or info.
+The exit status is 0 whatever is found, and 1 where PATH cannot be looked at.
+
+Examples:
+  sluice doctor
+  sluice doctor /models/glm
+)";
+}
+
+}  // namespace sluice::tool::help

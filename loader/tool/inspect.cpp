@@ -1,0 +1,27 @@
+#include <cstddef>
+#include <vector>
+
+#include "loader/request.hpp"
+#include "loader/tool/commands.hpp"
+#include "loader/tool/json.hpp"
+#include "loader/tool/report.hpp"
+#include "sluice/checkpoint.hpp"
+
+namespace sluice::tool {
+
+void inspect(const Arguments& arguments, Output& output) {
+  const Checkpoint checkpoint = Checkpoint::open(arguments.path);
+  const Selection selection =
+      with_select_explained(arguments, [&] { return select(*checkpoint.catalogue(), request_of(arguments)); });
+  std::vector<TensorInfo> tensors;
+  for (std::size_t index = 0; index < checkpoint.tensors().size(); ++index) {
+    if (selection.rule_of[index] != Selection::none) tensors.push_back(checkpoint.tensors()[index]);
+  }
+  if (arguments.json) {
+    write_inspect_json(output, tensors, shard_names(checkpoint));
+  } else {
+    report_inspect(output, checkpoint, tensors);
+  }
+}
+
+}  // namespace sluice::tool

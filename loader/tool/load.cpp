@@ -1,0 +1,75 @@
+#include "sluice/load.hpp"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <string>
+#include <vector>
+
+#include "loader/tool/commands.hpp"
+#include "loader/tool/digest.hpp"
+#include "loader/tool/json.hpp"
+#include "loader/tool/progress.hpp"
+#include "loader/tool/report.hpp"
+#include "sluice/checkpoint.hpp"
+#include "sluice/engine.hpp"
+#include "sluice/plan.hpp"
+
+namespace sluice::tool {
+
+namespace {
+
+void wait_for(Load& load, Interrupts& interrupts) {
+  ProgressLine line(STDERR_FILENO);
+  std::function<void()> draw;
+  if (line.is_visible()) draw = [&] { line.draw(load.progress()); };
+  try {
+    const Interrupts::Guard guard(
+        interrupts, [&] { load.cancel(); }, draw);
+    load.wait();
+  } catch (...) {
+    line.clear();
+    interrupts.check();  // what a cancelled load throws is of no interest to who cancelled it
+    throw;
+  }
+  line.clear();
+  interrupts.check();
+}
+
+std::vector<std::string> digests_of(const Load& load, const std::vector<Tensor>& tensors, const Options& options,
+                                    Interrupts& interrupts) {
+  std::atomic<bool> stop = false;
+  std::vector<std::string> digests;
+  {
+    const Interrupts::Guard guard(interrupts, [&] { stop = true; });
+    digests = sha256_digests(load, tensors, resolve(options).threads, stop);
+  }
+  interrupts.check();
+  return digests;
+}
+
+}  // namespace
+
+void load(const Arguments& arguments, Output& output, Interrupts& interrupts) {
+  const Checkpoint checkpoint = Checkpoint::open(arguments.path, arguments.options.threads);
+  const Plan plan =
+      with_select_explained(arguments, [&] { return make_plan(checkpoint, request_of(arguments), arguments.options); });
+  Engine engine(arguments.options);
+  Load load = engine.start(plan);
+  wait_for(load, interrupts);
+
+  // Taken before digests and listings, which would raise the peaks that they tell of.
+  const Stats stats = load.statistics();
+  std::vector<Tensor> tensors = plan.tensors();
+  for (Tensor& tensor : tensors) tensor = load.wait(tensor.name, tensor.device);
+  std::vector<std::string> digests;
+  if (arguments.digest) digests = digests_of(load, tensors, arguments.options, interrupts);
+
+  if (arguments.json) {
+    write_load_json(output, tensors, digests, stats);
+  } else {
+    report_load(output, checkpoint, tensors, digests, stats);
+  }
+}
+
+}  // namespace sluice::tool

@@ -1,0 +1,82 @@
+// sluice: the command line tool. Parses, runs one command, and turns whatever went wrong into one line on standard
+// error and an exit status: 0 done, 1 the input or the machine is at fault, 2 wrong usage, 128 + signal interrupted.
+#include <unistd.h>
+
+#include <csignal>
+#include <exception>
+#include <new>
+#include <string>
+#include <variant>
+
+#include "loader/tool/arguments.hpp"
+#include "loader/tool/commands.hpp"
+#include "loader/tool/interrupts.hpp"
+#include "loader/tool/output.hpp"
+#include "sluice/error.hpp"
+
+namespace sluice::tool {
+
+namespace {
+
+constexpr int status_done = 0;
+constexpr int status_fault = 1;
+constexpr int status_usage = 2;
+constexpr int status_signal = 128;
+
+void run(const Arguments& arguments, Output& output, Interrupts& interrupts) {
+  switch (arguments.command) {
+    case Command::inspect:
+      return inspect(arguments, output);
+    case Command::plan:
+      return plan(arguments, output);
+    case Command::load:
+      return load(arguments, output, interrupts);
+    case Command::doctor:
+      return doctor(arguments, output);
+  }
+}
+
+int run(int argc, const char* const* argv) {
+  const std::variant<Arguments, Answer> parsed = parse_arguments(argc, argv);
+  Output output(STDOUT_FILENO);
+  if (const auto* answer = std::get_if<Answer>(&parsed)) {
+    output.write(*answer);
+    output.finish();
+    return status_done;
+  }
+  Interrupts interrupts;
+  run(std::get<Arguments>(parsed), output, interrupts);
+  output.finish();
+  return status_done;
+}
+
+int fail(int status, const std::string& message) {
+  diagnose(message);
+  return status;
+}
+
+int guarded_run(int argc, const char* const* argv) {
+  try {
+    return run(argc, argv);
+  } catch (const UsageError& error) {
+    return fail(status_usage, error.what());
+  } catch (const Interrupted& interrupted) {
+    return fail(status_signal + interrupted.signal(), "interrupted; nothing is left behind");
+  } catch (const Error& error) {
+    return fail(error.code() == ErrorCode::invalid_argument ? status_usage : status_fault, error.what());
+  } catch (const std::bad_alloc&) {
+    return fail(status_fault, "out of memory; free some, or load less at a time with --select");
+  } catch (const std::exception& error) {
+    return fail(status_fault, error.what());
+  }
+}
+
+}  // namespace
+
+}  // namespace sluice::tool
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);  // a reader that is gone shows as an error of write()
+  sluice::tool::occupy_standard_descriptors();
+  return sluice::tool::guarded_run(argc, argv);
+}

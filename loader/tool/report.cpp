@@ -1,0 +1,166 @@
+#include "loader/tool/report.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <filesystem>
+#include <map>
+#include <system_error>
+#include <tuple>
+
+#include "loader/tool/text.hpp"
+#include "sluice/device.hpp"
+#include "sluice/dtype.hpp"
+
+namespace sluice::tool {
+
+namespace {
+
+// More tensors than this are told of by dtype only; `inspect` lists them all.
+constexpr std::size_t listed_tensors_max = 24;
+
+// A line of the summary: a label and what it is about.
+template <typename... Args>
+void fact(Output& output, const char* label, fmt::format_string<Args...> format, Args&&... args) {
+  output.print("  {:<10}  {}\n", label, fmt::format(format, std::forward<Args>(args)...));
+}
+
+void report_totals(Output& output, const Checkpoint& checkpoint, std::span<const Tensor> tensors) {
+  struct Total {
+    std::uint64_t tensors = 0;
+    std::uint64_t bytes = 0;
+  };
+  std::map<std::tuple<DeviceId, Dtype>, Total> totals;
+  for (const Tensor& tensor : tensors) {
+    Total& total = totals[{tensor.device, tensor.dtype}];
+    ++total.tensors;
+    total.bytes += tensor.bytes;
+  }
+  output.print("{}: {} in {}\n", escaped(checkpoint.path().native()), count(tensors.size(), "tensor"),
+               count(checkpoint.shards().size(), "shard"));
+  for (const auto& [key, total] : totals) {
+    const auto& [device, dtype] = key;
+    output.print("  {:<10}  {:<11} {:>16}  {:>9}\n", name(device), name(dtype), count(total.tensors, "tensor"),
+                 decimal_size(total.bytes));
+  }
+}
+
+void list_tensors(Output& output, std::span<const Tensor> tensors, std::span<const std::string> digests) {
+  if (digests.empty() && tensors.size() > listed_tensors_max) return;
+  std::size_t shape_columns = 0;
+  for (const Tensor& tensor : tensors) shape_columns = std::max(shape_columns, shape(tensor.shape).size());
+  output.write("\n");
+  for (std::size_t index = 0; index < tensors.size(); ++index) {
+    const Tensor& tensor = tensors[index];
+    if (!digests.empty()) output.print("  {}", digests[index]);
+    output.print("  {:<10}  {:<11} {:<{}}  {:>9}  {}\n", name(tensor.device), name(tensor.dtype), shape(tensor.shape),
+                 shape_columns, decimal_size(tensor.bytes), escaped(tensor.name));
+  }
+}
+
+std::string how_it_was_read(const Stats& stats) {
+  std::string text = fmt::format("{}, {}", name(stats.reader), stats.io());
+  if (stats.direct_bytes != 0 && stats.direct_bytes != stats.bytes) {
+    text += fmt::format(" ({} past the page cache)", decimal_size(stats.direct_bytes));
+  }
+  return text;
+}
+
+}  // namespace
+
+std::vector<std::string> shard_names(const Checkpoint& checkpoint) {
+  std::error_code ignored;
+  const std::filesystem::path& opened = checkpoint.path();
+  const std::filesystem::path folder = std::filesystem::is_directory(opened, ignored) ? opened : opened.parent_path();
+  std::vector<std::string> names;
+  names.reserve(checkpoint.shards().size());
+  for (const Shard& shard : checkpoint.shards()) {
+    const std::filesystem::path relative = shard.path.lexically_relative(folder);
+    const bool inside = !relative.empty() && *relative.begin() != "..";
+    names.push_back(inside ? relative.native() : shard.path.native());
+  }
+  return names;
+}
+
+std::uint64_t held_host_bytes(const PlanCosts& costs) noexcept {
+  std::uint64_t bytes = costs.staging_bytes;
+  for (const PlanCosts::OnDevice& on_device : costs.devices) {
+    if (on_device.device == host()) bytes += on_device.arena_bytes;
+  }
+  return bytes;
+}
+
+void report_inspect(Output& output, const Checkpoint& checkpoint, std::span<const TensorInfo> tensors) {
+  const std::vector<std::string> shards = shard_names(checkpoint);
+  std::size_t shape_columns = 0;
+  std::uint64_t bytes_total = 0;
+  for (const TensorInfo& tensor : tensors) {
+    shape_columns = std::max(shape_columns, shape(tensor.shape).size());
+    bytes_total += tensor.bytes;
+  }
+  std::size_t shards_shown = 0;
+  for (std::size_t index = 0; index < tensors.size(); ++index) {
+    const TensorInfo& tensor = tensors[index];
+    if (index == 0 || tensor.shard != tensors[index - 1].shard) {
+      output.print("{}{}\n", index == 0 ? "" : "\n", escaped(shards[tensor.shard]));
+      ++shards_shown;
+    }
+    output.print("  {:<11} {:<{}}  {:>9}  at {:<12}  {}\n", name(tensor.dtype), shape(tensor.shape), shape_columns,
+                 decimal_size(tensor.bytes), tensor.offset, escaped(tensor.name));
+  }
+  output.print("{}{}, {} in {}\n", tensors.empty() ? "" : "\n", count(tensors.size(), "tensor"),
+               decimal_size(bytes_total), count(shards_shown, "shard"));
+}
+
+void report_plan(Output& output, const Checkpoint& checkpoint, const Plan& plan) {
+  const std::vector<Tensor> tensors = plan.tensors();
+  const PlanCosts& costs = plan.costs();
+  report_totals(output, checkpoint, tensors);
+  list_tensors(output, tensors, {});
+  output.write("\n");
+  fact(output, "read", "{} in {}, {} of them in place", decimal_size(costs.read_bytes), count(costs.extents, "extent"),
+       costs.in_place_extents);
+  fact(output, "deliver", "{} in {} and {}", decimal_size(costs.delivered_bytes),
+       costs.copies == 1 ? "1 copy" : fmt::format("{} copies", costs.copies),
+       costs.launches == 1 ? "1 launch" : fmt::format("{} launches", costs.launches));
+  fact(output, "staging", "{} at most", binary_size(costs.staging_bytes));
+  for (const PlanCosts::OnDevice& on_device : costs.devices) {
+    const std::string scratch =
+        on_device.scratch_bytes == 0 ? "" : fmt::format(", {} of scratch", binary_size(on_device.scratch_bytes));
+    fact(output, name(on_device.device).c_str(), "{} for {}{}", binary_size(on_device.arena_bytes),
+         count(on_device.tensors, "tensor"), scratch);
+  }
+  fact(output, "time", "open {}, plan {}", duration(checkpoint.open_seconds()), duration(plan.seconds()));
+}
+
+void report_load(Output& output, const Checkpoint& checkpoint, std::span<const Tensor> tensors,
+                 std::span<const std::string> digests, const Stats& stats) {
+  report_totals(output, checkpoint, tensors);
+  list_tensors(output, tensors, digests);
+  const double gigabytes = static_cast<double>(stats.bytes) / 1e9;
+  output.write("\n");
+  fact(output, "read", "{} in {}: {:.2f} GB/s", decimal_size(stats.bytes), duration(stats.seconds), stats.gb_per_s());
+  fact(output, "time", "open {}, plan {}, start-up {}, load {}", duration(stats.open_seconds),
+       duration(stats.plan_seconds), duration(stats.start_up_seconds), duration(stats.load_seconds));
+  fact(output, "processor", "{}{}", duration(stats.cpu_seconds),
+       gigabytes > 0 ? fmt::format(": {:.3f} s a GB", stats.cpu_seconds / gigabytes) : "");
+  fact(output, "reader", "{}", how_it_was_read(stats));
+  fact(output, "work", "{}, {}, {}", count(stats.extents, "extent"),
+       stats.copies == 1 ? "1 copy" : fmt::format("{} copies", stats.copies),
+       stats.launches == 1 ? "1 launch" : fmt::format("{} launches", stats.launches));
+  fact(output, "memory", "staging {}, process {} at most", binary_size(stats.peak_staging_bytes),
+       binary_size(stats.peak_resident_bytes));
+  for (const Fallback& fallback : stats.fallbacks) {
+    fact(output, "fallback", "{}: {}", escaped(fallback.what), escaped(fallback.reason));
+  }
+}
+
+void report_doctor(Output& output, std::span<const Check> checks) {
+  std::size_t name_columns = 0;
+  for (const Check& check : checks) name_columns = std::max(name_columns, check.name.size());
+  for (const Check& check : checks) {
+    output.print("{:<6}  {:<{}}  {}\n", name(check.status), check.name, name_columns, escaped(check.finding));
+    if (!check.advice.empty()) output.print("{:<6}  {:<{}}  -> {}\n", "", "", name_columns, escaped(check.advice));
+  }
+}
+
+}  // namespace sluice::tool
