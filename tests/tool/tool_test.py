@@ -1,0 +1,539 @@
+#!/usr/bin/env python3
+"""The command line as its users see it: objects, exit statuses, one-line messages, signals.
+
+Method: writes small checkpoints by itself, computes digests by itself, runs the tool as a process and compares. Long loads are
+sparse files of 1 TiB onto the null device, which only end because they are told to; nothing depends on how fast anything is.
+Usage: tool_test.py PATH_OF_SLUICE [unittest options]
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+SLUICE = ""
+TIMEOUT_S = 240
+
+STATS_KEYS = {
+    "bytes", "delivered_bytes", "seconds", "phases", "gb_per_s", "cpu_seconds", "reader", "io", "direct_bytes",
+    "fallbacks", "extents", "copies", "launches", "peak_staging_bytes", "peak_resident_bytes",
+}
+PHASES = {"open", "plan", "start-up", "load"}
+
+
+def sluice(*arguments, **options):
+    options.setdefault("stdout", subprocess.PIPE)
+    options.setdefault("stderr", subprocess.PIPE)
+    return subprocess.run([SLUICE, *arguments], stdin=subprocess.DEVNULL, timeout=TIMEOUT_S, **options)
+
+
+def header_of(tensors):
+    """tensors: (name, dtype, shape, bytes) in the order of the file. Returns the header and the length of the data."""
+    entries, end = {}, 0
+    for name, dtype, shape, size in tensors:
+        entries[name] = {"dtype": dtype, "shape": shape, "data_offsets": [end, end + size]}
+        end += size
+    text = json.dumps(entries).encode()
+    return struct.pack("<Q", len(text)) + text, end
+
+
+def write_shard(path, tensors):
+    """tensors: (name, dtype, shape, content) in the order of the file."""
+    header, _ = header_of([(name, dtype, shape, len(content)) for name, dtype, shape, content in tensors])
+    with open(path, "wb") as file:
+        file.write(header)
+        for *_, content in tensors:
+            file.write(content)
+
+
+def noise(seed, size):
+    return hashlib.shake_128(str(seed).encode()).digest(size)
+
+
+def bf16(value):
+    """Of a finite float: to nearest, ties to even."""
+    bits, = struct.unpack("<I", struct.pack("<f", value))
+    return struct.pack("<H", (bits + 0x7FFF + (bits >> 16 & 1)) >> 16)
+
+
+FLOATS = [0.0, -0.0, 1.0, 1.00390625, 1.01171875, -3.14159, 1e-40, 3e38, 65504.0]
+ODD_NAME = "grüße/\n\x1b[31m\t\"\\ 模型 \u202e"
+
+
+class ToolTest(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="sluice-tool-")
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+
+    def checkpoint(self):
+        """Two shards with all that listings must cope with. Returns the folder and {name: (dtype, shape, content)}."""
+        first = [
+            ("a.weight", "F32", [3, 3], struct.pack("<9f", *FLOATS)),
+            ("a.bias", "BF16", [5], noise(1, 10)),
+            (ODD_NAME, "U8", [7], noise(2, 7)),
+        ]
+        second = [
+            ("b.weight", "F16", [1024, 300], noise(3, 1024 * 300 * 2)),
+            ("b.empty", "F32", [0, 4], b""),
+            ("b.scalar", "I64", [], struct.pack("<q", -5)),
+            ("b.large", "I8", [5_000_001], noise(4, 5_000_001)),
+        ]
+        model = self.folder / "model"
+        model.mkdir()
+        write_shard(model / "m-00001-of-00002.safetensors", first)
+        write_shard(model / "m-00002-of-00002.safetensors", second)
+        return model, {name: (dtype, shape, content) for name, dtype, shape, content in first + second}
+
+    def endless(self):
+        path = self.folder / "endless.safetensors"
+        size = 1 << 40
+        header, _ = header_of([("t", "U8", [size], size)])
+        with open(path, "wb") as file:
+            file.write(header)
+            file.truncate(len(header) + size)
+        return path
+
+    def json_of(self, *arguments):
+        result = sluice(*arguments, "--json")
+        self.assertEqual((result.returncode, result.stderr), (0, b""), result)
+        return json.loads(result.stdout.decode())
+
+    def check_fault(self, result, status, *said):
+        self.assertEqual(result.returncode, status, result)
+        self.assertIn(result.stdout, (b"", None), result)
+        text = result.stderr.decode()
+        self.assertTrue(text.startswith("sluice: ") and text.endswith("\n"), text)
+        self.assertEqual(text.count("\n"), 1, text)
+        self.assertFalse(re.search(r"[\x00-\x09\x0b-\x1f\x7f]", text), text)
+        for words in said:
+            self.assertIn(words, text)
+
+
+class Usage(ToolTest):
+    def test_version_and_help_are_answers(self):
+        version = sluice("--version")
+        self.assertEqual(version.returncode, 0)
+        self.assertRegex(version.stdout.decode(), r"^sluice \d+\.\d+\.\d+\n$")
+        for arguments in (["--help"], ["-h"], ["load", "--help"], ["plan", "-h"], ["inspect", "--help"],
+                          ["doctor", "--help"]):
+            with self.subTest(arguments):
+                result = sluice(*arguments)
+                self.assertEqual((result.returncode, result.stderr), (0, b""))
+                self.assertIn("Examples:", result.stdout.decode())
+                self.assertLessEqual(max(map(len, result.stdout.decode().splitlines())), 120)
+
+    def test_help_tells_of_every_option(self):
+        source = pathlib.Path(__file__).parents[2] / "loader/tool/arguments.cpp"
+        declared = set(re.findall(r'(?:value|add_flag)\("(--[a-z-]+)"', source.read_text()))
+        self.assertIn("--queue-depth", declared)
+        told = sluice("load", "--help").stdout.decode()
+        for option in declared:
+            self.assertIn(option, told)
+
+    def test_wrong_usage_is_status_2_and_one_line(self):
+        model, _ = self.checkpoint()
+        path = str(model)
+        wrong = [
+            [], ["lod"], ["bench", path], ["--json", "load", path], ["load"], ["plan"], ["inspect"], ["load", ""],
+            ["load", path, path], ["inspect", path, "--dtype", "F16"], ["doctor", path, path],
+            ["load", path, "--slice", "*:0:0/2"], ["load", path, "--trace", "x"], ["load", path, "--nonsense"],
+            ["load", path, "--device"], ["load", path, "--device", "gpu"], ["load", path, "--device", ""],
+            ["load", path, "--device", "cuda:-1"], ["load", path, "--device", "cuda:x"],
+            ["load", path, "--device", "cuda:0,cuda:0"], ["load", path, "--device", "host,"],
+            ["load", path, "--device", "host", "--device", "null"], ["load", path, "--device", "cuda:99999999999"],
+            ["load", path, "--dtype", "F33"], ["load", path, "--dtype", "U8"], ["load", path, "--dtype", "float16"],
+            ["load", path, "--dtype", "F4"], ["load", path, "--dtype", ""],
+            ["load", path, "--digest"], ["load", path, "--digest", "md5"],
+            ["load", path, "--digest", "sha256", "--device", "null"],
+            ["load", path, "--digest", "sha256", "--device", "host,null"],
+            ["load", path, "--digest", "sha256", "--reader", "null"],
+            ["load", path, "--io", "mmap"], ["load", path, "--reader", "aio"], ["load", path, "--select", ""],
+            ["load", path, "--threads", "0"], ["load", path, "--threads", "257"], ["load", path, "--threads", "two"],
+            ["load", path, "--queue-depth", "0"], ["load", path, "--queue-depth", "257"],
+            ["load", path, "--slab", "65537"], ["load", path, "--slab", "128MiB"], ["load", path, "--slab", "0"],
+            ["load", path, "lo\nad"], ["\x1b[31m"],
+        ]
+        for size in ("", "0", "-1", "-64MiB", "+5", "1", "64", "12XB", "MiB", "64 MiB", "1.5GiB", "1e9", "0x1000000", "nan",
+                     "64MiBMiB", "2TiB", "18446744073709551616", "99999999999999999999999", "17179869184GiB"):
+            wrong.append(["load", path, "--staging", size])
+            wrong.append(["plan", path, f"--staging={size}"])
+        for arguments in wrong:
+            with self.subTest(arguments):
+                self.check_fault(sluice(*arguments), 2, "--help")
+
+    def test_usage_is_judged_before_the_path(self):
+        self.check_fault(sluice("load", "/nowhere", "--staging", "-1"), 2, "--staging")
+        self.check_fault(sluice("load", "/nowhere"), 1, "/nowhere")
+
+    def test_paths_may_look_like_options_and_commands(self):
+        content = noise(5, 4)
+        for name in ("-odd.safetensors", "load", "[x].safetensors"):
+            write_shard(self.folder / name, [("t", "U8", [4], content)])
+            result = sluice("inspect", "--json", "--", name, cwd=self.folder)
+            self.assertEqual(result.returncode, 0, result)
+            self.assertEqual(json.loads(result.stdout)["tensors"][0]["shard"], name)
+
+
+class Inspect(ToolTest):
+    def test_json_lists_what_the_files_hold_in_their_order(self):
+        model, tensors = self.checkpoint()
+        listed = self.json_of("inspect", str(model))
+        self.assertEqual(set(listed), {"tensors"})
+        self.assertEqual([entry["name"] for entry in listed["tensors"]], list(tensors))
+        for entry in listed["tensors"]:
+            self.assertEqual(list(entry), ["name", "dtype", "shape", "bytes", "shard", "offset"])
+            dtype, shape, content = tensors[entry["name"]]
+            self.assertEqual((entry["dtype"], entry["shape"], entry["bytes"]), (dtype, shape, len(content)))
+            shard = (model / entry["shard"]).read_bytes()
+            self.assertEqual(shard[entry["offset"]:entry["offset"] + entry["bytes"]], content)
+
+    def test_a_single_shard_is_named_as_a_file(self):
+        model, _ = self.checkpoint()
+        listed = self.json_of("inspect", str(model / "m-00001-of-00002.safetensors"))
+        self.assertEqual({entry["shard"] for entry in listed["tensors"]}, {"m-00001-of-00002.safetensors"})
+        result = sluice("inspect", "m-00001-of-00002.safetensors", "--json", cwd=model)
+        self.assertEqual(json.loads(result.stdout), listed)
+
+    def test_table_names_every_tensor_and_obeys_none(self):
+        model, tensors = self.checkpoint()
+        result = sluice("inspect", str(model))
+        self.assertEqual((result.returncode, result.stderr), (0, b""))
+        text = result.stdout.decode()
+        for name in tensors:
+            if name != ODD_NAME:
+                self.assertIn(name, text)
+        self.assertIn("grüße/\\n\\x1b[31m\\t\"\\ 模型 \\u202e", text)
+        self.assertFalse(re.search(r"[\x00-\x09\x0b-\x1f\x7f\u202e]", text))
+        self.assertIn("7 tensors", text)
+
+    def test_select_takes_names_and_globs(self):
+        model, _ = self.checkpoint()
+        names = lambda *selects: [
+            entry["name"]
+            for entry in self.json_of("inspect", str(model), *(f"--select={glob}" for glob in selects))["tensors"]
+        ]
+        self.assertEqual(names("*.weight"), ["a.weight", "b.weight"])
+        self.assertEqual(names("b.scalar", "a.*"), ["a.weight", "a.bias", "b.scalar"])
+        self.assertEqual(names("[a].weight", "?.scalar"), ["a.weight", "b.scalar"])
+        self.assertEqual(names("a.weight", "a.weight"), ["a.weight"])
+        self.check_fault(sluice("inspect", str(model), "--select", "c.*"), 1, "c.*", str(model))
+        # A value is one argument: what follows it is the path.
+        self.assertEqual(sluice("inspect", "--select", "a.*", str(model)).returncode, 0)
+
+    def test_no_tensors_are_an_empty_list(self):
+        path = self.folder / "empty.safetensors"
+        write_shard(path, [])
+        self.assertEqual(self.json_of("inspect", str(path)), {"tensors": []})
+        self.assertEqual(self.json_of("load", str(path))["tensors"], [])
+        self.assertEqual(self.json_of("load", str(path), "--digest", "sha256")["tensors"], [])
+        self.assertEqual(self.json_of("plan", str(path))["tensors"], [])
+        for command in ("inspect", "load", "plan"):
+            self.assertEqual(sluice(command, str(path)).returncode, 0)
+            self.check_fault(sluice(command, str(path), "--select", "*"), 1)
+
+    def test_what_cannot_be_opened_is_one_line_with_the_place(self):
+        broken = self.folder / "broken.safetensors"
+        broken.write_bytes(struct.pack("<Q", 1 << 40) + b"{}")
+        pickled = self.folder / "pytorch_model.bin"
+        pickled.write_bytes(b"\x80\x02}q\x00.")
+        hostile = self.folder / "line\nfeed \x1b[2J.safetensors"
+        hostile.write_bytes(b"no")
+        fifo = self.folder / "fifo.safetensors"
+        os.mkfifo(fifo)
+        nothing = self.folder / "nothing"
+        nothing.mkdir()
+        for path, said in ((broken, "broken.safetensors"), (pickled, "pytorch_model.bin"), (hostile, "line\\nfeed"),
+                           (fifo, "fifo.safetensors"), (nothing, "nothing"), (self.folder / "gone", "gone")):
+            for command in ("inspect", "plan", "load"):
+                with self.subTest(command=command, path=path):
+                    self.check_fault(sluice(command, str(path), "--json"), 1, said)
+
+    def test_paths_that_are_not_utf8_do_not_break_the_listing(self):
+        folder = os.fsencode(self.folder) + b"/caf\xe9"
+        try:
+            os.mkdir(folder)
+        except OSError as error:
+            self.skipTest(f"this file system takes UTF-8 only: {error}")
+        write_shard(folder + b"/\xff.safetensors", [("t", "U8", [1], b"x")])
+        listed = json.loads(sluice(b"inspect", folder, b"--json").stdout.decode())
+        self.assertEqual(listed["tensors"][0]["shard"], "\ufffd.safetensors")
+        result = sluice(b"load", folder)
+        self.assertEqual(result.returncode, 0)
+        self.assertIn("caf\\xe9", result.stdout.decode())
+        self.check_fault(sluice(b"load", folder + b"/\xfe.safetensors"), 1, "\\xfe")
+
+
+class Load(ToolTest):
+    def check_load(self, loaded, tensors, devices=("host",)):
+        self.assertEqual(set(loaded), {"tensors", "stats"})
+        self.assertEqual([(entry["name"], entry["device"]) for entry in loaded["tensors"]],
+                         [(name, device) for name in tensors for device in devices])
+        stats = loaded["stats"]
+        self.assertEqual(set(stats), STATS_KEYS)
+        self.assertEqual(set(stats["phases"]), PHASES)
+        self.assertEqual(stats["delivered_bytes"], sum(entry["bytes"] for entry in loaded["tensors"]))
+        for fallback in stats["fallbacks"]:
+            self.assertEqual(set(fallback), {"what", "reason"})
+
+    def test_digests_are_those_of_the_bytes_in_the_files(self):
+        model, tensors = self.checkpoint()
+        loaded = self.json_of("load", str(model), "--digest", "sha256")
+        self.check_load(loaded, tensors)
+        for entry in loaded["tensors"]:
+            self.assertEqual(list(entry), ["name", "dtype", "shape", "bytes", "device", "digest"])
+            dtype, shape, content = tensors[entry["name"]]
+            self.assertEqual((entry["dtype"], entry["shape"], entry["bytes"]), (dtype, shape, len(content)))
+            self.assertEqual(entry["digest"], hashlib.sha256(content).hexdigest(), entry["name"])
+        stats = loaded["stats"]
+        self.assertGreaterEqual(stats["bytes"], sum(len(content) for *_, content in tensors.values()))
+        self.assertGreater(stats["seconds"], 0)
+        self.assertAlmostEqual(stats["gb_per_s"], stats["bytes"] / stats["seconds"] / 1e9)
+        self.assertIn(stats["reader"], ("uring", "pread"))
+        self.assertIn(stats["io"], ("direct", "buffered", "mixed"))
+        self.assertLessEqual(stats["peak_staging_bytes"], 64 << 20)
+        self.assertGreater(stats["peak_resident_bytes"], 0)
+
+    def test_every_way_of_reading_gives_the_same_digests(self):
+        model, tensors = self.checkpoint()
+        expected = [hashlib.sha256(content).hexdigest() for *_, content in tensors.values()]
+        for options in (["--reader", "pread"], ["--io", "buffered"], ["--io", "direct"],
+                        ["--staging", "256KiB"], ["--staging", "1M", "--slab", "64K", "--queue-depth", "1"],
+                        ["--reader", "pread", "--io", "direct", "--threads", "1"], ["--staging=2000KB"]):
+            with self.subTest(options):
+                loaded = self.json_of("load", str(model), "--digest", "sha256", *options)
+                self.assertEqual([entry["digest"] for entry in loaded["tensors"]], expected)
+
+    def test_the_reader_that_was_asked_for_is_the_one_that_ran(self):
+        model, tensors = self.checkpoint()
+        loaded = self.json_of("load", str(model), "--reader", "pread", "--io", "buffered")
+        self.assertEqual((loaded["stats"]["reader"], loaded["stats"]["io"]), ("pread", "buffered"))
+        self.assertEqual(loaded["stats"]["direct_bytes"], 0)
+        loaded = self.json_of("load", str(model), "--reader", "null")
+        self.check_load(loaded, tensors)
+        self.assertEqual(loaded["stats"]["reader"], "null")
+
+    def test_the_null_device_takes_and_forgets(self):
+        model, tensors = self.checkpoint()
+        loaded = self.json_of("load", str(model), "--device", "null")
+        self.check_load(loaded, tensors, devices=("null",))
+        self.assertNotIn("digest", loaded["tensors"][0])
+
+    def test_dtype_casts_what_can_be_cast_and_leaves_the_rest(self):
+        model, tensors = self.checkpoint()
+        for spelling in ("BF16", "bf16"):
+            loaded = self.json_of("load", str(model), "--dtype", spelling, "--digest", "sha256")
+            self.check_load(loaded, tensors)
+            entries = {entry["name"]: entry for entry in loaded["tensors"]}
+            self.assertEqual({name for name, entry in entries.items() if entry["dtype"] == "BF16"},
+                             {"a.weight", "a.bias", "b.weight", "b.empty"})
+            self.assertEqual(entries["a.weight"]["bytes"], 18)
+            self.assertEqual(entries["a.weight"]["digest"],
+                             hashlib.sha256(b"".join(map(bf16, FLOATS))).hexdigest())
+            self.assertEqual(entries["b.large"]["digest"], hashlib.sha256(tensors["b.large"][2]).hexdigest())
+
+    def test_select_loads_only_that(self):
+        model, tensors = self.checkpoint()
+        loaded = self.json_of("load", str(model), "--select", "b.s*", "--select", "a.bias")
+        self.check_load(loaded, ["a.bias", "b.scalar"])
+        self.check_fault(sluice("load", str(model), "--select", "a.*", "--select", "no.such"), 1, "no.such")
+        self.check_fault(sluice("load", str(model), "--select", "b.weigh"), 1, "b.weight")
+        self.assertLess(loaded["stats"]["bytes"], 1 << 20)
+
+    def test_table_says_what_it_took(self):
+        model, _ = self.checkpoint()
+        result = sluice("load", str(model), "--digest", "sha256")
+        self.assertEqual((result.returncode, result.stderr), (0, b""), result)
+        text = result.stdout.decode()
+        for words in ("7 tensors", "2 shards", "GB/s", "s a GB", "start-up", "staging", "a.weight",
+                      hashlib.sha256(struct.pack("<q", -5)).hexdigest()):
+            self.assertIn(words, text)
+
+    def test_a_device_that_is_not_there_is_the_machines_fault(self):
+        model, _ = self.checkpoint()
+        self.check_fault(sluice("load", str(model), "--device", "cuda:63", "--json"), 1, "cuda:63")
+
+    def test_a_shard_that_was_cut_short_is_an_error_with_its_path(self):
+        model, _ = self.checkpoint()
+        shard = model / "m-00002-of-00002.safetensors"
+        os.truncate(shard, shard.stat().st_size - 1)
+        self.check_fault(sluice("load", str(model)), 1, shard.name)
+
+
+class Plan(ToolTest):
+    def test_plan_prints_what_the_load_then_does(self):
+        model, _ = self.checkpoint()
+        for options in ([], ["--dtype", "F16"], ["--device", "null", "--staging", "1MiB"], ["--select", "*.weight"]):
+            with self.subTest(options):
+                planned = self.json_of("plan", str(model), *options)
+                loaded = self.json_of("load", str(model), *options)
+                self.assertEqual(planned["tensors"], loaded["tensors"])
+                self.assertEqual(set(planned["stats"]), STATS_KEYS)
+                self.assertEqual(set(planned["stats"]["phases"]), PHASES)
+                for key in ("bytes", "delivered_bytes", "extents", "copies", "launches"):
+                    self.assertEqual(planned["stats"][key], loaded["stats"][key], key)
+                self.assertLessEqual(loaded["stats"]["peak_staging_bytes"], planned["stats"]["peak_staging_bytes"])
+                self.assertIsNone(planned["stats"]["seconds"])
+
+    def test_gpus_need_no_driver(self):
+        model, tensors = self.checkpoint()
+        planned = self.json_of("plan", str(model), "--device", "cuda:0,cuda:1", "--dtype", "BF16")
+        self.assertEqual([(entry["name"], entry["device"]) for entry in planned["tensors"]],
+                         [(name, device) for name in tensors for device in ("cuda:0", "cuda:1")])
+        result = sluice("plan", str(model), "--device", "cuda:0,cuda:1")
+        self.assertEqual((result.returncode, result.stderr), (0, b""))
+        self.assertIn("cuda:1", result.stdout.decode())
+
+    def test_a_model_larger_than_memory_can_be_planned(self):
+        planned = self.json_of("plan", str(self.endless()))
+        self.assertEqual(planned["tensors"][0]["bytes"], 1 << 40)
+
+    def test_options_of_load_are_taken(self):
+        model, _ = self.checkpoint()
+        planned = self.json_of("plan", str(model), "--digest", "sha256", "--reader", "pread", "--io", "buffered")
+        self.assertEqual((planned["stats"]["reader"], planned["stats"]["io"]), ("pread", "buffered"))
+
+
+class StandardOutput(ToolTest):
+    def commands(self):
+        model, _ = self.checkpoint()
+        path = str(model)
+        return (["--version"], ["--help"], ["inspect", path], ["inspect", path, "--json"], ["plan", path, "--json"],
+                ["load", path], ["load", path, "--json"], ["doctor"])
+
+    def test_full(self):
+        for arguments in self.commands():
+            with self.subTest(arguments), open("/dev/full", "wb") as full:
+                self.check_fault(sluice(*arguments, stdout=full), 1, "standard output", "No space left")
+
+    def test_closed(self):
+        for arguments in self.commands():
+            with self.subTest(arguments):
+                result = subprocess.run(["sh", "-c", 'exec "$0" "$@" >&-', SLUICE, *arguments], timeout=TIMEOUT_S,
+                                        stderr=subprocess.PIPE)
+                self.check_fault(result, 1, "standard output")
+
+    def test_pipe_whose_reader_has_gone(self):
+        for arguments in self.commands():
+            with self.subTest(arguments):
+                reading, writing = os.pipe()
+                os.close(reading)
+                try:
+                    self.check_fault(sluice(*arguments, stdout=writing), 1, "standard output")
+                finally:
+                    os.close(writing)
+
+    def test_all_descriptors_closed_is_still_a_status(self):
+        model, _ = self.checkpoint()
+        command = 'exec "$0" "$@" <&- >&- 2>&-'
+        result = subprocess.run(["sh", "-c", command, SLUICE, "load", str(model)], timeout=TIMEOUT_S)
+        self.assertEqual(result.returncode, 1)
+
+    def test_without_standard_error_the_work_is_done(self):
+        model, tensors = self.checkpoint()
+        command = 'exec "$0" "$@" <&- 2>&-'
+        result = subprocess.run(["sh", "-c", command, SLUICE, "load", str(model), "--json"], timeout=TIMEOUT_S,
+                                stdout=subprocess.PIPE)
+        self.assertEqual(result.returncode, 0)
+        self.assertEqual(len(json.loads(result.stdout)["tensors"]), len(tensors))
+
+
+class Interrupted(ToolTest):
+    def start(self, *arguments, **options):
+        process = subprocess.Popen([SLUICE, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=options.pop("stderr", subprocess.PIPE), **options)
+        self.addCleanup(process.kill)
+        return process
+
+    def wait_until_signals_are_taken(self, process):
+        status = pathlib.Path(f"/proc/{process.pid}/status")
+        while process.poll() is None:
+            blocked = int(re.search(r"^SigBlk:\s*(\w+)", status.read_text(), re.M)[1], 16)
+            if blocked >> (signal.SIGINT - 1) & 1:
+                return
+        self.fail("it ended by itself")
+
+    def end(self, process, number):
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+    def test_a_signal_ends_a_load_at_any_moment(self):
+        path = str(self.endless())
+        for number in (signal.SIGINT, signal.SIGTERM):
+            for options in (["--reader", "pread"], [], ["--staging", "1MiB"]):
+                with self.subTest(number=number, options=options):
+                    process = self.start("load", path, "--device", "null", "--json", *options)
+                    self.wait_until_signals_are_taken(process)
+                    self.check_fault(self.end(process, number), 128 + number, "interrupted")
+
+    def test_a_signal_ends_a_load_that_is_reading(self):
+        process = self.start("load", str(self.endless()), "--device", "null", "--reader", "pread")
+        read = 0
+        while read < 256 << 20:
+            self.assertIsNone(process.poll())
+            read = int(re.search(r"rchar: (\d+)", pathlib.Path(f"/proc/{process.pid}/io").read_text())[1])
+        self.check_fault(self.end(process, signal.SIGINT), 130, "interrupted")
+
+    def test_a_parent_that_ignores_the_signal_does_not_make_the_tool_deaf(self):
+        ignore = lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)
+        process = self.start("load", str(self.endless()), "--device", "null", preexec_fn=ignore)
+        self.wait_until_signals_are_taken(process)
+        self.check_fault(self.end(process, signal.SIGINT), 130)
+
+    def test_progress_is_drawn_on_a_terminal_and_only_there(self):
+        terminal, side = pty.openpty()
+        self.addCleanup(os.close, terminal)
+        process = self.start("load", str(self.endless()), "--device", "null", stderr=side)
+        os.close(side)
+        drawn = b""
+        while b"left" not in drawn:
+            self.assertTrue(select.select([terminal], [], [], TIMEOUT_S)[0])
+            drawn += os.read(terminal, 65536)
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.communicate(timeout=TIMEOUT_S), (b"", None))
+        self.assertEqual(process.returncode, 130)
+        while b"interrupted" not in drawn:
+            drawn += os.read(terminal, 65536)
+        self.assertRegex(drawn.decode(), r"\d+%  .+ of 1\.1 TB  .+/s  .+ left")
+        self.assertIn(b"\r\x1b[Ksluice: ", drawn)  # the line is cleared before the last word
+
+
+class Doctor(ToolTest):
+    def test_each_check_is_a_line(self):
+        result = sluice("doctor", str(self.folder))
+        self.assertEqual((result.returncode, result.stderr), (0, b""))
+        text = result.stdout.decode()
+        for words in ("io_uring", "memlock", "seccomp", "O_DIRECT", "file system", "page cache", "huge pages", "numa",
+                      "descriptors", "memory", "processors", "cuda"):
+            self.assertRegex(text, rf"(?m)^(ok|slow|failed|info) +{words} ")
+        self.assertEqual(os.listdir(self.folder), [])
+
+    def test_json_is_a_list_of_checks(self):
+        model, _ = self.checkpoint()
+        for arguments in ([], [str(model)], [str(model / "m-00001-of-00002.safetensors")]):
+            for check in self.json_of("doctor", *arguments)["checks"]:
+                self.assertEqual(list(check), ["name", "status", "finding", "advice"])
+                self.assertIn(check["status"], ("ok", "slow", "failed", "info"))
+
+    def test_without_a_path_no_file_system_is_judged(self):
+        names = [check["name"] for check in self.json_of("doctor")["checks"]]
+        self.assertNotIn("O_DIRECT", names)
+        self.assertIn("io_uring", names)
+
+    def test_a_path_that_is_not_there(self):
+        self.check_fault(sluice("doctor", str(self.folder / "gone")), 1, "gone")
+
+
+if __name__ == "__main__":
+    SLUICE = sys.argv.pop(1)
+    unittest.main()
