@@ -120,8 +120,8 @@ Ctrl-C ends the load cleanly (exit status 130); a second one ends the process at
 }
 
 std::string doctor() {
-  return R"(Check what this machine offers for fast loading: each line says what works or what does not, and what to do about it.
-With PATH, the file system that PATH lies on is checked too: name the folder that holds the models.
+  return R"(Check what this machine offers for fast loading: each line says what works or what does not, and what to do
+about it. With PATH, the file system that PATH lies on is checked too: name the folder that holds the models.
 
 Usage:
   sluice doctor [PATH] [OPTIONS]

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """The command line as its users see it: objects, exit statuses, one-line messages, signals.
 
-Method: writes small checkpoints by itself, computes digests by itself, runs the tool as a process and compares. Long loads are
-sparse files of 1 TiB onto the null device, which only end because they are told to; nothing depends on how fast anything is.
+Method: writes small checkpoints by itself, computes digests by itself, runs the tool as a process and compares. Long
+loads are sparse files of 1 TiB onto the null device, which only end because they are told to; nothing depends on how
+fast anything is.
 Usage: tool_test.py PATH_OF_SLUICE [unittest options]
 """
 
@@ -163,8 +164,8 @@ class Usage(ToolTest):
             ["load", path, "--slab", "65537"], ["load", path, "--slab", "128MiB"], ["load", path, "--slab", "0"],
             ["load", path, "lo\nad"], ["\x1b[31m"],
         ]
-        for size in ("", "0", "-1", "-64MiB", "+5", "1", "64", "12XB", "MiB", "64 MiB", "1.5GiB", "1e9", "0x1000000", "nan",
-                     "64MiBMiB", "2TiB", "18446744073709551616", "99999999999999999999999", "17179869184GiB"):
+        for size in ("", "0", "-1", "-64MiB", "+5", "1", "64", "12XB", "MiB", "64 MiB", "1.5GiB", "1e9", "0x1000000",
+                     "nan", "64MiBMiB", "2TiB", "18446744073709551616", "99999999999999999999999", "17179869184GiB"):
             wrong.append(["load", path, "--staging", size])
             wrong.append(["plan", path, f"--staging={size}"])
         for arguments in wrong:
