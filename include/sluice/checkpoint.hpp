@@ -1,6 +1,6 @@
 // Checkpoint: all shards of a model and one catalogue of their tensors: name -> shard, dtype, shape, byte range.
-// Immutable once open and cheap to copy (copies share one catalogue); safe to use from any number of threads. It holds no
-// open files. Whatever is made from it (a Plan, a Load) keeps the catalogue alive by itself.
+// Immutable once open and cheap to copy (copies share one catalogue); safe to use from any number of threads. It holds
+// no open files. Whatever is made from it (a Plan, a Load) keeps the catalogue alive by itself.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,8 @@
 
 namespace sluice {
 
-/// One tensor as it lies in its shard. Views point into the catalogue and live as long as any Checkpoint, Plan or Load of it.
+/// One tensor as it lies in its shard. Views point into the catalogue and live as long as any Checkpoint, Plan or Load
+/// of it.
 struct TensorInfo {
   std::string_view name;
   std::span<const std::uint64_t> shape;  // row-major, outermost first; empty for a scalar
@@ -44,12 +45,12 @@ struct Catalogue;
 
 class SLUICE_API Checkpoint {
  public:
-  /// Opens `path`: a shard, a folder of shards, a `*.safetensors.index.json`, or a snapshot folder of the Hugging Face cache.
-  /// In a folder, an index decides which shards belong to it; without one, all `*.safetensors` do. Reads and validates every
-  /// header, on up to `threads` threads (0: as many as there are processors), and no tensor data. Verdicts are those of the
-  /// reference implementation (safetensors 0.8.0), but for names that occur twice and for the limits in loader/limits.hpp,
-  /// which are refused.
-  /// Throws Error{not_found, io, bad_header, bad_index, unsupported_format, limit_exceeded}.
+  /// Opens `path`: a shard, a folder of shards, a `*.safetensors.index.json`, or a snapshot folder of the Hugging Face
+  /// cache. In a folder, an index decides which shards belong to it; without one, all `*.safetensors` do. Reads and
+  /// validates every header, on up to `threads` threads (0: as many as there are processors), and no tensor data.
+  /// Verdicts are those of the reference implementation (safetensors 0.8.0), but for names that occur twice and for the
+  /// limits in loader/limits.hpp, which are refused. Throws Error{not_found, io, bad_header, bad_index,
+  /// unsupported_format, limit_exceeded}.
   static Checkpoint open(const std::filesystem::path& path, unsigned threads = 0);
 
   /// In order of shard, then of offset.

@@ -24,9 +24,15 @@ struct DeviceId {
   friend auto operator<=>(const DeviceId&, const DeviceId&) = default;
 };
 
-inline constexpr DeviceId host() noexcept { return {DeviceId::Kind::host, 0}; }
-inline constexpr DeviceId cuda(int ordinal) noexcept { return {DeviceId::Kind::cuda, ordinal}; }
-inline constexpr DeviceId null() noexcept { return {DeviceId::Kind::null, 0}; }
+inline constexpr DeviceId host() noexcept {
+  return {DeviceId::Kind::host, 0};
+}
+inline constexpr DeviceId cuda(int ordinal) noexcept {
+  return {DeviceId::Kind::cuda, ordinal};
+}
+inline constexpr DeviceId null() noexcept {
+  return {DeviceId::Kind::null, 0};
+}
 
 /// "host", "null", "cuda:3".
 SLUICE_API std::string name(DeviceId device);

@@ -48,7 +48,8 @@ SLUICE_API std::optional<Dtype> parse_dtype(std::string_view name) noexcept;
 /// Bits of one element: 4, 6, 8, 16, 32 or 64. Packed dtypes fill whole bytes only as whole tensors.
 SLUICE_API unsigned bits(Dtype dtype) noexcept;
 
-/// The alignment in bytes that code reading elements of this dtype expects: the element's size, 4 for C64, 1 for packed ones.
+/// The alignment in bytes that code reading elements of this dtype expects: the element's size, 4 for C64, 1 for packed
+/// ones.
 SLUICE_API unsigned natural_alignment(Dtype dtype) noexcept;
 
 /// Whether sluice casts from and to this dtype: F64 F32 F16 BF16 F8_E4M3 F8_E5M2.

@@ -1,5 +1,6 @@
 // Error: everything that data, disk, driver or a wrong argument can cause. The library throws nothing else on purpose
-// (std::bad_alloc may pass through), prints nothing and never exits. An Error is a value: copy it, keep it, throw it again.
+// (std::bad_alloc may pass through), prints nothing and never exits. An Error is a value: copy it, keep it, throw it
+// again.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +35,8 @@ enum class ErrorCode : int {
 SLUICE_API std::string_view name(ErrorCode code) noexcept;
 
 /// What happened, where, and what to do about it. what() is all of it on one line, control characters escaped:
-/// "bad header: tensor extends past the end of the file: /m/a.safetensors, byte 120, tensor \"x\"; download the shard again".
+/// "bad header: tensor extends past the end of the file: /m/a.safetensors, byte 120, tensor \"x\"; download the shard
+/// again".
 class SLUICE_API Error : public std::runtime_error {
  public:
   /// The places an error can name. Empty or absent where they do not apply.

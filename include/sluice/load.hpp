@@ -1,6 +1,7 @@
-// Load: a running request. Iterate its tensors in order of arrival, look one up, wait, cancel, watch. It owns the arenas: the
-// tensors live exactly as long as it does. All members but the destructor and assignment may be called from any thread.
-// A load that fails ends as a whole: reads and copies in flight are drained, and every call that waits throws the Error.
+// Load: a running request. Iterate its tensors in order of arrival, look one up, wait, cancel, watch. It owns the
+// arenas: the tensors live exactly as long as it does. All members but the destructor and assignment may be called from
+// any thread. A load that fails ends as a whole: reads and copies in flight are drained, and every call that waits
+// throws the Error.
 #pragma once
 
 #include <cstddef>
@@ -54,23 +55,25 @@ class SLUICE_API Load {
   Iterator begin() const { return Iterator(this, 0); }
   std::default_sentinel_t end() const noexcept { return {}; }
 
-  /// The `index`th tensor to arrive, or nullptr when there are no more than `index`. Waits for it. Throws the load's Error.
+  /// The `index`th tensor to arrive, or nullptr when there are no more than `index`. Waits for it. Throws the load's
+  /// Error.
   const Tensor* arrival(std::size_t index) const;
 
-  /// The tensor if it has arrived, else nullptr. Does not wait. O(1). The first form takes the first device that has it.
+  /// The tensor if it has arrived, else nullptr. Does not wait for storage. The first form takes the first device that
+  /// has it.
   const Tensor* find(std::string_view name) const noexcept;
   const Tensor* find(std::string_view name, DeviceId device) const noexcept;
 
-  /// Waits for one tensor. Throws Error{tensor_not_found} if the plan does not deliver it, or the load's Error if the load
-  /// ended before the tensor arrived.
+  /// Waits for one tensor. Throws Error{tensor_not_found} if the plan does not deliver it, or the load's Error if the
+  /// load ended before the tensor arrived.
   const Tensor& wait(std::string_view name) const;
   const Tensor& wait(std::string_view name, DeviceId device) const;
 
   /// Waits for all of them. Throws the load's Error.
   void wait() const;
 
-  /// Asks the load to end. Returns at once; reads in flight are let finish, nothing new is begun, and calls that wait throw
-  /// Error{cancelled}. Nothing happens where the load has ended.
+  /// Asks the load to end. Returns at once; reads in flight are let finish, nothing new is begun, and calls that wait
+  /// throw Error{cancelled}. Nothing happens where the load has ended.
   void cancel() noexcept;
 
   Progress progress() const noexcept;
@@ -78,8 +81,8 @@ class SLUICE_API Load {
   /// Complete once the load has ended; before that, what is known so far.
   Stats statistics() const;
 
-  /// Copies `bytes` at `offset` of a tensor that has arrived into host memory at `target`. Throws Error{invalid_argument}
-  /// outside the tensor and for the null device, which keeps nothing.
+  /// Copies `bytes` at `offset` of a tensor that has arrived into host memory at `target`. Throws
+  /// Error{invalid_argument} outside the tensor and for the null device, which keeps nothing.
   void read_back(const Tensor& tensor, std::uint64_t offset, void* target, std::uint64_t bytes) const;
 
  private:

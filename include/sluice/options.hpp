@@ -31,8 +31,8 @@ struct Options {
 
   // How fast it does it.
 
-  /// The most host memory in bytes that all slabs together take; 256 KiB at least. More lets slow or distant storage work
-  /// on more extents at a time; less than 16 MiB costs speed on any.
+  /// The most host memory in bytes that all slabs together take; 256 KiB at least. More lets slow or distant storage
+  /// work on more extents at a time; less than 16 MiB costs speed on any.
   std::uint64_t staging_bytes = 64ull << 20;
   /// Bytes of one slab, and so the most of one extent: a multiple of 64 KiB. 0: 4 MiB, or less where staging is small.
   /// Small slabs cost system calls, large ones delay the first tensor.
@@ -43,7 +43,8 @@ struct Options {
   unsigned threads = 0;
 };
 
-/// `options` with every 0 replaced by what it stands for. Throws Error{invalid_argument} for values outside the bounds above.
+/// `options` with every 0 replaced by what it stands for. Throws Error{invalid_argument} for values outside the bounds
+/// above.
 SLUICE_API Options resolve(Options options);
 
 SLUICE_API std::string_view name(IoMode io) noexcept;          // "auto", "direct", "buffered"

@@ -1,5 +1,6 @@
-// Plan: a request worked out against a checkpoint: the extents to read and the deliveries in each. Pure data, made without
-// I/O and without any device, immutable, cheap to copy, safe to share between threads; the same plan may be run many times.
+// Plan: a request worked out against a checkpoint: the extents to read and the deliveries in each. Pure data, made
+// without I/O and without any device, immutable, cheap to copy, safe to share between threads; the same plan may be run
+// many times.
 #pragma once
 
 #include <cstdint>
@@ -58,8 +59,8 @@ class SLUICE_API Plan {
   std::shared_ptr<const PlanData> data_;
 };
 
-/// Works `request` out. `options` bounds extents and staging: pass the engine's. Throws Error{invalid_argument} for a request
-/// that cannot be meant, Error{tensor_not_found} for a rule that matches nothing, Error{limit_exceeded}.
+/// Works `request` out. `options` bounds extents and staging: pass the engine's. Throws Error{invalid_argument} for a
+/// request that cannot be meant, Error{tensor_not_found} for a rule that matches nothing, Error{limit_exceeded}.
 SLUICE_API Plan make_plan(const Checkpoint& checkpoint, const Request& request, const Options& options = {});
 
 }  // namespace sluice

@@ -1,6 +1,7 @@
-// Request: what the caller wants: which tensors, cast to what, onto which devices. A plain value, checked by make_plan().
-// Rules are tried in the order in which they were added; the first that matches a tensor decides, and what no rule matches
-// is left out. A rule that matches nothing at all is an error, unless it is optional: a model must not lose weights silently.
+// Request: what the caller wants: which tensors, cast to what, onto which devices. A plain value, checked by
+// make_plan(). Rules are tried in the order in which they were added; the first that matches a tensor decides, and what
+// no rule matches is left out. A rule that matches nothing at all is an error, unless it is optional: a model must not
+// lose weights silently.
 #pragma once
 
 #include <cstdint>
@@ -56,10 +57,11 @@ class SLUICE_API Request {
   /// Where tensors go whose rule names no device of its own.
   std::vector<DeviceId> devices = {host()};
 
-  /// The least alignment in bytes of every tensor that sluice places: a power of two up to 4096. 0 leaves it to the device:
-  /// on CUDA 256, or the tensor's size rounded down to a power of two where that is less; on the host the same for tensors
-  /// that are cast, while tensors taken as they are keep the alignment they have in the shard, never less than their dtype's,
-  /// so that storage can be read straight into place. An explicit value costs the host one copy of what the shard misaligns.
+  /// The least alignment in bytes of every tensor that sluice places: a power of two up to 4096. 0 leaves it to the
+  /// device: on CUDA 256, or the tensor's size rounded down to a power of two where that is less; on the host the same
+  /// for tensors that are cast, while tensors taken as they are keep the alignment they have in the shard, never less
+  /// than their dtype's, so that storage can be read straight into place. An explicit value costs the host one copy of
+  /// what the shard misaligns.
   std::uint32_t alignment_bytes = 0;
 
   /// Adds a rule behind those that are there. The reference stays valid as long as the request.
