@@ -1,9 +1,9 @@
-// Reader: moves extents from storage into memory, slab or arena; the engine hands it reads and it hands back completions.
-// One engine thread makes all calls. A reader never decides what is read next, and it never throws for what storage does:
-// that is a Done with an errno.
+// Reader: moves extents from storage into memory, slab or arena; the engine hands it reads and it hands back
+// completions. One engine thread makes all calls. A reader never decides what is read next, and it never throws for
+// what storage does: that is a Done with an errno.
 //
-// The three, and when each runs: UringReader where the kernel allows of io_uring; PreadReader, a pool of threads, where it
-// does not; NullReader, which reads nothing, to measure the rest.
+// The three, and when each runs: UringReader where the kernel allows of io_uring; PreadReader, a pool of threads, where
+// it does not; NullReader, which reads nothing, to measure the rest.
 #pragma once
 
 #include <cstddef>
@@ -47,8 +47,8 @@ class Reader {
 
   virtual ReaderKind kind() const noexcept = 0;
 
-  /// Tells of the memory that most reads will go to, so that it can be registered; an empty span takes it back. Nothing may
-  /// be in flight. A refusal is no error, but a fallback.
+  /// Tells of the memory that most reads will go to, so that it can be registered; an empty span takes it back. Nothing
+  /// may be in flight. A refusal is no error, but a fallback.
   virtual void use_slabs(std::span<std::byte> slabs, std::vector<Fallback>& fallbacks) = 0;
 
   /// Makes an open descriptor known; it stays the caller's and must stay open until remove_file().
@@ -59,14 +59,14 @@ class Reader {
   /// Takes a read. Never blocks. At most Options::queue_depth may be in flight; the engine keeps count.
   virtual void submit(const Read& read) = 0;
 
-  /// Appends what has finished to `done`. Where `block`, waits until there is at least one, or until the engine's Wakeup is
-  /// notified (it clears it). Everything submitted since the last call goes to the kernel at the latest here.
+  /// Appends what has finished to `done`. Where `block`, waits until there is at least one, or until the engine's
+  /// Wakeup is notified (it clears it). Everything submitted since the last call goes to the kernel at the latest here.
   virtual void wait(std::vector<Done>& done, bool block) = 0;
 };
 
-/// The reader that `options` ask for; for ReaderKind::automatic the first of uring, pread that this machine allows, each
-/// refusal appended to `fallbacks`. `wakeup` must outlive it. Called on the thread that will use it.
-/// Throws Error{reader_unavailable} where the one that was asked for is refused.
+/// The reader that `options` ask for; for ReaderKind::automatic the first of uring, pread that this machine allows,
+/// each refusal appended to `fallbacks`. `wakeup` must outlive it. Called on the thread that will use it. Throws
+/// Error{reader_unavailable} where the one that was asked for is refused.
 std::unique_ptr<Reader> make_reader(const Options& options, Wakeup& wakeup, std::vector<Fallback>& fallbacks);
 
 }  // namespace sluice

@@ -9,24 +9,28 @@
 #include <span>
 #include <vector>
 
+#include "loader/memory.hpp"
+
 namespace sluice {
 
 class Staging {
  public:
   /// `count` slabs of `slab_bytes`, in one mapping of huge pages where there are any; touched only when lent first.
   Staging(std::uint64_t slab_bytes, std::uint32_t count);
-  ~Staging();
   Staging(const Staging&) = delete;
   Staging& operator=(const Staging&) = delete;
 
   /// A free slab, the one that was given back last (its pages are warm), or nullptr.
   std::byte* take() noexcept;
-  /// One more lane needs `slab`: call for all lanes before the first of them is handed the slab.
+  /// `uses` lanes need `slab`, instead of its one reader: call before the first of them is handed the slab, or a lane
+  /// that is done at once would free what the next one still needs.
   void count(std::byte* slab, std::uint32_t uses) noexcept;
   /// One use is over; the last one frees the slab.
   void give_back(std::byte* slab) noexcept;
+  /// Frees what is still out: for a load that ended early, once nothing touches its slabs any more.
+  void give_back_all() noexcept;
 
-  std::span<std::byte> memory() const noexcept { return {base_, slab_bytes_ * slab_count_}; }
+  std::span<std::byte> memory() const noexcept { return {memory_.data(), slab_bytes_ * slab_count_}; }
   std::uint64_t slab_bytes() const noexcept { return slab_bytes_; }
   std::uint32_t slab_count() const noexcept { return slab_count_; }
   std::uint32_t free_count() const noexcept { return static_cast<std::uint32_t>(free_.size()); }
@@ -39,7 +43,7 @@ class Staging {
   std::uint64_t slab_bytes_;
   std::uint32_t slab_count_;
   std::uint32_t out_peak_ = 0;
-  std::byte* base_ = nullptr;
+  Mapping memory_;
   std::vector<std::uint32_t> free_;  // a stack of indices
   std::vector<std::uint32_t> uses_;  // by index; 0: free
 };

@@ -1,5 +1,6 @@
-// Workers: a fixed number of threads for work that needs a processor: casts, copies out of slabs, touching fresh memory.
-// Threads: run() from any; tasks run on the pool's own threads, begun in the order of run(). The destructor finishes all.
+// Workers: a fixed number of threads for work that needs a processor: casts, copies out of slabs, touching fresh
+// memory. Threads: run() from any; tasks run on the pool's own threads, begun in the order of run(). The destructor
+// finishes all.
 #pragma once
 
 #include <condition_variable>
