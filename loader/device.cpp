@@ -1,1 +1,21 @@
-// (empty)
+#include "loader/device.hpp"
+
+#include "loader/host_device.hpp"
+#include "loader/null_device.hpp"
+
+namespace sluice {
+
+std::shared_ptr<Device> open_device(DeviceId id, Workers& workers) {
+  switch (id.kind) {
+    case DeviceId::Kind::host:
+      return std::make_shared<HostDevice>(workers);
+    case DeviceId::Kind::null:
+      return std::make_shared<NullDevice>();
+    case DeviceId::Kind::cuda:
+      break;
+  }
+  throw Error(ErrorCode::device_unavailable, name(id) + ": this build of sluice drives no CUDA devices", {},
+              "load to `host`");
+}
+
+}  // namespace sluice

@@ -1,6 +1,6 @@
-// Device, Arena, Lane: what the engine needs of a place where tensors end up. `host` and `null` implement them here, CUDA in
-// cuda/. Few virtuals, none optional; all work is asynchronous and ends in Lane::collect(), which the engine thread calls
-// after the Wakeup it was given has been notified.
+// Device, Arena, Lane: what the engine needs of a place where tensors end up. `host` and `null` implement them here,
+// CUDA in cuda/. Few virtuals, none optional; all work is asynchronous and ends in Lane::collect(), which the engine
+// thread calls after the Wakeup it was given has been notified.
 #pragma once
 
 #include <cstddef>
@@ -18,15 +18,15 @@
 
 namespace sluice {
 
-/// One allocation on a device that holds the tensors that sluice itself places. Keeps its device alive. The destructor may
-/// run on any thread; nothing may be in flight.
+/// One allocation on a device that holds the tensors that sluice itself places. Keeps its device alive. The destructor
+/// may run on any thread; nothing may be in flight.
 class Arena {
  public:
   virtual ~Arena() = default;
   /// The address, on the device, of byte 0, a multiple of 4096 at least; nullptr on the null device and for no bytes.
   virtual std::byte* data() const noexcept = 0;
-  /// Makes fresh memory of a range present before something reads into it. A hint: does nothing where there is nothing to
-  /// do. Any thread; several at a time on ranges that may overlap.
+  /// Makes fresh memory of a range present before something reads into it. A hint: does nothing where there is nothing
+  /// to do. Any thread; several at a time on ranges that may overlap.
   virtual void populate(std::uint64_t offset, std::uint64_t bytes) noexcept = 0;
   /// Copies out of the arena to host memory; blocks. Any thread. Throws Error{io, device_unavailable}.
   virtual void read_back(std::uint64_t offset, void* target, std::uint64_t bytes) const = 0;
@@ -34,15 +34,15 @@ class Arena {
 
 /// One slab's content on its way to one device.
 struct LaneWork {
-  const std::byte* slab = nullptr;            // the extent's first byte; stays as it is until the work is collected
-  std::span<const Delivery> deliveries;       // of this device, sorted by source offset
-  std::uint64_t tag = 0;                      // comes back
+  const std::byte* slab = nullptr;  // the extent's first byte; stays as it is until the work is collected
+  const Extent* extent = nullptr;
+  std::span<const Delivery> deliveries;  // of this device, sorted by source offset
+  std::uint64_t tag = 0;                 // comes back
 };
 
 struct LaneDone {
   std::uint64_t tag = 0;
-  std::uint32_t copies = 0;    // done for it, as PlanCosts counts them
-  std::uint32_t launches = 0;
+  ExtentCost cost;  // as done
 };
 
 /// One device's in-order path for one load: slab -> arena, cast and placed, and the slab is free again.
@@ -67,8 +67,8 @@ class Device {
   /// A lane that runs `plan` into `arena`. `wakeup` is notified, from any thread, when there is something to collect.
   /// All arguments outlive the lane.
   virtual std::unique_ptr<Lane> open_lane(const PlanData& plan, Arena& arena, Wakeup& wakeup) = 0;
-  /// Pins host memory for fast copies to this device, for the process; unpin() before it is unmapped. The host pins nothing.
-  /// Throws Error{out_of_memory}.
+  /// Pins host memory for fast copies to this device, for the process; unpin() before it is unmapped. The host pins
+  /// nothing. Throws Error{out_of_memory}.
   virtual void pin(std::span<std::byte> memory) = 0;
   virtual void unpin(std::span<std::byte> memory) noexcept = 0;
 };

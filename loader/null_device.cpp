@@ -1,1 +1,49 @@
-// (empty)
+#include "loader/null_device.hpp"
+
+#include <limits>
+
+namespace sluice {
+namespace {
+
+class NullArena final : public Arena {
+ public:
+  std::byte* data() const noexcept override { return nullptr; }
+  void populate(std::uint64_t, std::uint64_t) noexcept override {}
+  void read_back(std::uint64_t, void*, std::uint64_t) const override {
+    throw Error(ErrorCode::invalid_argument, "the null device keeps nothing that could be read back", {},
+                "load to another device");
+  }
+};
+
+class NullLane final : public Lane {
+ public:
+  explicit NullLane(const PlanData& plan) : plan_(plan) {}
+
+  void deliver(const LaneWork& work) override {
+    finished_.push_back({work.tag, cost_of(plan_, *work.extent, work.deliveries)});
+  }
+  void collect(std::vector<LaneDone>& done) override {
+    done.insert(done.end(), finished_.begin(), finished_.end());
+    finished_.clear();
+  }
+
+ private:
+  const PlanData& plan_;
+  std::vector<LaneDone> finished_;
+};
+
+}  // namespace
+
+std::uint64_t NullDevice::free_bytes() const {
+  return std::numeric_limits<std::uint64_t>::max();
+}
+
+std::shared_ptr<Arena> NullDevice::allocate(std::uint64_t) {
+  return std::make_shared<NullArena>();
+}
+
+std::unique_ptr<Lane> NullDevice::open_lane(const PlanData& plan, Arena&, Wakeup&) {
+  return std::make_unique<NullLane>(plan);
+}
+
+}  // namespace sluice

@@ -1,0 +1,92 @@
+// LoadRun: one load being carried out, on the engine's thread, with the engine's parts.
+//
+// An extent's trip through it:
+//
+//     next in the plan -> taken (a slab, an open shard; fresh memory is touched by a worker) -> ready -> reading
+//                      -> in its lanes -> done: the slab is free, tensors that are complete are published
+//
+// Whatever happens elsewhere - a read ends, a lane is done, a worker has touched memory, a caller cancels - only leaves
+// a mark and wakes the engine out of Reader::wait(). turn() is the one place that looks at the marks and decides what
+// is next.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "loader/engine_parts.hpp"
+#include "loader/load_state.hpp"
+#include "loader/page_cache.hpp"
+#include "loader/shard_files.hpp"
+
+namespace sluice {
+
+class LoadRun {
+ public:
+  /// Both outlive it.
+  LoadRun(LoadState& state, EngineParts& parts);
+
+  /// Runs the load to its end, good or bad, which the state tells. Does not throw.
+  void run() noexcept;
+
+ private:
+  /// An extent on its trip; its index here is the tag of its reads and of its work in lanes.
+  struct Trip {
+    std::uint32_t extent = 0;
+    std::byte* slab = nullptr;  // nullptr: read in place
+    std::byte* target = nullptr;
+    ReadPath path = ReadPath::buffered;
+    std::uint64_t lanes_left = 0;  // a bit a device
+  };
+
+  void start_up();
+  void make_reader_once();
+  void check_memory() const;
+  void make_staging();
+
+  void turn();
+  void finish_reads();
+  void finish_read(const Done& done);
+  void finish_lanes();
+  void complete(std::span<const Delivery> deliveries);
+  void publish();
+  void submit_ready();
+  void take_extents();
+  bool take_extent();
+
+  ReadPath choose_path(const Extent& extent, const ShardFiles::File& file);
+  void hand_to_lanes(std::uint32_t trip);
+  void end_trip(std::uint32_t trip);
+  [[noreturn]] void throw_read_error(const Extent& extent, const Done& done) const;
+  void drain() noexcept;
+  void fill_in_stats();
+
+  LoadState& state_;
+  EngineParts& parts_;
+  const PlanData& plan_;
+  Stats stats_;
+  PageCache page_cache_;
+  std::unique_ptr<ShardFiles> files_;
+  std::vector<std::shared_ptr<Arena>> arenas_;
+  std::vector<std::unique_ptr<Lane>> lanes_;  // by device of the plan
+
+  std::vector<std::uint32_t> deliveries_left_;  // by placement
+  std::vector<std::uint32_t> complete_;         // placements to publish at the end of this turn
+  std::uint64_t published_ = 0;
+
+  std::uint32_t next_extent_ = 0;
+  std::vector<Trip> trips_;
+  std::vector<std::uint32_t> free_trips_;
+  std::deque<std::uint32_t> ready_;
+  std::uint32_t reads_in_flight_ = 0;
+  std::uint32_t populating_ = 0;
+  std::vector<Done> done_;           // scratch of a turn
+  std::vector<LaneDone> lane_done_;  // scratch of a turn
+
+  std::mutex populated_mutex_;
+  std::vector<std::uint32_t> populated_;  // trips whose memory has been touched; workers append
+};
+
+}  // namespace sluice

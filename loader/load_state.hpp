@@ -1,0 +1,59 @@
+// LoadState: what a Load and the engine that runs it share: the tensors, which of them have arrived, how it ended.
+// The engine thread writes, any thread reads and waits; one mutex guards all that changes. It outlives both sides:
+// whoever lets go last frees the arenas.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "loader/device.hpp"
+#include "loader/plan.hpp"
+#include "loader/wakeup.hpp"
+#include "sluice/stats.hpp"
+#include "sluice/tensor.hpp"
+
+namespace sluice {
+
+struct LoadState {
+  LoadState(std::shared_ptr<const PlanData> plan, std::shared_ptr<Wakeup> wakeup);
+
+  // The engine's side.
+
+  /// Fills in where tensors will lie: one arena a device of the plan. Before the first publish().
+  void place(std::vector<std::shared_ptr<Arena>> arenas);
+  /// These placements are complete; `stats` is what is known so far.
+  void publish(std::span<const std::uint32_t> placements, const Stats& stats);
+  /// The load has ended; `error` is null where it is complete. Nothing touches the arenas any more.
+  void finish(std::exception_ptr error, const Stats& stats);
+
+  // The caller's side.
+
+  void cancel() noexcept;
+  void wait_until_finished() noexcept;
+  /// The placement of a name, on `device` or on the first that the plan names; nothing if the plan does not deliver it.
+  std::optional<std::uint32_t> placement_of(std::string_view name, const DeviceId* device) const noexcept;
+
+  const std::shared_ptr<const PlanData> plan;
+  const std::shared_ptr<Wakeup> wakeup;  // the engine's
+  std::atomic<bool> cancel_requested = false;
+
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::vector<std::shared_ptr<Arena>> arenas;  // by device of the plan
+  std::vector<Tensor> tensors;                 // by placement; never resized
+  std::vector<bool> arrived;                   // by placement
+  std::vector<std::uint32_t> arrivals;         // placements in order of arrival
+  bool finished = false;
+  std::exception_ptr error;
+  Stats stats;
+};
+
+}  // namespace sluice
