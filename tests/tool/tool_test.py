@@ -536,5 +536,5 @@ class Doctor(ToolTest):
 
 
 if __name__ == "__main__":
-    SLUICE = sys.argv.pop(1)
+    SLUICE = os.path.abspath(sys.argv.pop(1))
     unittest.main()
