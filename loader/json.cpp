@@ -16,7 +16,9 @@
 namespace sluice {
 namespace {
 
-bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
+bool is_digit(char c) noexcept {
+  return c >= '0' && c <= '9';
+}
 
 /// Without the white space that simdjson leaves behind a token.
 std::string_view trimmed(std::string_view token) noexcept {
@@ -71,7 +73,8 @@ Json::Object Json::open(std::size_t begin, std::size_t end, ErrorCode code, cons
 }
 
 void Json::close() {
-  if (!document_.at_end()) fail_here("something follows the JSON object");
+  // Behind the last token there is no location.
+  if (document_.current_location().error() != simdjson::OUT_OF_BOUNDS) fail_here("something follows the JSON object");
 }
 
 void Json::pass_over(Value value, unsigned depth) {
