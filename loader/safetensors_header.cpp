@@ -28,7 +28,8 @@ struct Entry {
   Dtype dtype = Dtype::u8;
 };
 
-constexpr std::string_view damaged_hint = "the file is damaged or was not written by safetensors: download or convert it again";
+constexpr std::string_view damaged_hint =
+    "the file is damaged or was not written by safetensors: download or convert it again";
 
 }  // namespace
 
@@ -52,7 +53,8 @@ struct HeaderParser::Scratch {
   std::span<const std::uint64_t> shape_of(const Entry& entry) const noexcept {
     return {shapes.data() + entry.shape_begin, entry.dimensions};
   }
-  [[noreturn]] void refuse(const Entry& entry, std::string message, std::string hint = std::string(damaged_hint)) const {
+  [[noreturn]] void refuse(const Entry& entry, std::string message,
+                           std::string hint = std::string(damaged_hint)) const {
     json.fail(std::move(message), entry.key_offset, name_of(entry), std::move(hint));
   }
   [[noreturn]] void refuse_limit(std::string message, std::string_view limit, std::size_t offset,
@@ -67,7 +69,9 @@ struct HeaderParser::Scratch {
 HeaderParser::HeaderParser() : scratch_(std::make_unique<Scratch>()) {}
 HeaderParser::~HeaderParser() = default;
 
-char* HeaderParser::room(std::size_t bytes, std::size_t kept) { return scratch_->json.room(bytes, kept); }
+char* HeaderParser::room(std::size_t bytes, std::size_t kept) {
+  return scratch_->json.room(bytes, kept);
+}
 
 std::uint64_t HeaderParser::data_offset(std::uint64_t file_bytes, const std::filesystem::path& path) const {
   const auto refuse = [&](std::string message, std::string hint = std::string(damaged_hint)) {
@@ -155,14 +159,14 @@ std::vector<std::pair<std::string, std::string>> HeaderParser::Scratch::read_met
   }
   // Of two entries with one key the reference keeps the later.
   std::ranges::stable_sort(metadata, {}, &std::pair<std::string, std::string>::first);
-  const auto last_of_each = std::unique(metadata.rbegin(), metadata.rend(),
-                                        [](const auto& a, const auto& b) { return a.first == b.first; });
+  const auto last_of_each =
+      std::unique(metadata.rbegin(), metadata.rend(), [](const auto& a, const auto& b) { return a.first == b.first; });
   metadata.erase(metadata.begin(), last_of_each.base());
   return metadata;
 }
 
-/// serde's derived code takes a struct as an object, in any order and with keys it does not know, or as an array of exactly
-/// its fields.
+/// serde's derived code takes a struct as an object, in any order and with keys it does not know, or as an array of
+/// exactly its fields.
 void HeaderParser::Scratch::read_tensor(Json::Value value, std::string_view name, std::uint32_t key_offset) {
   using simdjson::ondemand::json_type;
   constexpr unsigned depth = 2;  // of a value in the tensor's object: the header, the tensor
@@ -184,13 +188,18 @@ void HeaderParser::Scratch::read_tensor(Json::Value value, std::string_view name
     unsigned index = 0;
     for (auto element : json.take(value.get_array())) {
       switch (index++) {
-        case 0: entry.dtype = read_dtype(json.take(std::move(element)), name); break;
+        case 0:
+          entry.dtype = read_dtype(json.take(std::move(element)), name);
+          break;
         case 1:
           entry.shape_begin = shapes.size();
           entry.dimensions = read_shape(json.take(std::move(element)), name, key_offset);
           break;
-        case 2: read_offsets(json.take(std::move(element)), name, entry); break;
-        default: json.fail_here("a tensor written as an array has more than dtype, shape and data_offsets", name);
+        case 2:
+          read_offsets(json.take(std::move(element)), name, entry);
+          break;
+        default:
+          json.fail_here("a tensor written as an array has more than dtype, shape and data_offsets", name);
       }
     }
     if (index < 3) json.fail("a tensor written as an array lacks dtype, shape or data_offsets", key_offset, name);
@@ -231,7 +240,8 @@ void HeaderParser::Scratch::read_tensor(Json::Value value, std::string_view name
   entries.push_back(entry);
 }
 
-/// serde takes an enumeration's value as a string, or as an object whose one key is that string and whose value is null.
+/// serde takes an enumeration's value as a string, or as an object whose one key is that string and whose value is
+/// null.
 Dtype HeaderParser::Scratch::read_dtype(Json::Value value, std::string_view tensor) {
   const auto parse = [&](std::string_view name) {
     const auto dtype = parse_dtype(name);
@@ -260,8 +270,8 @@ std::uint32_t HeaderParser::Scratch::read_shape(Json::Value value, std::string_v
   std::uint32_t dimensions = 0;
   for (auto element : array) {
     if (dimensions == limits::dimensions_max) {
-      refuse_limit(fmt::format("more than {} dimensions", limits::dimensions_max), "dimensions_max",
-                   key_offset, tensor);
+      refuse_limit(fmt::format("more than {} dimensions", limits::dimensions_max), "dimensions_max", key_offset,
+                   tensor);
     }
     shapes.push_back(read_size(json.take(std::move(element)), tensor, safetensors::shape_key));
     ++dimensions;
@@ -289,8 +299,8 @@ std::uint64_t HeaderParser::Scratch::read_size(Json::Value value, std::string_vi
   return size;
 }
 
-/// The reference's `Metadata::validate` and the end of its `read_metadata`: tensors lie back to back, are as long as dtype and
-/// shape say, and fill the file.
+/// The reference's `Metadata::validate` and the end of its `read_metadata`: tensors lie back to back, are as long as
+/// dtype and shape say, and fill the file.
 void HeaderParser::Scratch::validate(std::uint64_t data_offset, std::uint64_t file_bytes) const {
   std::uint64_t end = 0;
   for (const Entry& entry : entries) {
@@ -298,6 +308,8 @@ void HeaderParser::Scratch::validate(std::uint64_t data_offset, std::uint64_t fi
       refuse(entry, fmt::format("data_offsets [{}, {}] end before they begin", entry.begin, entry.end));
     }
     if (entry.begin != end) {
+      const auto same_name = [&](const Entry& other) { return name_of(other) == name_of(entry); };
+      if (std::ranges::count_if(entries, same_name) > 1) refuse(entry, "two tensors share a name");
       refuse(entry, fmt::format("the tensor begins at {} of the data, {} where the one before it ends, {}", entry.begin,
                                 entry.begin < end ? "before" : "behind", end));
     }
@@ -324,9 +336,11 @@ void HeaderParser::Scratch::validate(std::uint64_t data_offset, std::uint64_t fi
   const std::uint64_t data_bytes = file_bytes - data_offset;
   if (end > data_bytes) {
     const auto cut = std::ranges::find_if(entries, [&](const Entry& entry) { return entry.end > data_bytes; });
-    refuse(*cut, fmt::format("the tensor extends past the end of the file: the header describes {} bytes of data, {} are there",
-                             end, data_bytes),
-           "the file is truncated: download it again");
+    refuse(
+        *cut,
+        fmt::format("the tensor extends past the end of the file: the header describes {} bytes of data, {} are there",
+                    end, data_bytes),
+        "the file is truncated: download it again");
   }
   if (end < data_bytes) {
     json.fail(fmt::format("{} bytes follow the last tensor", data_bytes - end), data_offset + end, {},
