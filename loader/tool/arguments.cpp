@@ -65,7 +65,7 @@ Typed declare(CLI::App& parent, const CommandText& command) {
     return typed.app->add_option(name)->expected(1)->allow_extra_args(false);
   };
   typed.path = value("PATH");
-  typed.json = typed.app->add_flag("--json");
+  typed.json = typed.app->add_flag("--json")->disable_flag_override();
   if (command.command == Command::doctor) return typed;
   typed.select = value("--select")->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   if (command.command == Command::inspect) return typed;
@@ -210,9 +210,11 @@ std::string describe_extras(const std::vector<std::string>& extras) {
   return fmt::format("one argument too many: '{}'", extras.empty() ? "" : extras.front());
 }
 
-// CLI11 says "--staging: 1 required TEXT missing" or "--device: At Most 1 required but received 2".
+// CLI11 says "--staging: 1 required TEXT missing", "--device: At Most 1 required but received 2" or "json was given a
+// disallowed flag override".
 std::string describe_mismatch(std::string_view message) {
-  const std::string_view option = message.substr(0, message.find(':'));
+  const std::string_view option = message.substr(0, message.find_first_of(": "));
+  if (message.find("flag override") != std::string_view::npos) return fmt::format("--{} takes no value", option);
   const bool repeated = message.find("but received") != std::string_view::npos;
   return fmt::format("{} {}", option, repeated ? "may be given only once" : "needs a value");
 }

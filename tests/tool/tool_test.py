@@ -148,6 +148,7 @@ class Usage(ToolTest):
             [], ["lod"], ["bench", path], ["--json", "load", path], ["load"], ["plan"], ["inspect"], ["load", ""],
             ["load", path, path], ["inspect", path, "--dtype", "F16"], ["doctor", path, path],
             ["load", path, "--slice", "*:0:0/2"], ["load", path, "--trace", "x"], ["load", path, "--nonsense"],
+            ["load", path, "--json=false"], ["load", path, "--json=yes"],
             ["load", path, "--device"], ["load", path, "--device", "gpu"], ["load", path, "--device", ""],
             ["load", path, "--device", "cuda:-1"], ["load", path, "--device", "cuda:x"],
             ["load", path, "--device", "cuda:0,cuda:0"], ["load", path, "--device", "host,"],
