@@ -91,8 +91,11 @@ std::unique_ptr<UringReader> UringReader::make(const Options& options, Wakeup& w
     reader->registered_files_ = registered_files_most;
     reader->files_.assign(registered_files_most, -1);
   } else {
-    fallbacks.push_back(
-        {"registered files", fmt::format("{}; Linux 5.19 or newer has sparse tables", std::strerror(-files))});
+    const std::string way_out =
+        files == -EMFILE
+            ? fmt::format("a limit on open files (ulimit -n) of {} or more allows it", registered_files_most)
+            : "Linux 5.19 or newer has sparse tables";
+    fallbacks.push_back({"registered files", fmt::format("{}; {}", std::strerror(-files), way_out)});
   }
   return reader;
 }
