@@ -6,9 +6,9 @@
 
 #include "loader/casts.hpp"
 
-// Highway compiles the part between HWY_BEFORE_NAMESPACE and HWY_AFTER_NAMESPACE once for each instruction set, and picks one
-// at run time. Within it the compiler vectorises plain loops over casts.hpp: its functions have no branches, and the blocks
-// below have a fixed length. The rules stay in one place, and what runs here is what runs in the kernel.
+// Highway compiles the part between HWY_BEFORE_NAMESPACE and HWY_AFTER_NAMESPACE once for each instruction set, and
+// picks one at run time. Within it the compiler vectorises plain loops over casts.hpp: its functions have no branches,
+// and the blocks below have a fixed length. The rules stay in one place, and what runs here is what runs in the kernel.
 // Processors between the baseline and AVX2 are not worth their copy of thirty loops.
 // clang-format off
 #undef HWY_TARGET_INCLUDE

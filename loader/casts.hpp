@@ -1,11 +1,12 @@
-// casts: how one element becomes another, for F64 F32 F16 BF16 F8_E4M3 F8_E5M2. Bits in, bits out, by integer arithmetic only.
-// One header for the host and for the CUDA kernel, so that both agree to the bit: no CUDA headers, no branch on the
-// architecture, no floating point, hence nothing that rounding modes, flush-to-zero or fast-math could change.
+// casts: how one element becomes another, for F64 F32 F16 BF16 F8_E4M3 F8_E5M2. Bits in, bits out, by integer
+// arithmetic only. One header for the host and for the CUDA kernel, so that both agree to the bit: no CUDA headers, no
+// branch on the architecture, no floating point, hence nothing that rounding modes, flush-to-zero or fast-math could
+// change.
 //
-// The rules are PyTorch's (2.13 and later). Every cast goes through F32: decode to F32, encode from F32; F64 -> F16 rounds
-// twice. Each step rounds to nearest, ties to even, subnormals included. What is too large becomes infinity, and in F8_E4M3,
-// which has none, the largest value, 448; infinity does so too. NaN keeps its sign and loses its payload: 0x7fc00000 in F32,
-// 0x7ff8000000000000 in F64, 0x7e00 in F16, 0x7fc0 in BF16, 0x7f in both F8, each with the sign bit.
+// The rules are PyTorch's (2.13 and later). Every cast goes through F32: decode to F32, encode from F32; F64 -> F16
+// rounds twice. Each step rounds to nearest, ties to even, subnormals included. What is too large becomes infinity, and
+// in F8_E4M3, which has none, the largest value, 448; infinity does so too. NaN keeps its sign and loses its payload:
+// 0x7fc00000 in F32, 0x7ff8000000000000 in F64, 0x7e00 in F16, 0x7fc0 in BF16, 0x7f in both F8, each with the sign bit.
 //
 // Written without branches, so that compilers vectorise loops over these functions. Pure functions; any thread.
 #pragma once
@@ -25,7 +26,9 @@ inline constexpr std::uint32_t f32_nan = 0x7fc00000u;
 inline constexpr std::uint64_t f64_infinity = 0x7ff0000000000000u;
 inline constexpr std::uint64_t f64_nan = 0x7ff8000000000000u;
 
-SLUICE_DEVICE constexpr std::uint16_t least(std::uint16_t a, std::uint16_t b) { return a < b ? a : b; }
+SLUICE_DEVICE constexpr std::uint16_t least(std::uint16_t a, std::uint16_t b) {
+  return a < b ? a : b;
+}
 
 template <unsigned step>
 SLUICE_DEVICE constexpr void shift_up(std::uint16_t& significand, std::uint16_t& exponent) {
@@ -34,7 +37,8 @@ SLUICE_DEVICE constexpr void shift_up(std::uint16_t& significand, std::uint16_t&
   exponent = small ? static_cast<std::uint16_t>(exponent - (step << 10)) : exponent;
 }
 
-/// One step of normalising: if the leading one of `significand` is at least `step` places below bit 23, moves it up by that.
+/// One step of normalising: if the leading one of `significand` is at least `step` places below bit 23, moves it up by
+/// that.
 template <std::uint32_t step>
 SLUICE_DEVICE constexpr void shift_up(std::uint32_t& significand, std::uint32_t& exponent) {
   // The difference is negative, its upper byte all ones, exactly if it is that small.
@@ -51,10 +55,11 @@ struct Narrow {
   /// By how many bits F32's fraction is longer.
   static constexpr std::uint32_t fraction_gap = 23u - fraction_bits;
 
-  /// A finite F32 magnitude rounded to this format. What is too large comes out as if there were larger exponents, so that
-  /// the caller can clamp it; infinity comes out larger than every finite magnitude.
+  /// A finite F32 magnitude rounded to this format. What is too large comes out as if there were larger exponents, so
+  /// that the caller can clamp it; infinity comes out larger than every finite magnitude.
   SLUICE_DEVICE static constexpr std::uint32_t narrow(std::uint32_t magnitude) {
-    // Subnormal results are those on the grid of the smallest normal exponent, so their significands are shifted further.
+    // Subnormal results are those on the grid of the smallest normal exponent, so their significands are shifted
+    // further.
     const std::uint32_t exponent = magnitude >> 23;
     const std::uint32_t grid = exponent > bias_gap ? exponent : bias_gap + 1;
     // At 25 and beyond, a significand of 24 bits is less than half of the last place: it rounds to zero.
@@ -74,12 +79,13 @@ using F16 = Narrow<5, 10>;
 using E5M2 = Narrow<5, 2>;
 using E4M3 = Narrow<4, 3>;
 
-// --- to F32: exact, but for F64 ------------------------------------------------------------------------------------------
+// --- to F32: exact, but for F64
+// ------------------------------------------------------------------------------------------
 
 SLUICE_DEVICE constexpr std::uint32_t f16_to_f32(std::uint16_t bits) {
   const std::uint16_t magnitude = bits & 0x7fffu;
-  // A subnormal: shift until the leading one stands where a normal number's exponent has its last bit, and count down the
-  // exponent, which gets ten values more than F16 has.
+  // A subnormal: shift until the leading one stands where a normal number's exponent has its last bit, and count down
+  // the exponent, which gets ten values more than F16 has.
   std::uint16_t significand = magnitude;
   std::uint16_t exponent = 10u << 10;
   shift_up<8>(significand, exponent);
@@ -142,7 +148,8 @@ SLUICE_DEVICE constexpr std::uint32_t f64_to_f32(std::uint64_t bits) {
   return sign | static_cast<std::uint32_t>(magnitude > f64_infinity ? f32_nan : finite);
 }
 
-// --- from F32 ------------------------------------------------------------------------------------------------------------
+// --- from F32
+// ------------------------------------------------------------------------------------------------------------
 
 SLUICE_DEVICE constexpr std::uint16_t f32_to_f16(std::uint32_t bits) {
   const std::uint32_t sign = (bits >> 16) & 0x8000u;
@@ -189,7 +196,8 @@ SLUICE_DEVICE constexpr std::uint64_t f32_to_f64(std::uint32_t bits) {
   shift_up<1>(significand, exponent);
   // Normal magnitudes are at least 1 << 23: the steps left them alone, and only the bias is missing.
   const std::uint64_t finite =
-      significand != 0 ? (static_cast<std::uint64_t>(significand) << 29) + (static_cast<std::uint64_t>(exponent) << 52) : 0;
+      significand != 0 ? (static_cast<std::uint64_t>(significand) << 29) + (static_cast<std::uint64_t>(exponent) << 52)
+                       : 0;
   const std::uint64_t special = magnitude == f32_infinity ? f64_infinity : f64_nan;
   return sign | (magnitude < f32_infinity ? finite : special);
 }

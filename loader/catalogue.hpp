@@ -1,13 +1,13 @@
 // Catalogue: what Checkpoint shares: shards, tensors, and the index of names. Immutable once built.
 #pragma once
 
+#include <tsl/robin_map.h>
+
 #include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string_view>
 #include <vector>
-
-#include <tsl/robin_map.h>
 
 #include "sluice/checkpoint.hpp"
 

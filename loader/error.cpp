@@ -11,8 +11,8 @@ namespace {
 // What a message shows of a tensor's name: names may be 64 KiB long, and a message is one line that people read.
 constexpr std::size_t shown_bytes_max = 256;
 
-/// The bytes of the UTF-8 character at the head of `text` that is fit to be shown as it is, or 0: control characters (C0, DEL
-/// and C1, with which a hostile name could drive a terminal), line separators and what is not UTF-8.
+/// The bytes of the UTF-8 character at the head of `text` that is fit to be shown as it is, or 0: control characters
+/// (C0, DEL and C1, with which a hostile name could drive a terminal), line separators and what is not UTF-8.
 std::size_t printable_bytes(std::string_view text) noexcept {
   const auto at = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
   const auto continues = [&](std::size_t i) { return (at(i) & 0xC0u) == 0x80u; };
@@ -47,10 +47,17 @@ std::string on_one_line(std::string_view text, bool quoted = false) {
     } else {
       bytes = 1;
       switch (text[0]) {
-        case '\n': line += "\\n"; break;
-        case '\r': line += "\\r"; break;
-        case '\t': line += "\\t"; break;
-        default: fmt::format_to(std::back_inserter(line), "\\x{:02x}", static_cast<unsigned char>(text[0]));
+        case '\n':
+          line += "\\n";
+          break;
+        case '\r':
+          line += "\\r";
+          break;
+        case '\t':
+          line += "\\t";
+          break;
+        default:
+          fmt::format_to(std::back_inserter(line), "\\x{:02x}", static_cast<unsigned char>(text[0]));
       }
     }
     text.remove_prefix(bytes);
@@ -87,20 +94,34 @@ std::string compose(ErrorCode code, const std::string& message, const Error::Whe
 
 std::string_view name(ErrorCode code) noexcept {
   switch (code) {
-    case ErrorCode::invalid_argument: return "invalid_argument";
-    case ErrorCode::not_found: return "not_found";
-    case ErrorCode::io: return "io";
-    case ErrorCode::bad_header: return "bad_header";
-    case ErrorCode::bad_index: return "bad_index";
-    case ErrorCode::unsupported_format: return "unsupported_format";
-    case ErrorCode::limit_exceeded: return "limit_exceeded";
-    case ErrorCode::tensor_not_found: return "tensor_not_found";
-    case ErrorCode::file_changed: return "file_changed";
-    case ErrorCode::out_of_memory: return "out_of_memory";
-    case ErrorCode::device_unavailable: return "device_unavailable";
-    case ErrorCode::reader_unavailable: return "reader_unavailable";
-    case ErrorCode::cancelled: return "cancelled";
-    case ErrorCode::system: return "system";
+    case ErrorCode::invalid_argument:
+      return "invalid_argument";
+    case ErrorCode::not_found:
+      return "not_found";
+    case ErrorCode::io:
+      return "io";
+    case ErrorCode::bad_header:
+      return "bad_header";
+    case ErrorCode::bad_index:
+      return "bad_index";
+    case ErrorCode::unsupported_format:
+      return "unsupported_format";
+    case ErrorCode::limit_exceeded:
+      return "limit_exceeded";
+    case ErrorCode::tensor_not_found:
+      return "tensor_not_found";
+    case ErrorCode::file_changed:
+      return "file_changed";
+    case ErrorCode::out_of_memory:
+      return "out_of_memory";
+    case ErrorCode::device_unavailable:
+      return "device_unavailable";
+    case ErrorCode::reader_unavailable:
+      return "reader_unavailable";
+    case ErrorCode::cancelled:
+      return "cancelled";
+    case ErrorCode::system:
+      return "system";
   }
   return "unknown";
 }

@@ -11,28 +11,35 @@ namespace {
 using namespace std::string_view_literals;
 
 constexpr std::string_view convert_pickle =
-    "pickles can run code and are never opened: convert it with safetensors (safetensors.torch.save_file of the loaded state "
+    "pickles can run code and are never opened: convert it with safetensors (safetensors.torch.save_file of the loaded "
+    "state "
     "dict) in an environment where you trust the file, or download the model's safetensors version";
 
 constexpr ForeignFormat pickle{"a pickle, as PyTorch's torch.save writes them", convert_pickle};
-constexpr ForeignFormat pytorch_zip{"a PyTorch checkpoint (a zip archive with a pickle, data.pkl, in it)", convert_pickle};
+constexpr ForeignFormat pytorch_zip{"a PyTorch checkpoint (a zip archive with a pickle, data.pkl, in it)",
+                                    convert_pickle};
 constexpr ForeignFormat zip{"a zip archive", "unpack it and open the safetensors files in it"};
 constexpr ForeignFormat numpy_file{"NumPy arrays", "convert it with safetensors.numpy.save_file"};
 constexpr ForeignFormat gguf{"a GGUF file", "sluice reads safetensors: download the model's safetensors version"};
-constexpr ForeignFormat onnx{"an ONNX model", "export the weights with safetensors, or download the safetensors version"};
+constexpr ForeignFormat onnx{"an ONNX model",
+                             "export the weights with safetensors, or download the safetensors version"};
 constexpr ForeignFormat hdf5{"an HDF5 file, as Keras writes them",
                              "convert it with safetensors, or download the safetensors version"};
 constexpr ForeignFormat tensorflow{"a TensorFlow checkpoint", "convert it with safetensors.tensorflow.save_file"};
 constexpr ForeignFormat msgpack{"a Flax checkpoint (msgpack)", "convert it with safetensors.flax.save_file"};
 constexpr ForeignFormat tar{"a tar archive", "unpack it and open the safetensors files in it"};
 constexpr ForeignFormat compressed{"a compressed file", "decompress it first: tensors are read in place"};
-constexpr ForeignFormat lfs_pointer{"a Git LFS pointer, not the file it stands for", "run `git lfs pull` in its folder"};
+constexpr ForeignFormat lfs_pointer{"a Git LFS pointer, not the file it stands for",
+                                    "run `git lfs pull` in its folder"};
 constexpr ForeignFormat web_page{"a web page, most likely the answer to a refused download",
                                  "download it again; the model may need you to log in or to accept its licence"};
-constexpr ForeignFormat json{"a JSON file", "open the shards' folder, or an index that is named *.safetensors.index.json"};
+constexpr ForeignFormat json{"a JSON file",
+                             "open the shards' folder, or an index that is named *.safetensors.index.json"};
 constexpr ForeignFormat pickle_index{"the index of a pickle checkpoint", convert_pickle};
 
-bool holds(std::string_view text, std::string_view what) noexcept { return text.find(what) != std::string_view::npos; }
+bool holds(std::string_view text, std::string_view what) noexcept {
+  return text.find(what) != std::string_view::npos;
+}
 
 std::string lower(std::string_view text) {
   std::string copy(text);
@@ -40,13 +47,14 @@ std::string lower(std::string_view text) {
   return copy;
 }
 
-/// Protocols 2 to 5 begin with 0x80 and their number; then an opcode, which is never 0, as the upper bytes of a header's length
-/// are. Older ones are text: a mark or an import, and a newline.
+/// Protocols 2 to 5 begin with 0x80 and their number; then an opcode, which is never 0, as the upper bytes of a
+/// header's length are. Older ones are text: a mark or an import, and a newline.
 bool is_pickle(std::string_view head) noexcept {
   if (head.size() >= 3 && head[0] == '\x80' && head[1] >= 2 && head[1] <= 5) return head[2] != '\0';
-  constexpr std::array old_heads = {"(dp"sv, "(lp"sv, "ccopy_reg\n"sv, "c__main__\n"sv, "c__builtin__\n"sv, "cbuiltins\n"sv,
-                                    "ctorch"sv, "cnumpy"sv, "ccollections\n"sv, "cposix\n"sv, "cos\n"sv, "csubprocess\n"sv,
-                                    "}q\0"sv, "]q\0"sv};
+  constexpr std::array old_heads = {
+      "(dp"sv,    "(lp"sv,    "ccopy_reg\n"sv,    "c__main__\n"sv, "c__builtin__\n"sv, "cbuiltins\n"sv,
+      "ctorch"sv, "cnumpy"sv, "ccollections\n"sv, "cposix\n"sv,    "cos\n"sv,          "csubprocess\n"sv,
+      "}q\0"sv,   "]q\0"sv};
   return std::ranges::any_of(old_heads, [&](std::string_view old) { return head.starts_with(old); });
 }
 
@@ -58,7 +66,8 @@ bool is_onnx(std::string_view head) noexcept {
 
 }  // namespace
 
-std::optional<ForeignFormat> foreign_format_of_content(std::span<const char> head_bytes, std::span<const char> tail_bytes) {
+std::optional<ForeignFormat> foreign_format_of_content(std::span<const char> head_bytes,
+                                                       std::span<const char> tail_bytes) {
   const std::string_view head(head_bytes.data(), head_bytes.size());
   const std::string_view tail(tail_bytes.data(), tail_bytes.size());
   if (head.starts_with("PK\x03\x04"sv) || head.starts_with("PK\x05\x06"sv)) {
@@ -80,7 +89,8 @@ std::optional<ForeignFormat> foreign_format_of_content(std::span<const char> hea
   const std::string_view text = head.substr(std::min(head.find_first_not_of(" \t\r\n"), head.size()));
   const std::string start = lower(text.substr(0, 16));
   if (start.starts_with("<!doctype") || start.starts_with("<html") || start.starts_with("<?xml")) return web_page;
-  if (start.starts_with("{\"") || start.starts_with("{\n") || start.starts_with("{ ") || start.starts_with("{\r")) return json;
+  if (start.starts_with("{\"") || start.starts_with("{\n") || start.starts_with("{ ") || start.starts_with("{\r"))
+    return json;
   return std::nullopt;
 }
 

@@ -1,6 +1,6 @@
-// Recognises what people hand in instead of safetensors: other formats of weights, and what failed downloads leave behind.
-// Only ever asked about files that are not valid safetensors, to say what they are and what to do. Nothing is executed,
-// unpacked or parsed beyond a few magic numbers.
+// Recognises what people hand in instead of safetensors: other formats of weights, and what failed downloads leave
+// behind. Only ever asked about files that are not valid safetensors, to say what they are and what to do. Nothing is
+// executed, unpacked or parsed beyond a few magic numbers.
 #pragma once
 
 #include <cstdint>

@@ -45,7 +45,7 @@ bool is_finite(std::uint64_t significand, std::int64_t exponent) noexcept {
 }  // namespace
 
 char* Json::room(std::size_t bytes, std::size_t kept) {
-  if (bytes > capacity_) {
+  if (bytes > capacity_ || buffer_ == nullptr) {
     const std::size_t capacity = std::max(bytes, capacity_ + capacity_ / 2);
     auto buffer = std::make_unique_for_overwrite<char[]>(capacity + simdjson::SIMDJSON_PADDING);
     std::copy_n(buffer_.get(), kept, buffer.get());

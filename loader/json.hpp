@@ -1,6 +1,6 @@
-// Json: the text of one JSON file and simdjson's parser over it, as strict as serde_json where simdjson is lenient: simdjson
-// skips a byte order mark, looks into a value only when asked, and knows no bound on nesting while it passes values over.
-// Reused from file to file, so that buffer and parser are allocated once a thread. Not thread-safe.
+// Json: the text of one JSON file and simdjson's parser over it, as strict as serde_json where simdjson is lenient:
+// simdjson skips a byte order mark, looks into a value only when asked, and knows no bound on nesting while it passes
+// values over. Reused from file to file, so that buffer and parser are allocated once a thread. Not thread-safe.
 #pragma once
 
 #include <simdjson.h>
@@ -24,8 +24,8 @@ class Json {
   /// Room for the first `bytes` of a file; its first `kept` bytes stay as they were. Valid until the next call.
   char* room(std::size_t bytes, std::size_t kept = 0);
 
-  /// Begins to read bytes [begin, end) of the file as one JSON object. Errors are thrown as `code`, with `path` and the byte
-  /// in the file. `path` must outlive the reading. Strings that are handed out are valid until the next open().
+  /// Begins to read bytes [begin, end) of the file as one JSON object. Errors are thrown as `code`, with `path` and the
+  /// byte in the file. `path` must outlive the reading. Strings that are handed out are valid until the next open().
   Object open(std::size_t begin, std::size_t end, ErrorCode code, const std::filesystem::path& path);
   /// Once the object has been walked to its end: refuses anything but white space behind it.
   void close();
@@ -34,11 +34,13 @@ class Json {
   template <typename T>
   T take(simdjson::simdjson_result<T>&& result) {
     T value;
-    if (const auto error = std::move(result).get(value)) [[unlikely]] fail(error);
+    if (const auto error = std::move(result).get(value)) [[unlikely]]
+      fail(error);
     return value;
   }
   void check(simdjson::error_code error) {
-    if (error) [[unlikely]] fail(error);
+    if (error) [[unlikely]]
+      fail(error);
   }
 
   /// Reads `value`, which lies in `depth` objects and arrays, to its end and validates all of it.
@@ -51,7 +53,8 @@ class Json {
     return static_cast<std::size_t>(key.raw() - buffer_.get()) - 1;
   }
 
-  [[noreturn]] void fail(std::string message, std::size_t offset, std::string_view tensor = {}, std::string hint = {}) const;
+  [[noreturn]] void fail(std::string message, std::size_t offset, std::string_view tensor = {},
+                         std::string hint = {}) const;
   /// At the place that is read now.
   [[noreturn]] void fail_here(std::string message, std::string_view tensor = {});
 
@@ -67,8 +70,8 @@ class Json {
   const std::filesystem::path* path_ = nullptr;
 };
 
-/// Whether serde_json, as the reference configures it, reads this number at all: it refuses those that round to infinity in
-/// its own, not quite exact, arithmetic. Also refuses what is no JSON number.
+/// Whether serde_json, as the reference configures it, reads this number at all: it refuses those that round to
+/// infinity in its own, not quite exact, arithmetic. Also refuses what is no JSON number.
 bool is_serde_number(std::string_view text) noexcept;
 
 }  // namespace sluice

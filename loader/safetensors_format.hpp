@@ -1,7 +1,7 @@
 // The safetensors format, as its reference implementation reads it. A shard is
 //   8 bytes     the header's length n, little-endian
-//   n bytes     the header: one JSON object, name -> {"dtype", "shape", "data_offsets": [begin, end]}, "__metadata__" beside
-//   the rest    tensor data; offsets count from its first byte; tensors lie back to back and fill it exactly
+//   n bytes     the header: one JSON object, name -> {"dtype", "shape", "data_offsets": [begin, end]}, "__metadata__"
+//   beside the rest    tensor data; offsets count from its first byte; tensors lie back to back and fill it exactly
 // Sources: safetensors/src/tensor.rs at release 0.8.0, and the crates that it parses with.
 #pragma once
 
@@ -21,8 +21,8 @@ inline constexpr std::string_view dtype_key = "dtype";
 inline constexpr std::string_view shape_key = "shape";
 inline constexpr std::string_view offsets_key = "data_offsets";
 
-// Objects and arrays that may lie in each other, the header itself counted: serde_json starts with a `remaining_depth` of 128
-// and refuses when it reaches 0.
+// Objects and arrays that may lie in each other, the header itself counted: serde_json starts with a `remaining_depth`
+// of 128 and refuses when it reaches 0.
 inline constexpr unsigned nesting_max = 127;
 
 // File names, by the convention of the Hugging Face Hub.

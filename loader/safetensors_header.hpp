@@ -1,5 +1,5 @@
-// HeaderParser: the bytes of one shard's header -> its tensors, validated. Every header is hostile until it has been through
-// here. Checkpoint::open has one parser a thread and reuses it from shard to shard. Not thread-safe.
+// HeaderParser: the bytes of one shard's header -> its tensors, validated. Every header is hostile until it has been
+// through here. Checkpoint::open has one parser a thread and reuses it from shard to shard. Not thread-safe.
 #pragma once
 
 #include <cstddef>
@@ -34,12 +34,12 @@ class HeaderParser {
   /// Room for the first `bytes` of a shard; its first `kept` bytes stay as they were. Valid until the next call.
   char* room(std::size_t bytes, std::size_t kept = 0);
 
-  /// Where tensor data begin, by the first 8 bytes in room() (fewer where the file is shorter): what must be in room() for
-  /// parse(). Throws Error{bad_header} where a file of `file_bytes` cannot hold that.
+  /// Where tensor data begin, by the first 8 bytes in room() (fewer where the file is shorter): what must be in room()
+  /// for parse(). Throws Error{bad_header} where a file of `file_bytes` cannot hold that.
   std::uint64_t data_offset(std::uint64_t file_bytes, const std::filesystem::path& path) const;
 
-  /// Parses the first `data_offset` bytes in room(), the header of a shard of `file_bytes`. The tensors are given `shard`.
-  /// Throws Error{bad_header, limit_exceeded}, with `path`, byte and tensor.
+  /// Parses the first `data_offset` bytes in room(), the header of a shard of `file_bytes`. The tensors are given
+  /// `shard`. Throws Error{bad_header, limit_exceeded}, with `path`, byte and tensor.
   ShardHeader parse(std::uint64_t data_offset, std::uint64_t file_bytes, const std::filesystem::path& path,
                     std::uint32_t shard);
 

@@ -56,15 +56,17 @@ SafetensorsIndex parse_index(std::unique_ptr<Json> text, std::size_t bytes, cons
     if (!index.files.empty() && spelling == last_spelling) return last_file;
     const auto name = inside_folder(spelling);
     if (!name) {
-      json.fail(fmt::format("the index names \"{}\", which is no file inside its folder", spelling.substr(0, 256)), offset,
-                tensor, "an index may name only files beside it; download the checkpoint again from a source you trust");
+      json.fail(fmt::format("the index names \"{}\", which is no file inside its folder", spelling.substr(0, 256)),
+                offset, tensor,
+                "an index may name only files beside it; download the checkpoint again from a source you trust");
     }
     const auto [found, is_new] = files.try_emplace(*name, static_cast<std::uint32_t>(index.files.size()));
     if (is_new) {
       if (index.files.size() == limits::shards_max) {
-        throw Error(ErrorCode::limit_exceeded,
-                    fmt::format("the index names more than {} shards (shards_max in loader/limits.hpp)", limits::shards_max),
-                    {path.string(), offset, std::string(tensor)});
+        throw Error(
+            ErrorCode::limit_exceeded,
+            fmt::format("the index names more than {} shards (shards_max in loader/limits.hpp)", limits::shards_max),
+            {path.string(), offset, std::string(tensor)});
       }
       index.files.push_back(*name);
     }
@@ -90,10 +92,10 @@ SafetensorsIndex parse_index(std::unique_ptr<Json> text, std::size_t bytes, cons
       const std::size_t offset = json.offset_of(entry.key());
       const std::string_view tensor = json.take(entry.unescaped_key());
       if (index.entries.size() == limits::tensors_max) {
-        throw Error(ErrorCode::limit_exceeded,
-                    fmt::format("the index names more than {} tensors (tensors_max in loader/limits.hpp)",
-                                limits::tensors_max),
-                    {path.string(), offset, std::string(tensor)});
+        throw Error(
+            ErrorCode::limit_exceeded,
+            fmt::format("the index names more than {} tensors (tensors_max in loader/limits.hpp)", limits::tensors_max),
+            {path.string(), offset, std::string(tensor)});
       }
       std::string_view file;
       if (entry.value().get_string().get(file)) json.fail("the index names no file for a tensor", offset, tensor);

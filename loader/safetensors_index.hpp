@@ -1,5 +1,5 @@
-// The index of a checkpoint in several shards, `*.safetensors.index.json`: tensor name -> shard. Only what says where tensors
-// are is relied upon; "metadata" and its "total_size" are validated as JSON and not believed.
+// The index of a checkpoint in several shards, `*.safetensors.index.json`: tensor name -> shard. Only what says where
+// tensors are is relied upon; "metadata" and its "total_size" are validated as JSON and not believed.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +26,8 @@ struct SafetensorsIndex {
   std::unique_ptr<Json> text;      // what the names point into
 };
 
-/// Parses the first `bytes` bytes of `text`'s room. Every file lies inside the folder of the index, as far as names tell.
-/// Throws Error{bad_index, limit_exceeded}, with path, byte and tensor.
+/// Parses the first `bytes` bytes of `text`'s room. Every file lies inside the folder of the index, as far as names
+/// tell. Throws Error{bad_index, limit_exceeded}, with path, byte and tensor.
 SafetensorsIndex parse_index(std::unique_ptr<Json> text, std::size_t bytes, const std::filesystem::path& path);
 
 }  // namespace sluice

@@ -1,0 +1,347 @@
+// Loads whole small checkpoints through the public API, on every reader and way of reading that this machine has, and
+// compares each delivered byte with what was written. Then what goes wrong: files that change, memory that is not
+// there, cancelling, engines and loads that end early.
+#include "sluice/engine.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/syscall.h>
+
+#include <cstring>
+#include <filesystem>
+#include <optional>
+#include <thread>
+
+#include "loader/cast.hpp"
+#include "loader/limits.hpp"
+#include "sluice/sluice.hpp"
+#include "tests/loader/refusals.hpp"
+#include "tests/loader/shard_writer.hpp"
+
+namespace sluice {
+namespace {
+
+using testing::HasSubstr;
+
+const std::vector<TestTensor> model = {
+    {"embed", f32, {300, 1000}}, {"scalar", f64, {}},           {"none", bf16, {0, 7}},
+    {"norm", bf16, {33}},        {"down", bf16, {1 << 20}},     {"ids", i64, {512}},
+    {"packed", f4, {3, 2}},      {"eight", f8_e4m3, {100, 99}}, {"tail", f32, {17}},
+};
+
+Options small_options() {
+  Options options;
+  options.staging_bytes = 1 << 20;
+  options.slab_bytes = 128 << 10;
+  options.threads = 2;
+  return options;
+}
+
+Request everything(std::optional<Dtype> cast = {}) {
+  Request request;
+  Rule& rule = request.add("*");
+  if (cast) rule.cast(*cast);
+  return request;
+}
+
+/// The tensor's bytes as a load of it to `dtype` must deliver them.
+std::vector<std::byte> expected(const TestTensor& tensor, Dtype dtype) {
+  const std::vector<std::byte> source = tensor.content();
+  if (dtype == tensor.dtype) return source;
+  const std::size_t count = source.size() / (bits(tensor.dtype) / 8);
+  std::vector<std::byte> target(count * bits(dtype) / 8);
+  cast_elements(tensor.dtype, source.data(), dtype, target.data(), count);
+  return target;
+}
+
+void expect_delivered(const Load& load, const std::vector<TestTensor>& tensors, std::optional<Dtype> cast = {}) {
+  load.wait();
+  for (const TestTensor& tensor : tensors) {
+    const Tensor* const got = load.find(tensor.name);
+    ASSERT_NE(got, nullptr) << tensor.name;
+    const Dtype dtype = cast && is_castable(tensor.dtype) ? *cast : tensor.dtype;
+    const std::vector<std::byte> want = expected(tensor, dtype);
+    ASSERT_EQ(got->bytes, want.size()) << tensor.name;
+    EXPECT_EQ(got->dtype, dtype) << tensor.name;
+    std::vector<std::byte> bytes(got->bytes);
+    load.read_back(*got, 0, bytes.data(), bytes.size());
+    EXPECT_TRUE(bytes == want) << tensor.name << ": delivered bytes differ";
+    if (got->bytes != 0) {
+      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(got->data) % natural_alignment(dtype), 0u) << tensor.name;
+    }
+  }
+}
+
+struct Way {
+  ReaderKind reader;
+  IoMode io;
+  unsigned odd;
+  std::optional<Dtype> cast;
+};
+
+class EveryWay : public testing::TestWithParam<Way> {};
+
+TEST_P(EveryWay, DeliversEveryByte) {
+  const Way way = GetParam();
+  const TemporaryFolder folder;
+  write_shard(folder, "a.safetensors", model, way.odd);
+  std::vector<TestTensor> second = model;
+  for (TestTensor& tensor : second) tensor.name += ".2";
+  write_shard(folder, "b.safetensors", second, way.odd + 3);
+  Options options = small_options();
+  options.reader = way.reader;
+  options.io = way.io;
+  std::optional<Load> load;
+  Engine engine(options);
+  const Checkpoint checkpoint = Checkpoint::open(folder.path());
+  try {
+    load.emplace(engine.start(make_plan(checkpoint, everything(way.cast), options)));
+    load->wait();
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::reader_unavailable) GTEST_SKIP() << error.what();
+    throw;
+  }
+  expect_delivered(*load, model, way.cast);
+  expect_delivered(*load, second, way.cast);
+  const Stats stats = load->statistics();
+  EXPECT_EQ(stats.reader, way.reader);
+  EXPECT_LE(stats.direct_bytes, stats.bytes);
+  EXPECT_LE(stats.peak_staging_bytes, options.staging_bytes);
+  if (way.io == IoMode::buffered) {
+    EXPECT_EQ(stats.direct_bytes, 0u);
+  }
+  EXPECT_TRUE(load->progress().finished);
+  EXPECT_EQ(load->progress().tensors_ready, 2 * model.size());
+}
+
+std::vector<Way> ways() {
+  std::vector<Way> all;
+  for (const ReaderKind reader : {ReaderKind::uring, ReaderKind::pread}) {
+    for (const IoMode io : {IoMode::automatic, IoMode::direct, IoMode::buffered}) {
+      for (const unsigned odd : {0u, 1u, 5u}) {
+        all.push_back({reader, io, odd, {}});
+        all.push_back({reader, io, odd, bf16});
+        all.push_back({reader, io, odd, f32});
+      }
+    }
+  }
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(Engine, EveryWay, testing::ValuesIn(ways()));
+
+TEST(Engine, CountsWhatThePlanCounted) {
+  const TemporaryFolder folder;
+  write_shard(folder, "a.safetensors", model);
+  const Options options = small_options();
+  const Plan plan = make_plan(Checkpoint::open(folder.path()), everything(bf16), options);
+  Engine engine(options);
+  const Load load = engine.start(plan);
+  load.wait();
+  const Stats stats = load.statistics();
+  EXPECT_EQ(stats.bytes, plan.costs().read_bytes);
+  EXPECT_EQ(stats.delivered_bytes, plan.costs().delivered_bytes);
+  EXPECT_EQ(stats.extents, plan.costs().extents);
+  EXPECT_EQ(stats.copies, plan.costs().copies);
+  EXPECT_EQ(stats.launches, plan.costs().launches);
+  EXPECT_LE(stats.peak_staging_bytes, plan.costs().staging_bytes);
+}
+
+TEST(Engine, RunsLoadsOneAfterTheOtherAndKeepsThemApart) {
+  const TemporaryFolder folder;
+  write_shard(folder, "a.safetensors", model);
+  const Options options = small_options();
+  const Checkpoint checkpoint = Checkpoint::open(folder.path());
+  Engine engine(options);
+  const Load first = engine.start(make_plan(checkpoint, everything(), options));
+  const Load second = engine.start(make_plan(checkpoint, everything(f32), options));
+  expect_delivered(second, model, f32);
+  expect_delivered(first, model);
+}
+
+TEST(Engine, DeliversToTheNullDeviceBesideTheHost) {
+  const TemporaryFolder folder;
+  write_shard(folder, "a.safetensors", model);
+  const Options options = small_options();
+  Request request;
+  request.add("*").on({host(), null()});
+  Engine engine(options);
+  const Load load = engine.start(make_plan(Checkpoint::open(folder.path()), request, options));
+  expect_delivered(load, model);
+  EXPECT_EQ(load.wait("embed", null()).data, nullptr);
+  EXPECT_EQ(load.progress().tensors_total, 2 * model.size());
+}
+
+TEST(Engine, ReadsWithTheNullReaderAtOnce) {
+  const TemporaryFolder folder;
+  write_shard(folder, "a.safetensors", model);
+  Options options = small_options();
+  options.reader = ReaderKind::null;
+  Request request = everything();
+  request.devices = {null()};
+  Engine engine(options);
+  const Load load = engine.start(make_plan(Checkpoint::open(folder.path()), request, options));
+  load.wait();
+  EXPECT_EQ(load.statistics().reader, ReaderKind::null);
+}
+
+/// The Error that waiting for a load of `plan` throws.
+Error error_of(Engine& engine, const Plan& plan) {
+  const Load load = engine.start(plan);
+  try {
+    load.wait();
+  } catch (const Error& error) {
+    return error;
+  }
+  return Error(ErrorCode::invalid_argument, "no error was thrown");
+}
+
+TEST(Engine, RefusesAShardThatChangedAndStaysUsable) {
+  const TemporaryFolder folder;
+  write_shard(folder, "a.safetensors", model);
+  const Options options = small_options();
+  Engine engine(options);
+  const Plan stale = make_plan(Checkpoint::open(folder.path()), everything(), options);
+  write_shard(folder, "a.safetensors", model, 1);
+  const Error error = error_of(engine, stale);
+  EXPECT_EQ(error.code(), ErrorCode::file_changed);
+  EXPECT_THAT(error.what(), HasSubstr("a.safetensors"));
+
+  std::filesystem::remove(folder.path() / "a.safetensors");
+  EXPECT_EQ(error_of(engine, stale).code(), ErrorCode::not_found);
+
+  write_shard(folder, "a.safetensors", model);
+  const Load load = engine.start(make_plan(Checkpoint::open(folder.path()), everything(), options));
+  expect_delivered(load, model);
+}
+
+TEST(Engine, SaysWhatMemoryIsMissingBeforeItReads) {
+  const TemporaryFolder folder;
+  // A sparse shard of 4 TiB: more than any machine that runs this has free.
+  const std::string header = R"({"huge":{"dtype":"U8","shape":[4398046511104],"data_offsets":[0,4398046511104]}})";
+  std::vector<std::byte> content(8 + header.size());
+  const std::uint64_t length = header.size();
+  std::memcpy(content.data(), &length, sizeof length);
+  std::memcpy(content.data() + 8, header.data(), header.size());
+  const auto path = folder.write("huge.safetensors", content);
+  std::error_code refused;
+  std::filesystem::resize_file(path, content.size() + 4398046511104ull, refused);
+  if (refused) GTEST_SKIP() << "the file system has no sparse files of 4 TiB: " << refused.message();
+  Engine engine;
+  const Error error = error_of(engine, make_plan(Checkpoint::open(path), everything()));
+  EXPECT_EQ(error.code(), ErrorCode::out_of_memory);
+  EXPECT_THAT(error.what(), HasSubstr("are free"));
+}
+
+TEST(Engine, SaysThatItDrivesNoCudaDevice) {
+  const TemporaryFolder folder;
+  write_shard(folder, "a.safetensors", model);
+  Request request = everything();
+  request.devices = {cuda(0)};
+  Engine engine;
+  const Error error = error_of(engine, make_plan(Checkpoint::open(folder.path()), request));
+  EXPECT_EQ(error.code(), ErrorCode::device_unavailable);
+  EXPECT_THAT(error.what(), HasSubstr("cuda:0"));
+}
+
+TEST(Engine, RefusesAPlanForLargerSlabs) {
+  const TemporaryFolder folder;
+  write_shard(folder, "a.safetensors", model);
+  const Plan plan = make_plan(Checkpoint::open(folder.path()), everything());
+  Engine engine(small_options());
+  EXPECT_THROW((void)engine.start(plan), Error);
+}
+
+TEST(Engine, CancelsALoadAndRunsTheNext) {
+  const TemporaryFolder folder;
+  write_shard(folder, "a.safetensors", model);
+  const Options options = small_options();
+  const Plan plan = make_plan(Checkpoint::open(folder.path()), everything(), options);
+  Engine engine(options);
+  for (int round = 0; round < 50; ++round) {
+    Load load = engine.start(plan);
+    load.cancel();
+    try {
+      load.wait();  // it may have been faster
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::cancelled);
+    }
+  }
+  expect_delivered(engine.start(plan), model);
+}
+
+TEST(Engine, LetsLoadsGoAtAnyMoment) {
+  const TemporaryFolder folder;
+  write_shard(folder, "a.safetensors", model);
+  const Options options = small_options();
+  const Plan plan = make_plan(Checkpoint::open(folder.path()), everything(f32), options);
+  Engine engine(options);
+  for (int round = 0; round < 50; ++round) {
+    const Load load = engine.start(plan);
+    if (round % 2 == 0) (void)load.arrival(static_cast<std::size_t>(round) % model.size());
+  }
+}
+
+TEST(Engine, MayEndBeforeItsLoads) {
+  const TemporaryFolder folder;
+  write_shard(folder, "a.safetensors", model);
+  const Options options = small_options();
+  const Plan plan = make_plan(Checkpoint::open(folder.path()), everything(), options);
+  std::vector<Load> loads;
+  {
+    Engine engine(options);
+    for (int i = 0; i < 4; ++i) loads.push_back(engine.start(plan));
+    loads.front().wait();
+  }
+  expect_delivered(loads.front(), model);
+  for (const Load& load : loads) {
+    try {
+      load.wait();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::cancelled);
+    }
+  }
+}
+
+TEST(Engine, TellsOfARefusedRingAndReadsAllTheSame) {
+  const TemporaryFolder folder;
+  write_shard(folder, "a.safetensors", model);
+  for (const int refusal : {EPERM, ENOSYS}) {
+    EXPECT_EXIT(({
+                  refuse_calls({SYS_io_uring_setup}, refusal);
+                  const Options options = small_options();
+                  Engine engine(options);
+                  const Load load = engine.start(make_plan(Checkpoint::open(folder.path()), everything(), options));
+                  load.wait();
+                  const Stats stats = load.statistics();
+                  require(stats.reader == ReaderKind::pread, "pread ran");
+                  require(stats.fallbacks.size() == 1 && stats.fallbacks[0].what == "io_uring", "one fallback is told");
+                  std::vector<std::byte> bytes(load.find("down")->bytes);
+                  load.read_back(*load.find("down"), 0, bytes.data(), bytes.size());
+                  require(bytes == model[4].content(), "the bytes are right");
+                  std::_Exit(0);
+                }),
+                testing::ExitedWithCode(0), "");
+  }
+}
+
+TEST(Engine, ReadsMoreShardsThanItMayHaveDescriptors) {
+  const TemporaryFolder folder;
+  for (int i = 0; i < 300; ++i) {
+    const std::string name = "shard" + std::to_string(i);
+    write_shard(folder, name + ".safetensors", {{name, f32, {1000}}});
+  }
+  EXPECT_EXIT(({
+                limit(RLIMIT_NOFILE, 64);
+                Engine engine(small_options());
+                const Load load =
+                    engine.start(make_plan(Checkpoint::open(folder.path()), everything(), small_options()));
+                load.wait();
+                require(load.progress().tensors_ready == 300, "all tensors came");
+                std::_Exit(0);
+              }),
+              testing::ExitedWithCode(0), "");
+}
+
+}  // namespace
+}  // namespace sluice
