@@ -70,7 +70,7 @@ TEST(SafetensorsIndex, SaysWhatIsWrong) {
   says(refusal(R"({"weight_map":[]})"), "not an object");
   says(refusal(R"({"weight_map":{"a":1}})"), "names no file");
   says(refusal(R"({"weight_map":{"a":"b"},"weight_map":{}})"), "occurs twice");
-  says(refusal(R"({"weight_map":{"a":"b"}} x)"), "something follows");
+  says(refusal(R"({"weight_map":{"a":"b"}} {})"), "something follows");
   says(refusal(R"({"metadata":{"total_size":tru},"weight_map":{"a":"b"}})"), "not valid JSON");
 }
 
