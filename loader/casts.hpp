@@ -41,8 +41,8 @@ SLUICE_DEVICE constexpr void shift_up(std::uint16_t& significand, std::uint16_t&
 /// that.
 template <std::uint32_t step>
 SLUICE_DEVICE constexpr void shift_up(std::uint32_t& significand, std::uint32_t& exponent) {
-  // The difference is negative, its upper byte all ones, exactly if it is that small.
-  const std::uint32_t distance = ((significand - (1u << (24 - step))) >> 24) & step;
+  // The difference is negative, its sign bit set, exactly if it is that small.
+  const std::uint32_t distance = (0u - ((significand - (1u << (24 - step))) >> 31)) & step;
   significand <<= distance;
   exponent -= distance;
 }
@@ -183,7 +183,6 @@ SLUICE_DEVICE constexpr std::uint8_t f32_to_e5m2(std::uint32_t bits) {
 }
 
 SLUICE_DEVICE constexpr std::uint64_t f32_to_f64(std::uint32_t bits) {
-  // Narrow::widen() once more, 64 bits wide at its end.
   constexpr std::uint32_t bias_gap = 1023 - 127;
   const std::uint64_t sign = static_cast<std::uint64_t>(bits & 0x80000000u) << 32;
   const std::uint32_t magnitude = bits & 0x7fffffffu;
