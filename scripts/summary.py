@@ -12,27 +12,30 @@ import xml.etree.ElementTree as ElementTree
 CASE = re.compile(r"^\[ +(OK|SKIPPED|FAILED) +\] ([\w/]+\.[\w/]+)(?:, where .*)? \(\d+ ms\)$")
 
 
+def told(lines):
+    """What a test said on one line; GoogleTest's place of a skip is of no interest."""
+    return " ".join(line for line in lines if not line.endswith(": Skipped"))[:200]
+
+
 def cases(program):
     """Yields (verdict, name, reason) of a program: of its GoogleTest cases, or of itself where it has none."""
-    name, output = program.get("name"), program.findtext("system-out") or ""
-    ok = program.get("status") == "run"
-    found_failure = found_case = False
-    reason = []
-    for line in output.splitlines():
+    name, skipped = program.get("name"), program.find("skipped")
+    verdicts, lines = [], []
+    for line in (program.findtext("system-out") or "").splitlines():
         match = CASE.match(line)
         if match:
-            verdict = {"OK": "passed", "SKIPPED": "skipped", "FAILED": "failed"}[match[1]]
-            found_case, found_failure = True, found_failure or verdict == "failed"
-            yield verdict, f"{name}: {match[2]}", " ".join(reason[-1:])
-            reason = []
-        elif line.strip() and not line.startswith("["):
-            reason.append(line.strip())
-    if program.find("skipped") is not None and program.get("status") in ("notrun", "disabled"):
-        yield "skipped", name, " ".join(reason[-1:]) or program.find("skipped").get("message", "")
-    elif not ok and not found_failure:  # it crashed, hung, or is no GoogleTest program
-        failure = program.find("failure")
-        yield "failed", name, failure.get("message", "") if failure is not None else program.get("status")
-    elif not found_case:
+            verdicts.append({"OK": "passed", "SKIPPED": "skipped", "FAILED": "failed"}[match[1]])
+            yield verdicts[-1], f"{name}: {match[2]}", told(lines)
+        if line.startswith("["):  # of another case
+            lines = []
+        elif line.strip():
+            lines.append(line.strip())
+
+    if skipped is not None and skipped.get("message", "").startswith("SKIP_"):  # by its exit status or its output
+        yield "skipped", name, told(lines[-1:])
+    elif program.get("status") != "run" and "failed" not in verdicts:  # crashed, hung, or is no GoogleTest program
+        yield "failed", name, told(lines[-3:]) or "it was not there, ended without a word or did not end in time"
+    elif not verdicts:
         yield "passed", name, ""
 
 
