@@ -179,7 +179,10 @@ std::vector<ShardHeader> read_shards(std::vector<Shard>& shards, unsigned thread
   std::atomic<bool> failed = false;
   const auto work = [&] {
     HeaderParser parser;
-    for (std::size_t i = next++; i < shards.size() && !failed; i = next++) {
+    // A shard that is claimed is read: otherwise an earlier one than the first that failed could be passed over.
+    while (!failed) {
+      const std::size_t i = next++;
+      if (i >= shards.size()) return;
       try {
         headers[i] = read_shard(parser, shards[i], static_cast<std::uint32_t>(i));
       } catch (...) {
