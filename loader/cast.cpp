@@ -66,6 +66,7 @@ struct Element<f8_e5m2> {
   static HWY_INLINE Bits encode(std::uint32_t f32) { return casts::f32_to_e5m2(f32); }
 };
 
+// As many bytes as the longest vectors have: whole vectors of every element type.
 constexpr std::size_t block_elements = 64;
 
 template <Dtype from, Dtype to>
