@@ -55,9 +55,9 @@ def large_values(dtype, random, count=1 << 20):
     anything = random.integers(0, 1 << 64, count, dtype=numpy.uint64).astype(bits).view(value)
     shared = (random.standard_normal(count) * numpy.exp2(random.uniform(-30, 18, count))).astype(value)
     tiny = (random.standard_normal(count) * numpy.exp2(random.uniform(-152, -120, count))).astype(value)
-    corners = numpy.array([0.0, -0.0, numpy.inf, -numpy.inf, numpy.nan, 448, 464, 465, 57344, 61440, 65504, 65520], value)
+    corners = [0.0, -0.0, numpy.inf, -numpy.inf, numpy.nan, 448, 464, 465, 57344, 61440, 65504, 65520]
     near = [numpy.nextafter(middles, value(numpy.inf)), numpy.nextafter(middles, value(-numpy.inf))]
-    return numpy.concatenate([anything, shared, tiny, corners, middles, *near])
+    return numpy.concatenate([anything, shared, tiny, numpy.array(corners, value), middles, *near])
 
 
 def expected(values, source, target):
@@ -85,8 +85,9 @@ def main(program):
     for source in FORMATS:
         values = all_values(source) if source in SMALL else large_values(source, random)
         for target in FORMATS:
-            run = subprocess.run([program, source, target], input=values.tobytes(), stdout=subprocess.PIPE, check=True)
-            actual = numpy.frombuffer(run.stdout, FORMATS[target][1])
+            command = [program, source, target]
+            output = subprocess.run(command, input=values.tobytes(), stdout=subprocess.PIPE, check=True).stdout
+            actual = numpy.frombuffer(output, FORMATS[target][1])
             wanted = expected(values, source, target)
             if len(actual) != len(wanted):
                 print(f"{source} to {target}: {len(actual)} elements, not {len(wanted)}")
