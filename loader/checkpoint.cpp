@@ -11,9 +11,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
-#include <ctime>
 #include <exception>
 #include <map>
 #include <optional>
@@ -28,6 +26,7 @@
 #include "loader/safetensors_format.hpp"
 #include "loader/safetensors_header.hpp"
 #include "loader/safetensors_index.hpp"
+#include "loader/stopwatch.hpp"
 #include "loader/thread.hpp"
 #include "sluice/error.hpp"
 
@@ -408,17 +407,10 @@ Contents contents_of(const fs::path& path) {
   return {{path}, std::nullopt};
 }
 
-double cpu_seconds_now() {
-  timespec now{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
-}
-
 }  // namespace
 
 Checkpoint Checkpoint::open(const std::filesystem::path& path, unsigned threads) {
-  const auto begin = std::chrono::steady_clock::now();
-  const double cpu_begin = cpu_seconds_now();
+  const Stopwatch stopwatch;
   if (path.empty())
     throw Error(ErrorCode::invalid_argument, "the path is empty", {}, "name a shard, a folder or an index");
 
@@ -445,8 +437,8 @@ Checkpoint Checkpoint::open(const std::filesystem::path& path, unsigned threads)
   if (contents.index) check_index(*contents.index, shard_of_path, *catalogue);
   for (const TensorInfo& tensor : catalogue->tensors) catalogue->bytes += tensor.bytes;
 
-  catalogue->open_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  catalogue->open_cpu_seconds = cpu_seconds_now() - cpu_begin;
+  catalogue->open_seconds = stopwatch.seconds();
+  catalogue->open_cpu_seconds = stopwatch.cpu_seconds();
   return Checkpoint(std::move(catalogue));
 }
 

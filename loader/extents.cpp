@@ -3,16 +3,13 @@
 #include <algorithm>
 #include <array>
 
+#include "loader/alignment.hpp"
 #include "loader/limits.hpp"
 
 namespace sluice {
 namespace {
 
 constexpr std::uint64_t block_bytes = limits::direct_alignment_bytes;
-
-constexpr std::uint64_t align_down(std::uint64_t value) {
-  return value - value % block_bytes;
-}
 
 // What will be read of a shard without a break: staged, or straight into place. Begins and ends with a block, or the
 // file.
@@ -59,8 +56,8 @@ class Gatherer {
   }
 
   void add_staged(const ShardRange& part) {
-    const std::uint64_t begin = align_down(part.begin);
-    const std::uint64_t end = std::min(align_down(part.end + block_bytes - 1), shards_[part.shard].bytes);
+    const std::uint64_t begin = align_down(part.begin, block_bytes);
+    const std::uint64_t end = std::min(align_up(part.end, block_bytes), shards_[part.shard].bytes);
     if (!ranges_.empty()) {
       ReadRange& last = ranges_.back();
       if (!last.in_place && last.shard == part.shard && begin <= last.end + limits::gap_bytes_max) {
@@ -82,7 +79,7 @@ class Gatherer {
 std::uint64_t next_cut(const ReadRange& range, std::uint64_t begin, std::uint64_t slab_bytes,
                        const std::vector<Wanted>& wanted, std::size_t& tensor) {
   if (range.end - begin <= slab_bytes) return range.end;
-  const std::uint64_t cut = align_down(begin + slab_bytes);
+  const std::uint64_t cut = align_down(begin + slab_bytes, block_bytes);
   while (tensor < wanted.size() &&
          (wanted[tensor].shard < range.shard || (wanted[tensor].shard == range.shard && wanted[tensor].end <= cut))) {
     ++tensor;

@@ -5,28 +5,17 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
-#include <ctime>
 #include <string>
 #include <utility>
 
 #include "loader/limits.hpp"
 #include "loader/memory.hpp"
+#include "loader/stopwatch.hpp"
 #include "sluice/error.hpp"
 
 namespace sluice {
 namespace {
-
-double seconds_now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-double cpu_seconds_now() {
-  timespec now{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
-}
 
 /// An extent of which at least three quarters are cached is copied out of the page cache, which fetches the rest:
 /// storage is some four times slower than memory.
@@ -39,27 +28,26 @@ bool mostly(std::uint64_t part, std::uint64_t whole) {
 LoadRun::LoadRun(LoadState& state, EngineParts& parts) : state_(state), parts_(parts), plan_(*state.plan) {}
 
 void LoadRun::run() noexcept {
-  const double begin = seconds_now();
-  const double cpu_begin = cpu_seconds_now();
-  double first_read = begin;
+  const Stopwatch stopwatch;
+  double start_up_seconds = 0;
   std::exception_ptr error;
   try {
     start_up();
-    first_read = seconds_now();
+    start_up_seconds = stopwatch.seconds();
     for (turn(); published_ < plan_.placements.size(); turn()) parts_.reader->wait(done_, true);
   } catch (...) {
     error = std::current_exception();
   }
-  const double end = seconds_now();
+  const double seconds = stopwatch.seconds();
   drain();
 
   const Catalogue& catalogue = *plan_.catalogue;
   stats_.open_seconds = catalogue.open_seconds;
   stats_.plan_seconds = plan_.seconds;
-  stats_.start_up_seconds = first_read - begin;
-  stats_.load_seconds = end - first_read;
-  stats_.seconds = catalogue.open_seconds + plan_.seconds + (end - begin);
-  stats_.cpu_seconds = catalogue.open_cpu_seconds + plan_.cpu_seconds + (cpu_seconds_now() - cpu_begin);
+  stats_.start_up_seconds = start_up_seconds;
+  stats_.load_seconds = seconds - start_up_seconds;
+  stats_.seconds = catalogue.open_seconds + plan_.seconds + seconds;
+  stats_.cpu_seconds = catalogue.open_cpu_seconds + plan_.cpu_seconds + stopwatch.cpu_seconds();
   fill_in_stats();
   state_.finish(error, stats_);
 }

@@ -14,16 +14,13 @@
 #include <string_view>
 #include <utility>
 
+#include "loader/alignment.hpp"
 #include "sluice/error.hpp"
 
 namespace sluice {
 namespace {
 
 constexpr std::uint64_t unlimited = std::numeric_limits<std::uint64_t>::max();
-
-std::uint64_t round_up(std::uint64_t value, std::uint64_t unit) {
-  return (value + unit - 1) / unit * unit;
-}
 
 /// The number behind `key` in a file of "key value" or "key: value kB" lines; with an empty key, the file's first
 /// number.
@@ -83,7 +80,7 @@ std::uint64_t left_in_groups() {
 Mapping::Mapping(std::uint64_t bytes, const char* purpose) {
   if (bytes == 0) return;
   // mmap aligns to 4 KiB only: map what alignment may cost more, and give the ends back.
-  const std::uint64_t size = round_up(bytes, 4096);
+  const std::uint64_t size = align_up(bytes, 4096);
   void* raw = MAP_FAILED;
   errno = ENOMEM;  // the answer to sizes that would overflow, too
   if (bytes <= unlimited / 4) {
@@ -97,7 +94,7 @@ Mapping::Mapping(std::uint64_t bytes, const char* purpose) {
   }
   auto* const begin = static_cast<std::byte*>(raw);
   const auto address = reinterpret_cast<std::uintptr_t>(begin);
-  const std::uint64_t lead = round_up(address, huge_page_bytes) - address;
+  const std::uint64_t lead = align_up(address, huge_page_bytes) - address;
   if (lead != 0) munmap(begin, lead);
   if (lead != huge_page_bytes) munmap(begin + lead + size, huge_page_bytes - lead);
   data_ = begin + lead;
@@ -119,8 +116,8 @@ Mapping::~Mapping() {
 }
 
 void Mapping::populate(std::uint64_t offset, std::uint64_t bytes) noexcept {
-  const std::uint64_t first = offset / huge_page_bytes * huge_page_bytes;
-  const std::uint64_t last = std::min(round_up(offset + bytes, huge_page_bytes), bytes_);
+  const std::uint64_t first = align_down(offset, huge_page_bytes);
+  const std::uint64_t last = std::min(align_up(offset + bytes, huge_page_bytes), bytes_);
   if (first >= last) return;
   if (madvise(data_ + first, last - first, MADV_POPULATE_WRITE) == 0) return;
   // Before Linux 5.14: write what is there already, once a page. Nobody else writes these pages before they are

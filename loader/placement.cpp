@@ -3,19 +3,13 @@
 #include <algorithm>
 #include <bit>
 
+#include "loader/alignment.hpp"
 #include "loader/limits.hpp"
 
 namespace sluice {
 namespace {
 
 constexpr std::uint64_t block_bytes = limits::direct_alignment_bytes;
-
-constexpr std::uint64_t align_down(std::uint64_t value, std::uint64_t alignment) {
-  return value & ~(alignment - 1);
-}
-constexpr std::uint64_t align_up(std::uint64_t value, std::uint64_t alignment) {
-  return align_down(value + alignment - 1, alignment);
-}
 
 // What the arena offset of a tensor is a multiple of.
 std::uint64_t promised_alignment(const PlanData& plan, const Placement& placement, std::uint64_t begin) {

@@ -4,24 +4,17 @@
 
 #include <algorithm>
 #include <cassert>
-#include <chrono>
-#include <ctime>
 #include <utility>
 
 #include "loader/extents.hpp"
 #include "loader/limits.hpp"
 #include "loader/placement.hpp"
 #include "loader/request.hpp"
+#include "loader/stopwatch.hpp"
 #include "sluice/error.hpp"
 
 namespace sluice {
 namespace {
-
-double process_cpu_seconds() noexcept {
-  timespec now{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
-}
 
 // Makes the placements, without their places, and says what they want of the shards.
 std::vector<Wanted> want(PlanData& plan, const Selection& selection) {
@@ -82,18 +75,13 @@ void count_costs(PlanData& plan, std::uint64_t staging_bytes) {
       ++costs.in_place_extents;
       continue;
     }
-    std::span<const Delivery> rest = plan.deliveries_of(extent);
-    while (!rest.empty()) {
-      const std::uint8_t device = plan.placements[rest.front().placement].device;
-      std::size_t count = 1;
-      while (count < rest.size() && plan.placements[rest[count].placement].device == device) ++count;
-      const ExtentCost cost = cost_of(plan, extent, rest.first(count));
+    for (std::size_t device = 0; device < plan.devices.size(); ++device) {
+      const ExtentCost cost = cost_of(plan, extent, plan.deliveries_of(extent, device));
       costs.copies += cost.copies;
       costs.launches += cost.launches;
       if (cost.launches != 0 && plan.devices[device].kind == DeviceId::Kind::cuda) {
         costs.devices[device].scratch_bytes = scratch_slabs * plan.slab_bytes + scratch_tail_bytes;
       }
-      rest = rest.subspan(count);
     }
   }
   const std::uint64_t staged_extents = costs.extents - costs.in_place_extents;
@@ -103,8 +91,7 @@ void count_costs(PlanData& plan, std::uint64_t staging_bytes) {
 }  // namespace
 
 Plan make_plan(std::shared_ptr<const Catalogue> catalogue, const Request& request, const Options& options) {
-  const auto began = std::chrono::steady_clock::now();
-  const double cpu_began = process_cpu_seconds();
+  const Stopwatch stopwatch;
   const Options resolved = resolve(options);
   const auto plan = std::make_shared<PlanData>();
   plan->catalogue = std::move(catalogue);
@@ -121,8 +108,8 @@ Plan make_plan(std::shared_ptr<const Catalogue> catalogue, const Request& reques
   cut_extents(*plan, wanted, in_place);
   count_costs(*plan, resolved.staging_bytes);
 
-  plan->cpu_seconds = process_cpu_seconds() - cpu_began;
-  plan->seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  plan->cpu_seconds = stopwatch.cpu_seconds();
+  plan->seconds = stopwatch.seconds();
   assert(check_plan(*plan).empty());
   return Plan(plan);
 }

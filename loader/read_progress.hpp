@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstdint>
 
+#include "loader/alignment.hpp"
 #include "loader/limits.hpp"
 #include "loader/reader.hpp"
 
@@ -26,8 +27,7 @@ class ReadProgress {
     const std::uint32_t left = read_.bytes - got_;
     if (read_.path != ReadPath::direct) return left;
     // The end of a file need not be aligned, but the length of a direct read must be.
-    constexpr std::uint32_t unit = limits::direct_alignment_bytes;
-    return (left + unit - 1) / unit * unit;
+    return static_cast<std::uint32_t>(align_up(left, limits::direct_alignment_bytes));
   }
 
   /// The kernel's answer: bytes, 0 at the end of the file, or a negative errno.
