@@ -119,9 +119,8 @@ void report_plan(Output& output, const Checkpoint& checkpoint, const Plan& plan)
   output.write("\n");
   fact(output, "read", "{} in {}, {} of them in place", decimal_size(costs.read_bytes), count(costs.extents, "extent"),
        costs.in_place_extents);
-  fact(output, "deliver", "{} in {} and {}", decimal_size(costs.delivered_bytes),
-       costs.copies == 1 ? "1 copy" : fmt::format("{} copies", costs.copies),
-       costs.launches == 1 ? "1 launch" : fmt::format("{} launches", costs.launches));
+  fact(output, "deliver", "{} in {} and {}", decimal_size(costs.delivered_bytes), count(costs.copies, "copy", "copies"),
+       count(costs.launches, "launch", "launches"));
   fact(output, "staging", "{} at most", binary_size(costs.staging_bytes));
   for (const PlanCosts::OnDevice& on_device : costs.devices) {
     const std::string scratch =
@@ -144,9 +143,8 @@ void report_load(Output& output, const Checkpoint& checkpoint, std::span<const T
   fact(output, "processor", "{}{}", duration(stats.cpu_seconds),
        gigabytes > 0 ? fmt::format(": {:.3f} s a GB", stats.cpu_seconds / gigabytes) : "");
   fact(output, "reader", "{}", how_it_was_read(stats));
-  fact(output, "work", "{}, {}, {}", count(stats.extents, "extent"),
-       stats.copies == 1 ? "1 copy" : fmt::format("{} copies", stats.copies),
-       stats.launches == 1 ? "1 launch" : fmt::format("{} launches", stats.launches));
+  fact(output, "work", "{}, {}, {}", count(stats.extents, "extent"), count(stats.copies, "copy", "copies"),
+       count(stats.launches, "launch", "launches"));
   fact(output, "memory", "staging {}, process {} at most", binary_size(stats.peak_staging_bytes),
        binary_size(stats.peak_resident_bytes));
   for (const Fallback& fallback : stats.fallbacks) {

@@ -103,7 +103,11 @@ std::string shape(std::span<const std::uint64_t> extents) {
 }
 
 std::string count(std::uint64_t number, std::string_view singular) {
-  return fmt::format("{} {}{}", number, singular, number == 1 ? "" : "s");
+  return count(number, singular, fmt::format("{}s", singular));
+}
+
+std::string count(std::uint64_t number, std::string_view singular, std::string_view plural) {
+  return fmt::format("{} {}", number, number == 1 ? singular : plural);
 }
 
 }  // namespace sluice::tool

@@ -19,5 +19,6 @@ std::string binary_size(std::uint64_t bytes);   // "64.0 MiB": memory, and what 
 std::string duration(double seconds);           // "12.3 ms", "4.56 s", "3 min 20 s"
 std::string shape(std::span<const std::uint64_t> extents);           // "[1024, 384]"; "[]" for a scalar
 std::string count(std::uint64_t number, std::string_view singular);  // "1 tensor", "104 tensors"
+std::string count(std::uint64_t number, std::string_view singular, std::string_view plural);  // "1 copy", "2 copies"
 
 }  // namespace sluice::tool
