@@ -296,6 +296,7 @@ void LoadRun::throw_read_error(const Extent& extent, const Done& done) const {
 }
 
 void LoadRun::drain() noexcept {
+  bool ring_broke = false;
   try {
     while (reads_in_flight_ > 0 || populating_ > 0) {
       done_.clear();
@@ -306,17 +307,21 @@ void LoadRun::drain() noexcept {
       populated_.clear();
     }
   } catch (...) {
-    // The ring is broken. Closing it lets the kernel keep the pages it may still write to; the next load makes a new
-    // one.
-    parts_.reader.reset();
-    parts_.staging.reset();
+    ring_broke = true;
   }
   lanes_.clear();  // waits for what is in flight
-  if (parts_.staging != nullptr) {
-    stats_.peak_staging_bytes = parts_.staging->take_peak_bytes();
+  files_.reset();
+  if (parts_.staging != nullptr) stats_.peak_staging_bytes = parts_.staging->take_peak_bytes();
+  if (ring_broke) {
+    // Closing the ring lets the kernel keep the pages it may still write to; letting the workers go finishes what they
+    // do to our memory. The next load makes them anew.
+    parts_.reader.reset();
+    parts_.staging.reset();
+    parts_.devices.clear();
+    parts_.workers.reset();
+  } else if (parts_.staging != nullptr) {
     parts_.staging->give_back_all();
   }
-  files_.reset();
   arenas_.clear();  // from here on they are the caller's alone
 }
 

@@ -325,6 +325,23 @@ TEST(Engine, TellsOfARefusedRingAndReadsAllTheSame) {
   }
 }
 
+TEST(Engine, EndsTheLoadCleanlyWhereTheRingBreaksAndStaysUsable) {
+  const TemporaryFolder folder;
+  write_shard(folder, "a.safetensors", model);
+  EXPECT_EXIT(({
+                refuse_calls({SYS_io_uring_enter}, EPERM);
+                const Options options = small_options();
+                const Plan plan = make_plan(Checkpoint::open(folder.path()), everything(f32), options);
+                Engine engine(options);
+                for (int round = 0; round < 3; ++round) {
+                  const Error error = error_of(engine, plan);
+                  require(error.code() == ErrorCode::system, "the error is of the system");
+                }
+                std::_Exit(0);
+              }),
+              testing::ExitedWithCode(0), "");
+}
+
 TEST(Engine, ReadsMoreShardsThanItMayHaveDescriptors) {
   const TemporaryFolder folder;
   for (int i = 0; i < 300; ++i) {
