@@ -1,0 +1,50 @@
+// Driver: the entry points of the CUDA driver, and what its answers mean. It is loaded and initialised when a CUDA
+// device is first wished for, once a process, and never unloaded; nothing links it. Threads: everything here may be
+// called from any thread at any time; which context a call acts on is the thread's. Errors: whatever the driver answers
+// becomes Error{out_of_memory} or Error{device_unavailable}, with the way out.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "cuda/driver_api.hpp"
+#include "sluice/error.hpp"
+
+namespace sluice {
+
+/// driver.cuMemAlloc(...) and so on: cuda/driver_api.hpp lists the calls.
+struct Driver : cu::Calls {
+  int version = 0;  // of CUDA, as far as the driver implements it: 12040 is 12.4
+};
+
+/// The driver of this process. The first call loads it and takes a while, 0.1 to some seconds on machines with many
+/// GPUs; a call that fails may be repeated. Throws Error{device_unavailable}: no driver, too old, no device, used after
+/// a fork, or whatever else cuInit complains of.
+const Driver& driver();
+
+/// The device's handle. Throws Error{device_unavailable}, with the number of devices, for an ordinal that is none.
+cu::Device find_device(const Driver& driver, int ordinal);
+
+/// For messages: "cuda:1 (NVIDIA H100, 0000:3b:00.0, GPU-01020304-...)"; what the driver does not tell is left out.
+std::string describe_device(const Driver& driver, int ordinal);
+
+/// The Error that an answer other than success of `call` ("cuMemAlloc") means. `device` is describe_device()'s.
+Error driver_error(const Driver& driver, cu::Result result, std::string_view call, std::string_view device = {});
+
+/// Throws driver_error() unless the call succeeded.
+inline void check(const Driver& driver, cu::Result result, std::string_view call, std::string_view device = {}) {
+  if (result != cu::Result::success) throw driver_error(driver, result, call, device);
+}
+
+/// For destructors, which can do nothing about an answer: the context may be dead, and at the end of the process the
+/// driver may be gone before them (CUDA_ERROR_DEINITIALIZED).
+inline void ignore(cu::Result) noexcept {}
+
+/// What driver() does at its first call: opens a library by name, and then start_driver() with its symbols.
+Driver open_driver(const char* library);
+
+/// Fills the table and initialises the driver. `symbol` gives the address of a symbol, or nullptr.
+Driver start_driver(const std::function<void*(const char*)>& symbol);
+
+}  // namespace sluice
