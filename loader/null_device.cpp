@@ -17,10 +17,11 @@ class NullArena final : public Arena {
 
 class NullLane final : public Lane {
  public:
-  explicit NullLane(const PlanData& plan) : plan_(plan) {}
+  NullLane(const PlanData& plan, Wakeup& wakeup) : plan_(plan), wakeup_(wakeup) {}
 
   void deliver(const LaneWork& work) override {
     finished_.push_back({work.tag, cost_of(plan_, *work.extent, work.deliveries)});
+    wakeup_.notify();
   }
   void collect(std::vector<LaneDone>& done) override {
     done.insert(done.end(), finished_.begin(), finished_.end());
@@ -29,6 +30,7 @@ class NullLane final : public Lane {
 
  private:
   const PlanData& plan_;
+  Wakeup& wakeup_;
   std::vector<LaneDone> finished_;
 };
 
@@ -42,8 +44,8 @@ std::shared_ptr<Arena> NullDevice::allocate(std::uint64_t) {
   return std::make_shared<NullArena>();
 }
 
-std::unique_ptr<Lane> NullDevice::open_lane(const PlanData& plan, Arena&, Wakeup&) {
-  return std::make_unique<NullLane>(plan);
+std::unique_ptr<Lane> NullDevice::open_lane(const PlanData& plan, Arena&, Wakeup& wakeup) {
+  return std::make_unique<NullLane>(plan, wakeup);
 }
 
 }  // namespace sluice

@@ -2,6 +2,7 @@
 #include "loader/null_device.hpp"
 
 #include <gtest/gtest.h>
+#include <poll.h>
 
 #include "loader/wakeup.hpp"
 #include "sluice/error.hpp"
@@ -31,7 +32,7 @@ TEST(NullDevice, HasNothingToReadBack) {
   }
 }
 
-TEST(NullDevice, IsDoneAtOnceAndCountsWhatThePlanCounted) {
+TEST(NullDevice, IsDoneAtOnceNotifiesAndCountsWhatThePlanCounted) {
   CatalogueBuilder builder;
   builder.tensor("kept", f32, {1000}).tensor("cast", f32, {1000});
   Request request;
@@ -47,6 +48,8 @@ TEST(NullDevice, IsDoneAtOnceAndCountsWhatThePlanCounted) {
   const std::shared_ptr<Arena> arena = device.allocate(data.costs.devices[0].arena_bytes);
   const std::unique_ptr<Lane> lane = device.open_lane(data, *arena, wakeup);
   lane->deliver({nullptr, &data.extents[0], data.deliveries_of(data.extents[0], 0), 7});
+  pollfd notified{wakeup.fd(), POLLIN, 0};
+  EXPECT_EQ(poll(&notified, 1, 0), 1);
   std::vector<LaneDone> done;
   lane->collect(done);
   ASSERT_EQ(done.size(), 1u);
