@@ -60,14 +60,18 @@ int set_up(unsigned entries, io_uring& ring) {
   return result;
 }
 
-bool knows_what_we_need(io_uring& ring) {
+/// What keeps the ring from being used; empty where nothing does.
+std::string what_is_missing(io_uring& ring) {
   io_uring_probe* const probe = io_uring_get_probe_ring(&ring);
-  if (probe == nullptr) return false;
+  if (probe == nullptr) {
+    return "io_uring cannot be asked what it knows: a seccomp filter refuses io_uring_register, or Linux is older than "
+           "5.6";
+  }
   const bool knows = io_uring_opcode_supported(probe, IORING_OP_READ) != 0 &&
                      io_uring_opcode_supported(probe, IORING_OP_READ_FIXED) != 0 &&
                      io_uring_opcode_supported(probe, IORING_OP_POLL_ADD) != 0;
   io_uring_free_probe(probe);
-  return knows;
+  return knows ? "" : "this kernel's io_uring lacks IORING_OP_READ; Linux 5.6 or newer has it";
 }
 
 }  // namespace
@@ -82,10 +86,8 @@ std::unique_ptr<UringReader> UringReader::make(const Options& options, Wakeup& w
     return nullptr;
   }
   reader->has_ring_ = true;
-  if (!knows_what_we_need(reader->ring_)) {
-    refusal = "this kernel's io_uring lacks IORING_OP_READ; Linux 5.6 or newer has it";
-    return nullptr;
-  }
+  refusal = what_is_missing(reader->ring_);
+  if (!refusal.empty()) return nullptr;
   const int files = io_uring_register_files_sparse(&reader->ring_, registered_files_most);
   if (files == 0) {
     reader->registered_files_ = registered_files_most;
