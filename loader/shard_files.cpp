@@ -77,9 +77,8 @@ void ShardFiles::open_direct(std::uint32_t shard) {
 }
 
 void ShardFiles::done_with_extent(std::uint32_t shard) {
-  if (--files_[shard].extents_left > 0) return;
   check_unchanged(shard);
-  close(shard);
+  if (--files_[shard].extents_left == 0) close(shard);
 }
 
 void ShardFiles::refuse_direct(std::uint32_t shard, int error) {
@@ -114,10 +113,18 @@ void ShardFiles::close(std::uint32_t shard) noexcept {
 void ShardFiles::check_unchanged(std::uint32_t shard) const {
   const Shard& about = plan_.catalogue->shards[shard];
   struct stat now {};
-  const bool same = fstat(files_[shard].descriptor, &now) == 0 && S_ISREG(now.st_mode) && now.st_dev == about.device &&
-                    now.st_ino == about.inode && static_cast<std::uint64_t>(now.st_size) == about.bytes &&
-                    now.st_mtim.tv_sec * 1'000'000'000 + now.st_mtim.tv_nsec == about.modified_ns;
-  if (same) return;
+  const bool same_file = fstat(files_[shard].descriptor, &now) == 0 && S_ISREG(now.st_mode) &&
+                         now.st_dev == about.device && now.st_ino == about.inode;
+  const auto bytes = static_cast<std::uint64_t>(now.st_size);
+  if (same_file && bytes != about.bytes) {
+    throw Error(ErrorCode::file_changed,
+                fmt::format("the shard has {} bytes now; it had {} when its header was read", bytes, about.bytes),
+                {about.path.string(), std::min(bytes, about.bytes), {}}, changed_hint);
+  }
+  if (same_file && bytes == about.bytes &&
+      now.st_mtim.tv_sec * 1'000'000'000 + now.st_mtim.tv_nsec == about.modified_ns) {
+    return;
+  }
   throw Error(ErrorCode::file_changed, "the shard was replaced or written to after its header was read",
               {about.path.string(), {}, {}}, changed_hint);
 }

@@ -1,7 +1,8 @@
 // ShardFiles: the shards of one load as open files. Each is opened when its first extent is read and closed after its
-// last, and is checked both times to be the file whose header was validated. Few are open at a time, so that a
-// checkpoint may have more shards than the process may have descriptors. Threads: the engine's only. Errors: Error{io,
-// not_found, file_changed}.
+// last. When it is opened and after each of its extents it is checked, by inode, size and time of modification, to be
+// the file whose header was validated, so that no tensor is published of whose bytes some were written later. Few are
+// open at a time, so that a checkpoint may have more shards than the process may have descriptors. Threads: the
+// engine's only. Errors: Error{io, not_found, file_changed}.
 #pragma once
 
 #include <cstdint>
@@ -34,8 +35,8 @@ class ShardFiles {
   /// The shard, opened if it is not; nullptr where the process has no descriptor left but will have one when a shard
   /// that is open now is done.
   File* open(std::uint32_t shard);
-  /// One extent of the shard is done. After its last one the shard is closed, and checked not to have changed
-  /// meanwhile.
+  /// One extent of the shard has been read: checks that the shard has not changed meanwhile; after its last one, closes
+  /// it.
   void done_with_extent(std::uint32_t shard);
   /// O_DIRECT turned out to be refused when reading: from now on the shard is read buffered.
   void refuse_direct(std::uint32_t shard, int error);

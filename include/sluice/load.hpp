@@ -1,7 +1,12 @@
 // Load: a running request. Iterate its tensors in order of arrival, look one up, wait, cancel, watch. It owns the
 // arenas: the tensors live exactly as long as it does. All members but the destructor and assignment may be called from
-// any thread. A load that fails ends as a whole: reads and copies in flight are drained, and every call that waits
-// throws the Error.
+// any thread.
+//
+// A tensor that has arrived is complete and stays so: after the last of its bytes was read, its shard was found to be
+// the one whose header was validated, by inode, size and time of modification. A load that fails ends as a whole, with
+// reads and copies in flight drained: what arrived before stays valid as long as the Load, nothing arrives any more,
+// and calls that wait for more than has arrived throw the Error. So whoever needs all tensors, and not only right ones,
+// ends with wait().
 #pragma once
 
 #include <cstddef>

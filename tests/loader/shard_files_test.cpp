@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <set>
 #include <string>
@@ -133,6 +134,31 @@ TEST_F(ShardFilesTest, AShardThatIsTruncatedWhileItIsReadHasChanged) {
   const auto path = add_shard("a", 1);
   open_files();
   files_->open(0);
+  ASSERT_EQ(truncate(path.c_str(), 100), 0);
+  EXPECT_EQ(error_of(path, [this] { files_->done_with_extent(0); }), ErrorCode::file_changed);
+}
+
+TEST_F(ShardFilesTest, SayWhereAShardThatIsLongerOrShorterNowDiffers) {
+  const auto path = add_shard("a", 1);
+  open_files();
+  for (const off_t bytes : {9'000, 11'000}) {
+    files_->open(0);
+    ASSERT_EQ(truncate(path.c_str(), bytes), 0);
+    try {
+      files_->done_with_extent(0);
+      FAIL() << "nothing was thrown";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.offset(), std::min<std::uint64_t>(static_cast<std::uint64_t>(bytes), 10'000));
+      EXPECT_THAT(error.what(), testing::HasSubstr("had 10000"));
+    }
+  }
+}
+
+TEST_F(ShardFilesTest, AreCheckedAfterEveryExtent) {
+  const auto path = add_shard("a", 3);
+  open_files();
+  files_->open(0);
+  files_->done_with_extent(0);
   ASSERT_EQ(truncate(path.c_str(), 100), 0);
   EXPECT_EQ(error_of(path, [this] { files_->done_with_extent(0); }), ErrorCode::file_changed);
 }
