@@ -19,7 +19,7 @@ struct Progress {
 
 /// A faster way that was tried and refused, or a slower one that had to be taken.
 struct Fallback {
-  std::string what;    // "io_uring", "registered buffers", "registered files", "O_DIRECT", "huge pages", "cachestat"
+  std::string what;    // "io_uring", "registered buffers", "registered files", "O_DIRECT", "cachestat"
   std::string reason;  // what refused it, and what would allow it
 };
 
