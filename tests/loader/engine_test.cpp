@@ -12,65 +12,17 @@
 #include <optional>
 #include <thread>
 
-#include "loader/cast.hpp"
 #include "loader/limits.hpp"
 #include "sluice/sluice.hpp"
 #include "tests/loader/refusals.hpp"
-#include "tests/loader/shard_writer.hpp"
+#include "tests/loader/small_model.hpp"
 
 namespace sluice {
 namespace {
 
 using testing::HasSubstr;
 
-const std::vector<TestTensor> model = {
-    {"embed", f32, {300, 1000}}, {"scalar", f64, {}},           {"none", bf16, {0, 7}},
-    {"norm", bf16, {33}},        {"down", bf16, {1 << 20}},     {"ids", i64, {512}},
-    {"packed", f4, {3, 2}},      {"eight", f8_e4m3, {100, 99}}, {"tail", f32, {17}},
-};
-
-Options small_options() {
-  Options options;
-  options.staging_bytes = 1 << 20;
-  options.slab_bytes = 128 << 10;
-  options.threads = 2;
-  return options;
-}
-
-Request everything(std::optional<Dtype> cast = {}) {
-  Request request;
-  Rule& rule = request.add("*");
-  if (cast) rule.cast(*cast);
-  return request;
-}
-
-/// The tensor's bytes as a load of it to `dtype` must deliver them.
-std::vector<std::byte> expected(const TestTensor& tensor, Dtype dtype) {
-  const std::vector<std::byte> source = tensor.content();
-  if (dtype == tensor.dtype) return source;
-  const std::size_t count = source.size() / (bits(tensor.dtype) / 8);
-  std::vector<std::byte> target(count * bits(dtype) / 8);
-  cast_elements(tensor.dtype, source.data(), dtype, target.data(), count);
-  return target;
-}
-
-void expect_delivered(const Load& load, const std::vector<TestTensor>& tensors, std::optional<Dtype> cast = {}) {
-  load.wait();
-  for (const TestTensor& tensor : tensors) {
-    const Tensor* const got = load.find(tensor.name);
-    ASSERT_NE(got, nullptr) << tensor.name;
-    const Dtype dtype = cast && is_castable(tensor.dtype) ? *cast : tensor.dtype;
-    const std::vector<std::byte> want = expected(tensor, dtype);
-    ASSERT_EQ(got->bytes, want.size()) << tensor.name;
-    EXPECT_EQ(got->dtype, dtype) << tensor.name;
-    std::vector<std::byte> bytes(got->bytes);
-    load.read_back(*got, 0, bytes.data(), bytes.size());
-    EXPECT_TRUE(bytes == want) << tensor.name << ": delivered bytes differ";
-    if (got->bytes != 0) {
-      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(got->data) % natural_alignment(dtype), 0u) << tensor.name;
-    }
-  }
-}
+const std::vector<TestTensor>& model = small_model;
 
 struct Way {
   ReaderKind reader;
@@ -303,28 +255,6 @@ TEST(Engine, MayEndBeforeItsLoads) {
   }
 }
 
-TEST(Engine, TellsOfARefusedRingAndReadsAllTheSame) {
-  const TemporaryFolder folder;
-  write_shard(folder, "a.safetensors", model);
-  for (const int refusal : {EPERM, ENOSYS}) {
-    EXPECT_EXIT(({
-                  refuse_calls({SYS_io_uring_setup}, refusal);
-                  const Options options = small_options();
-                  Engine engine(options);
-                  const Load load = engine.start(make_plan(Checkpoint::open(folder.path()), everything(), options));
-                  load.wait();
-                  const Stats stats = load.statistics();
-                  require(stats.reader == ReaderKind::pread, "pread ran");
-                  require(stats.fallbacks.size() == 1 && stats.fallbacks[0].what == "io_uring", "one fallback is told");
-                  std::vector<std::byte> bytes(load.find("down")->bytes);
-                  load.read_back(*load.find("down"), 0, bytes.data(), bytes.size());
-                  require(bytes == model[4].content(), "the bytes are right");
-                  std::_Exit(0);
-                }),
-                testing::ExitedWithCode(0), "");
-  }
-}
-
 TEST(Engine, EndsTheLoadCleanlyWhereTheRingBreaksAndStaysUsable) {
   const TemporaryFolder folder;
   write_shard(folder, "a.safetensors", model);
@@ -337,24 +267,6 @@ TEST(Engine, EndsTheLoadCleanlyWhereTheRingBreaksAndStaysUsable) {
                   const Error error = error_of(engine, plan);
                   require(error.code() == ErrorCode::system, "the error is of the system");
                 }
-                std::_Exit(0);
-              }),
-              testing::ExitedWithCode(0), "");
-}
-
-TEST(Engine, ReadsMoreShardsThanItMayHaveDescriptors) {
-  const TemporaryFolder folder;
-  for (int i = 0; i < 300; ++i) {
-    const std::string name = "shard" + std::to_string(i);
-    write_shard(folder, name + ".safetensors", {{name, f32, {1000}}});
-  }
-  EXPECT_EXIT(({
-                limit(RLIMIT_NOFILE, 64);
-                Engine engine(small_options());
-                const Load load =
-                    engine.start(make_plan(Checkpoint::open(folder.path()), everything(), small_options()));
-                load.wait();
-                require(load.progress().tensors_ready == 300, "all tensors came");
                 std::_Exit(0);
               }),
               testing::ExitedWithCode(0), "");

@@ -1,0 +1,202 @@
+// Goal: whatever the system refuses, a load delivers every byte and its statistics name the way taken and the reason.
+// Method: seccomp filters and limits in a child process, then whole loads: as they are, cast, to the null device.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <linux/io_uring.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include <cerrno>
+#include <functional>
+#include <ostream>
+#include <string>
+
+#include "tests/fallbacks/whole_load.hpp"
+#include "tests/loader/refusals.hpp"
+
+namespace sluice {
+namespace {
+
+using testing::AnyOf;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+constexpr long cachestat_call = 451;
+
+struct Refusal {
+  const char* name;
+  std::function<void()> impose;
+  std::string what;  // of the fallback that must be told
+  testing::Matcher<std::string> reason;
+  ReaderKind reader = ReaderKind::uring;  // that must have run
+  IoMode io = IoMode::automatic;          // that is asked for
+  bool direct = true;                     // whether direct reads must come of it
+
+  friend void PrintTo(const Refusal& refusal, std::ostream* out) { *out << refusal.name; }
+};
+
+void refuse_ring(int error) {
+  refuse_calls({SYS_io_uring_setup}, error);
+}
+
+void refuse_registering(unsigned operation, int error) {
+  refuse_call_where(SYS_io_uring_register, 1, Argument::equals, operation, error);
+}
+
+// The shard's second descriptor is the third that the load takes: eventfd, buffered, direct.
+void refuse_direct_reads() {
+  int descriptors[3] = {};
+  for (int& descriptor : descriptors) descriptor = dup(STDERR_FILENO);
+  for (const int descriptor : descriptors) close(descriptor);
+  refuse_call_where(SYS_pread64, 0, Argument::equals, static_cast<unsigned>(descriptors[2]), EINVAL);
+}
+
+void lock_little_memory() {
+  become_ordinary_user();
+  limit(RLIMIT_MEMLOCK, 64 << 10);
+}
+
+const auto ring_reason = AnyOf(HasSubstr("seccomp"), HasSubstr("sysctl"));
+const auto mincore_reason = HasSubstr("mincore is used instead");
+
+std::vector<Refusal> refusals() {
+  return {
+      {"RingNotPermitted", [] { refuse_ring(EPERM); }, "io_uring", ring_reason, ReaderKind::pread},
+      {"RingNotKnown", [] { refuse_ring(ENOSYS); }, "io_uring", HasSubstr("knows no io_uring"), ReaderKind::pread},
+      {"RingWithoutMemory", [] { refuse_ring(ENOMEM); }, "io_uring", HasSubstr("ulimit -l"), ReaderKind::pread},
+      {"RegisteringNotPermitted", [] { refuse_calls({SYS_io_uring_register}, EPERM); }, "io_uring",
+       HasSubstr("refuses io_uring_register"), ReaderKind::pread},
+      {"BuffersNotPermitted", [] { refuse_registering(IORING_REGISTER_BUFFERS, EPERM); }, "registered buffers",
+       HasSubstr("not permitted")},
+      {"BuffersWithoutMemory", [] { refuse_registering(IORING_REGISTER_BUFFERS, ENOMEM); }, "registered buffers",
+       HasSubstr("ulimit -l")},
+      {"BuffersOfAnOrdinaryUser", lock_little_memory, "registered buffers", HasSubstr("ulimit -l")},
+      {"FilesNotKnown", [] { refuse_registering(IORING_REGISTER_FILES2, EINVAL); }, "registered files",
+       HasSubstr("Linux 5.19")},
+      {"DirectNotOpened", [] { refuse_call_where(SYS_openat, 2, Argument::has_any_bit_of, O_DIRECT, EINVAL); },
+       "O_DIRECT", HasSubstr("open: Invalid argument"), ReaderKind::uring, IoMode::automatic, false},
+      {"DirectNotRead", refuse_direct_reads, "O_DIRECT", HasSubstr("read: Invalid argument"), ReaderKind::pread,
+       IoMode::direct, false},
+      {"CachestatNotKnown", [] { refuse_calls({cachestat_call}, ENOSYS); }, "cachestat", mincore_reason},
+      {"CachestatNotPermitted", [] { refuse_calls({cachestat_call}, EPERM); }, "cachestat", mincore_reason},
+      {"PageCacheNotTold",
+       [] {
+         refuse_calls({cachestat_call, SYS_mincore}, ENOSYS);
+       },
+       "cachestat", mincore_reason},
+  };
+}
+
+class Refused : public testing::TestWithParam<Refusal> {};
+
+TEST_P(Refused, IsToldAndEveryByteIsDelivered) {
+  const Refusal& refusal = GetParam();
+  if (refusal.reader == ReaderKind::uring && !ring_refusal().empty()) GTEST_SKIP() << ring_refusal();
+  const TemporaryFolder folder;
+  if (!takes_direct_reads(folder)) GTEST_SKIP() << "the folder of temporary files takes no direct reads";
+  write_shard(folder, "a.safetensors", small_model);
+  std::filesystem::permissions(folder.path(), std::filesystem::perms(0755));  // for ordinary users
+  Options options = small_options();
+  options.io = refusal.io;
+  if (refusal.io == IoMode::direct) options.reader = refusal.reader;
+  for (const Target& target : targets) {
+    drop_from_page_cache(folder.path());
+    in_child([&] {
+      refusal.impose();
+      const Stats stats = load_whole(folder.path(), small_model, target, options);
+      EXPECT_EQ(stats.reader, refusal.reader);
+      EXPECT_EQ(stats.direct_bytes > 0, refusal.direct);
+      EXPECT_THAT(reason_for(stats, refusal.what), refusal.reason);
+      EXPECT_EQ(stats.fallbacks.size(), 1u) << "nothing else was refused";
+    });
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Fallbacks, Refused, testing::ValuesIn(refusals()),
+                         [](const auto& refusal) { return refusal.param.name; });
+
+TEST(NotRefused, NothingIsTold) {
+  if (!ring_refusal().empty()) GTEST_SKIP() << ring_refusal();
+  const TemporaryFolder folder;
+  if (!takes_direct_reads(folder)) GTEST_SKIP() << "the folder of temporary files takes no direct reads";
+  write_shard(folder, "a.safetensors", small_model);
+  for (const Target& target : targets) {
+    drop_from_page_cache(folder.path());
+    const Stats stats = load_whole(folder.path(), small_model, target);
+    EXPECT_EQ(stats.reader, ReaderKind::uring);
+    EXPECT_GT(stats.direct_bytes, 0u);
+    for (const Fallback& fallback : stats.fallbacks) ADD_FAILURE() << fallback.what << ": " << fallback.reason;
+  }
+}
+
+// Linux before 5.14: memory is touched page by page instead; no way of reading changes, so nothing is told.
+TEST(Refused, PopulatingIsDoneByHand) {
+  const TemporaryFolder folder;
+  write_shard(folder, "a.safetensors", small_model);
+  drop_from_page_cache(folder.path());
+  in_child([&] {
+    constexpr unsigned madv_populate_write = 23;
+    refuse_call_where(SYS_madvise, 2, Argument::equals, madv_populate_write, EINVAL);
+    load_whole(folder.path(), small_model, targets[0]);
+  });
+}
+
+// Files that the ring's table cannot take are read by their descriptors.
+TEST(Refused, FilesThatTheRingForgetsAreReadByDescriptor) {
+  if (!ring_refusal().empty()) GTEST_SKIP() << ring_refusal();
+  const TemporaryFolder folder;
+  write_shard(folder, "a.safetensors", small_model);
+  drop_from_page_cache(folder.path());
+  for (const Target& target : targets) {
+    in_child([&] {
+      refuse_registering(IORING_REGISTER_FILES_UPDATE, EPERM);
+      EXPECT_EQ(load_whole(folder.path(), small_model, target).reader, ReaderKind::uring);
+    });
+  }
+}
+
+// Three hundred shards, and a load of them in a child that may have `free` more descriptors.
+class FewDescriptors : public testing::Test {
+ protected:
+  FewDescriptors() {
+    for (int i = 0; i < 300; ++i) {
+      const std::string name = "shard" + std::to_string(i);
+      tensors_.push_back({name, bf16, {1000}});
+      write_shard(folder_, name + ".safetensors", {tensors_.back()});
+    }
+  }
+
+  template <typename Check>
+  void load_with(unsigned free, const Options& options, const Check& check) const {
+    for (const Target& target : targets) {
+      in_child([&] {
+        rlim_t most = 0;
+        for (unsigned found = 0; found < free; ++most) found += fcntl(static_cast<int>(most), F_GETFD) < 0 ? 1 : 0;
+        limit(RLIMIT_NOFILE, most);
+        check(load_whole(folder_.path(), tensors_, target, options));
+      });
+    }
+  }
+
+  const TemporaryFolder folder_;
+  std::vector<TestTensor> tensors_;
+};
+
+TEST_F(FewDescriptors, AreEnoughForManyShards) {
+  if (!ring_refusal().empty()) GTEST_SKIP() << ring_refusal();
+  load_with(12, small_options(), [](const Stats& stats) {
+    EXPECT_EQ(stats.reader, ReaderKind::uring);
+    EXPECT_THAT(reason_for(stats, "registered files"), HasSubstr("ulimit -n"));
+  });
+}
+
+TEST_F(FewDescriptors, MayLeaveAShardWithoutOneForDirectReads) {
+  Options options = small_options();
+  options.reader = ReaderKind::pread;
+  // The engine's, two for each of two shards, one for the third.
+  load_with(6, options,
+            [](const Stats& stats) { EXPECT_THAT(reason_for(stats, "O_DIRECT"), HasSubstr("Too many open files")); });
+}
+
+}  // namespace
+}  // namespace sluice

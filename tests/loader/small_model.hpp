@@ -1,0 +1,69 @@
+// A small checkpoint for whole loads, options that make many extents of it, and the comparison of what a load delivered
+// with what was written.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "loader/cast.hpp"
+#include "sluice/sluice.hpp"
+#include "tests/loader/shard_writer.hpp"
+
+namespace sluice {
+
+inline const std::vector<TestTensor> small_model = {
+    {"embed", f32, {300, 1000}}, {"scalar", f64, {}},           {"none", bf16, {0, 7}},
+    {"norm", bf16, {33}},        {"down", bf16, {1 << 20}},     {"ids", i64, {512}},
+    {"packed", f4, {3, 2}},      {"eight", f8_e4m3, {100, 99}}, {"tail", f32, {17}},
+};
+
+inline Options small_options() {
+  Options options;
+  options.staging_bytes = 1 << 20;
+  options.slab_bytes = 128 << 10;
+  options.threads = 2;
+  return options;
+}
+
+inline Request everything(std::optional<Dtype> cast = {}) {
+  Request request;
+  Rule& rule = request.add("*");
+  if (cast) rule.cast(*cast);
+  return request;
+}
+
+/// The tensor's bytes as a load of it to `dtype` must deliver them.
+inline std::vector<std::byte> expected(const TestTensor& tensor, Dtype dtype) {
+  std::vector<std::byte> source = tensor.content();
+  if (dtype == tensor.dtype) return source;
+  const std::size_t count = source.size() / (bits(tensor.dtype) / 8);
+  std::vector<std::byte> target(count * bits(dtype) / 8);
+  cast_elements(tensor.dtype, source.data(), dtype, target.data(), count);
+  return target;
+}
+
+/// The null device keeps nothing: there, name, dtype and size are all that can be right.
+inline void expect_delivered(const Load& load, const std::vector<TestTensor>& tensors, std::optional<Dtype> cast = {}) {
+  load.wait();
+  for (const TestTensor& tensor : tensors) {
+    const Tensor* const got = load.find(tensor.name);
+    ASSERT_NE(got, nullptr) << tensor.name;
+    const Dtype dtype = cast && is_castable(tensor.dtype) ? *cast : tensor.dtype;
+    const std::vector<std::byte> want = expected(tensor, dtype);
+    ASSERT_EQ(got->bytes, want.size()) << tensor.name;
+    EXPECT_EQ(got->dtype, dtype) << tensor.name;
+    if (got->device == null()) continue;
+    std::vector<std::byte> bytes(got->bytes);
+    load.read_back(*got, 0, bytes.data(), bytes.size());
+    EXPECT_TRUE(bytes == want) << tensor.name << ": delivered bytes differ";
+    if (got->bytes != 0) {
+      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(got->data) % natural_alignment(dtype), 0u) << tensor.name;
+    }
+  }
+}
+
+}  // namespace sluice
