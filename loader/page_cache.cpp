@@ -1,13 +1,18 @@
 #include "loader/page_cache.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <string>
 #include <vector>
 
 namespace sluice {
@@ -37,7 +42,21 @@ bool allowed_on_own_file() {
   return allowed;
 }
 
+/// Whether its pages lie in the cache of another file, of which cachestat tells nothing.
+bool lies_over_another(int descriptor) {
+  struct statfs about {};
+  return fstatfs(descriptor, &about) == 0 && about.f_type == OVERLAYFS_SUPER_MAGIC;
+}
+
+/// Of files that are neither ours nor ours to write, mincore says that all is cached.
+bool is_ours(int descriptor) {
+  struct stat about {};
+  if (fstat(descriptor, &about) == 0 && about.st_uid == geteuid()) return true;
+  return faccessat(AT_FDCWD, ("/proc/self/fd/" + std::to_string(descriptor)).c_str(), W_OK, AT_EACCESS) == 0;
+}
+
 std::optional<std::uint64_t> by_mincore(int descriptor, std::uint64_t offset, std::uint64_t bytes, std::uint64_t page) {
+  if (!is_ours(descriptor)) return std::nullopt;
   const std::uint64_t first = offset / page * page;
   const std::uint64_t length = offset + bytes - first;
   // Mapped only to be asked about: no byte of it is ever touched, so a file that shrinks cannot raise SIGBUS.
@@ -61,9 +80,12 @@ std::optional<std::uint64_t> PageCache::cached_bytes(int descriptor, std::uint64
     if (refusal_.empty()) {
       CachestatRange range{offset, bytes};
       Cachestat stat{};
-      if (syscall(cachestat_number, descriptor, &range, &stat, 0) == 0) return std::min(stat.cached * page, bytes);
-      // EOPNOTSUPP is about the file system and EPERM about a file that is not ours to write, of which mincore would
-      // say that all is cached; but a seccomp filter may answer EPERM too.
+      if (syscall(cachestat_number, descriptor, &range, &stat, 0) == 0) {
+        if (stat.cached == 0 && lies_over_another(descriptor)) return by_mincore(descriptor, offset, bytes, page);
+        return std::min(stat.cached * page, bytes);
+      }
+      // EOPNOTSUPP is about the file system and EPERM about a file that is not ours to write; but a seccomp filter may
+      // answer EPERM too.
       if (errno == EOPNOTSUPP || (errno == EPERM && allowed_on_own_file())) return std::nullopt;
       refusal_ = fmt::format("{}: Linux before 6.5, or a seccomp filter that does not know it; mincore is used instead",
                              std::strerror(errno));

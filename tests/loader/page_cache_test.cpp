@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <filesystem>
 #include <optional>
 #include <vector>
 
@@ -24,7 +25,9 @@ constexpr long cachestat_call = 451;
 class HalfCachedFile {
  public:
   HalfCachedFile() {
-    descriptor_ = open(folder_.write("file", noise(file_bytes)).c_str(), O_RDWR | O_CLOEXEC);
+    path_ = folder_.write("file", noise(file_bytes));
+    std::filesystem::permissions(folder_.path(), std::filesystem::perms(0755));  // for ordinary users
+    descriptor_ = open(path_.c_str(), O_RDWR | O_CLOEXEC);
     posix_fadvise(descriptor_, 0, 0, POSIX_FADV_RANDOM);  // no read-ahead into the other half
     fsync(descriptor_);
     posix_fadvise(descriptor_, 0, 0, POSIX_FADV_DONTNEED);
@@ -35,11 +38,13 @@ class HalfCachedFile {
   HalfCachedFile(const HalfCachedFile&) = delete;
   HalfCachedFile& operator=(const HalfCachedFile&) = delete;
 
+  const std::filesystem::path& path() const { return path_; }
   int descriptor() const { return descriptor_; }
   bool was_read() const { return got_ == static_cast<ssize_t>(half); }
 
  private:
   TemporaryFolder folder_;
+  std::filesystem::path path_;
   int descriptor_ = -1;
   ssize_t got_ = 0;
 };
@@ -68,6 +73,18 @@ TEST(PageCache, CountsNoMoreThanWasAskedFor) {
 TEST(PageCache, TellsNothingOfWhatIsNoFile) {
   PageCache cache;
   EXPECT_FALSE(cache.cached_bytes(-1, 0, 4096).has_value());
+}
+
+TEST(PageCache, TellsNothingOfOthersFilesOfWhichMincoreSaysThatAllIsCached) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to own a file that an ordinary user reads";
+  const HalfCachedFile file;
+  in_child([&] {
+    refuse_calls({cachestat_call}, ENOSYS);
+    become_ordinary_user();
+    const int descriptor = open(file.path().c_str(), O_RDONLY | O_CLOEXEC);
+    PageCache cache;
+    EXPECT_EQ(cache.cached_bytes(descriptor, 0, file_bytes), std::nullopt);
+  });
 }
 
 class PageCacheWithoutCachestat : public testing::TestWithParam<int> {};
