@@ -46,9 +46,8 @@ inline std::vector<std::byte> expected(const TestTensor& tensor, Dtype dtype) {
   return target;
 }
 
-/// The null device keeps nothing: there, name, dtype and size are all that can be right.
-inline void expect_delivered(const Load& load, const std::vector<TestTensor>& tensors, std::optional<Dtype> cast = {}) {
-  load.wait();
+/// That these have arrived and are right. The null device keeps nothing: there, name, dtype and size can be.
+inline void expect_arrived(const Load& load, const std::vector<TestTensor>& tensors, std::optional<Dtype> cast = {}) {
   for (const TestTensor& tensor : tensors) {
     const Tensor* const got = load.find(tensor.name);
     ASSERT_NE(got, nullptr) << tensor.name;
@@ -64,6 +63,11 @@ inline void expect_delivered(const Load& load, const std::vector<TestTensor>& te
       EXPECT_EQ(reinterpret_cast<std::uintptr_t>(got->data) % natural_alignment(dtype), 0u) << tensor.name;
     }
   }
+}
+
+inline void expect_delivered(const Load& load, const std::vector<TestTensor>& tensors, std::optional<Dtype> cast = {}) {
+  load.wait();
+  expect_arrived(load, tensors, cast);
 }
 
 }  // namespace sluice

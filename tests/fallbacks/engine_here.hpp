@@ -1,0 +1,66 @@
+// EngineHere: an engine whose loads run on the calling thread, so that a test decides what happens between two of their
+// steps: before each read is handed to storage and after each time the engine looked for what has finished.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "loader/engine_parts.hpp"
+#include "loader/load_run.hpp"
+#include "loader/load_state.hpp"
+#include "sluice/load.hpp"
+#include "sluice/plan.hpp"
+
+namespace sluice {
+
+/// Another reader, and a function that is called between its steps.
+class InterruptedReader final : public Reader {
+ public:
+  InterruptedReader(std::unique_ptr<Reader> reader, std::function<void()> between)
+      : reader_(std::move(reader)), between_(std::move(between)) {}
+
+  ReaderKind kind() const noexcept override { return reader_->kind(); }
+  void use_slabs(std::span<std::byte> slabs, std::vector<Fallback>& fallbacks) override {
+    reader_->use_slabs(slabs, fallbacks);
+  }
+  std::uint32_t add_file(int descriptor) override { return reader_->add_file(descriptor); }
+  void remove_file(std::uint32_t file) noexcept override { reader_->remove_file(file); }
+  void submit(const Read& read) override {
+    between_();
+    reader_->submit(read);
+  }
+  void wait(std::vector<Done>& done, bool block) override {
+    reader_->wait(done, block);
+    between_();
+  }
+
+ private:
+  std::unique_ptr<Reader> reader_;
+  std::function<void()> between_;
+};
+
+class EngineHere {
+ public:
+  explicit EngineHere(
+      const Options& options, std::function<void()> between = [] {}) {
+    parts_.options = resolve(options);
+    parts_.wakeup = std::make_shared<Wakeup>();
+    parts_.reader = std::make_unique<InterruptedReader>(make_reader(parts_.options, *parts_.wakeup, parts_.fallbacks),
+                                                        std::move(between));
+  }
+
+  /// A load of `plan` that has ended.
+  Load run(const Plan& plan) {
+    auto state = std::make_shared<LoadState>(plan.data(), parts_.wakeup);
+    LoadRun(*state, parts_).run();
+    return Load(std::move(state));
+  }
+
+ private:
+  EngineParts parts_;
+};
+
+}  // namespace sluice
