@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <limits>
+#include <unordered_map>
 #include <utility>
 
 namespace sluice::sim::ptx {
@@ -40,40 +40,32 @@ bool Opcode::take(std::string_view modifier) {
 }
 
 Decoder::Decoder(Lexer& lexer, const Symbols& symbols, Kernel& kernel)
-    : lexer_(lexer), symbols_(symbols), kernel_(kernel) {
-  for (const char* name : {"%tid", "%ntid", "%ctaid", "%nctaid"}) {
-    for (const char* axis : {".x", ".y", ".z"}) {
-      registers_[fmt::format("{}{}", name, axis)] = new_slot(fmt::format("{}{}", name, axis), 32, 0);
-    }
-  }
-  new_slot("the carry", 1, poison);
-  new_slot("_", 64, 0);
-  while (slot_bits_.size() < slots_reserved) {
-    new_slot("a scratch slot", 64, poison);
-  }
-}
+    : lexer_(lexer), symbols_(symbols), kernel_(kernel), registers_(kernel) {}
 
 void Decoder::body() {
   do {
     statement();
-  } while (!scopes_.empty());
+  } while (registers_.in_scope());
   emit(finish(), {});  // a text may end without ret
   resolve_labels();
 }
 
 void Decoder::statement() {
   line_ = lexer_.peek().line;
-  if (scopes_.empty() || lexer_.peek().text == "{") {
+  if (!registers_.in_scope() || lexer_.peek().text == "{") {
     lexer_.expect("{");
-    scopes_.emplace_back();
+    registers_.open_scope();
   } else if (lexer_.accept("}")) {
-    scopes_.pop_back();
+    registers_.close_scope();
   } else if (lexer_.peek().text.starts_with('.')) {
     directive(lexer_.next());
   } else if (lexer_.peek_second() == ":") {
     label(lexer_.word());
   } else {
     instruction();
+  }
+  if (kernel_.slots.size() > std::numeric_limits<std::uint16_t>::max()) {
+    throw Error(line_, "too many registers and literals");
   }
 }
 
@@ -109,10 +101,10 @@ void Decoder::declare_registers() {
     const Token name = lexer_.word();
     bool fresh = false;
     if (lexer_.accept("<")) {
-      fresh = families_.emplace(name.text, std::pair(type->bits, lexer_.number())).second;
+      fresh = registers_.declare_family(name.text, type->bits, lexer_.number());
       lexer_.expect(">");
     } else {
-      fresh = scopes_.back().emplace(name.text, new_slot(std::string(name.text), type->bits, poison)).second;
+      fresh = registers_.declare(name.text, type->bits);
     }
     if (!fresh) {
       refuse(name, "`{}` is declared twice", name.text);
@@ -414,7 +406,7 @@ std::uint16_t Decoder::target(unsigned bits, Width width) {
   if (name.text == "_") {
     return slot_sink;
   }
-  const std::optional<std::uint16_t> slot = find_register(name.text);
+  const std::optional<std::uint16_t> slot = registers_.find(name.text);
   if (!slot || *slot < slots_reserved) {
     refuse(name, "`{}` is no register to write to", name.text);
   }
@@ -427,7 +419,7 @@ std::uint16_t Decoder::source(unsigned bits, Width width) {
     return literal(name, lexer_.number(), bits);
   }
   lexer_.word();
-  if (const std::optional<std::uint16_t> slot = find_register(name.text)) {
+  if (const std::optional<std::uint16_t> slot = registers_.find(name.text)) {
     return check_width(name, *slot, bits, width);
   }
   if (const auto symbol = symbols_.find(name.text); symbol != symbols_.end()) {
@@ -477,49 +469,15 @@ std::uint16_t Decoder::literal(const Token& token, std::uint64_t value, unsigned
   if (value > mask && !fits_signed) {
     refuse(token, "`{}` does not fit into {} bits", token.text, bits);
   }
-  const auto [known, fresh] = literals_.emplace(value & mask, 0);
-  if (fresh) {
-    known->second = new_slot("a literal", 64, value & mask);
-  }
-  return known->second;
-}
-
-/// Registers of families get their slots when they are first named.
-std::optional<std::uint16_t> Decoder::find_register(std::string_view name) {
-  for (auto scope = scopes_.rbegin(); scope != scopes_.rend(); ++scope) {
-    if (const auto known = scope->find(name); known != scope->end()) {
-      return known->second;
-    }
-  }
-  if (const auto known = registers_.find(name); known != registers_.end()) {
-    return known->second;
-  }
-  const std::size_t digits = name.find_last_not_of("0123456789") + 1;
-  const auto family = families_.find(name.substr(0, digits));
-  std::uint64_t number = 0;
-  const auto [end, problem] = std::from_chars(name.data() + digits, name.data() + name.size(), number);
-  if (family == families_.end() || problem != std::errc() || number >= family->second.second) {
-    return std::nullopt;
-  }
-  return registers_.emplace(name, new_slot(std::string(name), family->second.first, poison)).first->second;
+  return registers_.literal(value & mask);
 }
 
 std::uint16_t Decoder::check_width(const Token& token, std::uint16_t slot, unsigned bits, Width width) const {
-  const unsigned has = slot_bits_[slot];
+  const unsigned has = registers_.bits(slot);
   if (width == Width::exact ? has != bits : has < bits) {
     refuse(token, "`{}` has {} bits where {} belong", token.text, has, bits);
   }
   return slot;
-}
-
-std::uint16_t Decoder::new_slot(std::string name, unsigned bits, std::uint64_t value) {
-  if (slot_bits_.size() > std::numeric_limits<std::uint16_t>::max()) {
-    throw Error(line_, "too many registers and literals");
-  }
-  slot_bits_.push_back(static_cast<std::uint8_t>(bits));
-  kernel_.slot_names.push_back(std::move(name));
-  kernel_.slots.push_back(value);
-  return static_cast<std::uint16_t>(slot_bits_.size() - 1);
 }
 
 // --- code ------------------------------------------------------------------------------------------------------------
@@ -532,9 +490,9 @@ void Decoder::emit(Execute execute, const Slots& slots, std::int64_t offset) {
 
 /// "The destination is sign-extended to its width" when a signed number is loaded or converted into a wider register.
 void Decoder::extend_sign(std::uint16_t slot, Type type) {
-  const std::uint8_t bits = slot_bits_[slot];
+  const unsigned bits = registers_.bits(slot);
   if (type.kind == 's' && bits > type.bits) {
-    emit(conversion({'s', bits}, type, false), {slot, slot});
+    emit(conversion({'s', static_cast<std::uint8_t>(bits)}, type, false), {slot, slot});
   }
 }
 

@@ -7,12 +7,12 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "tests/sim/ptx/lexer.hpp"
 #include "tests/sim/ptx/module.hpp"
 #include "tests/sim/ptx/operations.hpp"
+#include "tests/sim/ptx/registers.hpp"
 
 namespace sluice::sim::ptx {
 
@@ -86,9 +86,7 @@ class Decoder {
   Slots list(unsigned count, Operand operand);
   Address address();
   std::uint16_t literal(const Token& token, std::uint64_t value, unsigned bits);
-  std::optional<std::uint16_t> find_register(std::string_view name);
   std::uint16_t check_width(const Token& token, std::uint16_t slot, unsigned bits, Width width) const;
-  std::uint16_t new_slot(std::string name, unsigned bits, std::uint64_t value);
 
   void emit(Execute execute, const Slots& slots, std::int64_t offset = 0);
   void extend_sign(std::uint16_t slot, Type type);
@@ -96,13 +94,8 @@ class Decoder {
   Lexer& lexer_;
   const Symbols& symbols_;
   Kernel& kernel_;
-  std::uint32_t line_ = 0;               // of the statement
-  std::vector<std::uint8_t> slot_bits_;  // how wide the register of a slot is
-  using Registers = std::map<std::string, std::uint16_t, std::less<>>;
-  std::vector<Registers> scopes_;  // registers by name; inner braces may declare a name anew
-  std::map<std::string, std::pair<unsigned, std::uint64_t>, std::less<>> families_;  // %r -> its width, how many
-  Registers registers_;  // special ones, and the members of families that were named
-  std::unordered_map<std::uint64_t, std::uint16_t> literals_;
+  Registers registers_;
+  std::uint32_t line_ = 0;  // of the statement
   std::map<std::string, std::size_t, std::less<>> labels_;
   std::vector<Label> jumps_;
 };

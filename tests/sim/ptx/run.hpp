@@ -14,9 +14,9 @@ namespace sluice::sim::ptx {
 struct Launch {
   Index grid = {1, 1, 1};
   Index block = {1, 1, 1};
-  std::span<const std::byte> parameters;  // laid out as Kernel::parameters says; may be longer
-  std::uint64_t order_seed = 0;           // the order of blocks, and of threads in each; 0: as they are numbered
-  std::uint64_t step_limit = 10'000'000;  // for each thread
+  std::span<const std::byte> parameters = {};  // laid out as Kernel::parameters says; may be longer
+  std::uint64_t order_seed = 0;                // the order of blocks, and of threads in each; 0: as they are numbered
+  std::uint64_t step_limit = 10'000'000;       // for each thread
 };
 
 struct Counters {
