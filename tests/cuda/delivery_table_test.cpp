@@ -16,51 +16,17 @@
 #include <vector>
 
 #include "loader/limits.hpp"
-#include "tests/loader/catalogue_builder.hpp"
+#include "tests/cuda/deliveries.hpp"
 #include "tests/loader/scalar_cast.hpp"
 
 namespace sluice {
 namespace {
 
-// --- deliveries -----------------------------------------------------------------------------------------------------
-
-// Deliveries of one extent to one device, each of a tensor of its own.
-class Deliveries {
- public:
-  void add(Dtype from, Dtype to, Delivery delivery) {
-    delivery.placement = static_cast<std::uint32_t>(plan_.placements.size());
-    Placement placement;
-    placement.tensor = delivery.placement;
-    placement.dtype = to;
-    plan_.placements.push_back(placement);
-    plan_.deliveries.push_back(delivery);
-    builder_.tensor("t" + std::to_string(delivery.placement), from, {1});
-  }
-
-  const PlanData& plan() {
-    plan_.devices = {cuda(0)};
-    plan_.catalogue = builder_.build();
-    return plan_;
-  }
-
- private:
-  CatalogueBuilder builder_;
-  PlanData plan_;
-};
-
-Delivery one_row(std::uint32_t source_offset, std::uint64_t target_offset, std::uint32_t run_bytes) {
-  Delivery delivery;
-  delivery.source_offset = source_offset;
-  delivery.target_offset = target_offset;
-  delivery.run_bytes = run_bytes;
-  return delivery;
-}
+// --- what is delivered, element by element --------------------------------------------------------------------------
 
 std::uint32_t bytes_of(Dtype dtype) {
   return bits(dtype) / 8;
 }
-
-// --- what is delivered, element by element --------------------------------------------------------------------------
 
 struct Moved {
   std::uint64_t source_offset;

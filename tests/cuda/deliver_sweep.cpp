@@ -1,0 +1,78 @@
+// Goal: as deliver_test, for more values and for all alignments with all lengths.
+// Method: copies of every length from 1 to 4,096 from each of 16 alignments to each of 16; every cast of a million
+// random elements, or as many as the argument says, in launches that differ in alignment. Run by hand, in an optimised
+// build; a million takes a minute.
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+
+#include "tests/cuda/delivery_work.hpp"
+#include "tests/cuda/kernel_runner.hpp"
+#include "tests/loader/scalar_cast.hpp"
+
+namespace sluice {
+namespace {
+
+void expect_right(DeliveryWork& work, KernelRunner& kernel) {
+  const std::string wrong = work.run(kernel);
+  if (!wrong.empty()) throw std::runtime_error(wrong);
+}
+
+void copy_all_lengths(KernelRunner& kernel) {
+  for (std::uint32_t source_skew = 0; source_skew < 16; ++source_skew) {
+    for (std::uint32_t target_skew = 0; target_skew < 16; ++target_skew) {
+      DeliveryWork work(1 + source_skew * 16 + target_skew);
+      for (std::uint32_t length = 1; length <= 4'096; ++length) {
+        DeliveryWork::Item item;
+        item.elements = length;
+        item.source_skew = source_skew;
+        item.target_skew = target_skew;
+        work.add(item);
+      }
+      expect_right(work, kernel);
+    }
+  }
+}
+
+void cast_values(KernelRunner& kernel, Dtype from, Dtype to, std::uint64_t count) {
+  constexpr std::uint32_t launch_elements = 100'000;
+  for (std::uint64_t done = 0; done < count; done += launch_elements) {
+    DeliveryWork work(1 + done);
+    DeliveryWork::Item item;
+    item.from = from;
+    item.to = to;
+    item.elements = launch_elements;
+    item.source_skew = work.draw(0, 15);
+    item.target_skew = work.draw(0, 7) * bits(to) / 8;
+    work.add(item);
+    expect_right(work, kernel);
+  }
+}
+
+void sweep(std::uint64_t count) {
+  if (shipped_ptx().empty()) throw std::runtime_error("the library was built without nvcc");
+  KernelRunner kernel(shipped_ptx());
+  copy_all_lengths(kernel);
+  fmt::print("1,048,576 copies are right\n");
+  for (const Dtype from : castable_dtypes) {
+    for (const Dtype to : castable_dtypes) {
+      if (from == to) continue;
+      cast_values(kernel, from, to, count);
+      fmt::print("{} to {}: {} or a few more elements are right\n", name(from), name(to), count);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sluice
+
+int main(int argc, char** argv) {
+  try {
+    sluice::sweep(argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1'000'000);
+  } catch (const std::exception& error) {
+    fmt::print("{}\n", error.what());
+    return 1;
+  }
+}

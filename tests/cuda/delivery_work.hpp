@@ -1,0 +1,180 @@
+// DeliveryWork: deliveries with all that a launch needs and should leave behind: extent, table, arena. What is added
+// goes one behind the other, in the extent as in the arena, with gaps for the alignments that are asked for; the extent
+// ends with the last source element, the arena with the last target.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "cuda/delivery_table.hpp"
+#include "loader/cast.hpp"
+#include "tests/cuda/deliveries.hpp"
+#include "tests/loader/scalar_cast.hpp"
+
+namespace sluice {
+
+class DeliveryWork {
+ public:
+  struct Item {
+    Dtype from = u8;
+    Dtype to = u8;
+    std::uint32_t elements = 1;  // of a row
+    std::uint32_t rows = 1;
+    std::uint32_t source_gap = 0;  // bytes between two rows
+    std::uint32_t target_gap = 0;
+    std::uint32_t source_skew = 0;  // the offset in the extent modulo 16
+    std::uint32_t target_skew = 0;  // in the arena, modulo 64
+  };
+
+  explicit DeliveryWork(std::uint64_t seed = 1) : random_(seed) {}
+
+  std::uint32_t draw(std::uint32_t least, std::uint32_t most) {
+    return std::uniform_int_distribution<std::uint32_t>(least, most)(random_);
+  }
+
+  /// With elements of random values, corners among them.
+  void add(const Item& item) {
+    std::vector<std::uint64_t> values(std::size_t{item.rows} * item.elements);
+    for (std::uint64_t& value : values) value = draw_value(item.from);
+    add(item, values);
+  }
+
+  /// Each value that a format of 16 bits or fewer has, in order.
+  void add_all_values(Dtype from, Dtype to, std::uint32_t source_skew, std::uint32_t target_skew) {
+    std::vector<std::uint64_t> values(std::size_t{1} << bits(from));
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = i;
+    Item item;
+    item.from = from;
+    item.to = to;
+    item.elements = static_cast<std::uint32_t>(values.size());
+    item.source_skew = source_skew;
+    item.target_skew = target_skew;
+    add(item, values);
+  }
+
+  /// Launches the kernel once and compares all of the arena: says which byte is wrong, or nothing.
+  template <typename Runner>
+  std::string run(Runner& runner) {
+    const PlanData& plan = deliveries_.plan();
+    std::vector<std::byte> scratch = extent_;
+    scratch.resize(table_offset(extent_.size()));
+    std::vector<std::byte> table(table_bytes(plan.deliveries.size()));
+    const DeliveryTable counts = write_delivery_table(plan, plan.deliveries, table).value();
+    table.resize(table_bytes(counts.pieces));
+    std::vector<std::byte> arena(expected_.size(), guard);
+    runner.launch(scratch, table, counts, arena, random_());
+    const auto wrong = std::mismatch(arena.begin(), arena.end(), expected_.begin()).first;
+    return wrong == arena.end() ? "" : describe(plan, wrong - arena.begin(), *wrong);
+  }
+
+ private:
+  static constexpr std::byte guard{0xa5};
+
+  static std::uint32_t bytes_of(Dtype dtype) { return bits(dtype) / 8; }
+
+  // Grows `memory` so that it ends at `skew` modulo `alignment`, with at least one byte between what was there and what
+  // comes.
+  static std::size_t begin_at(std::vector<std::byte>& memory, std::size_t skew, std::size_t alignment) {
+    std::size_t begin = memory.size() / alignment * alignment + skew;
+    if (!memory.empty() && begin <= memory.size()) begin += alignment;
+    memory.resize(begin, guard);
+    return begin;
+  }
+
+  void add(const Item& item, const std::vector<std::uint64_t>& values) {
+    const std::uint32_t source_row = item.elements * bytes_of(item.from);
+    const std::uint32_t target_row = item.elements * bytes_of(item.to);
+    Delivery delivery = one_row(static_cast<std::uint32_t>(begin_at(extent_, item.source_skew, 16)),
+                                begin_at(expected_, item.target_skew, 64), source_row);
+    delivery.rows = item.rows;
+    delivery.source_stride = source_row + item.source_gap;
+    delivery.target_stride = target_row + item.target_gap;
+    for (std::uint32_t row = 0; row < item.rows; ++row) {
+      if (row != 0) extent_.resize(extent_.size() + item.source_gap, guard);
+      if (row != 0) expected_.resize(expected_.size() + item.target_gap, guard);
+      const std::size_t source = extent_.size();
+      extent_.resize(source + source_row);
+      for (std::size_t i = 0; i < item.elements; ++i) {
+        std::memcpy(&extent_[source + i * bytes_of(item.from)], &values[row * item.elements + i], bytes_of(item.from));
+      }
+      expected_.resize(expected_.size() + target_row);
+      if (item.from == item.to) {
+        std::memcpy(expected_.data() + expected_.size() - target_row, &extent_[source], source_row);
+      } else {
+        cast_elements(item.from, &extent_[source], item.to, expected_.data() + expected_.size() - target_row,
+                      item.elements);
+      }
+    }
+    deliveries_.add(item.from, item.to, delivery);
+  }
+
+  // Half of them anything at all, and half in the range of the small formats, which what is drawn from all of F64 and
+  // F32 seldom meets.
+  std::uint64_t draw_value(Dtype dtype) {
+    static constexpr std::array<std::uint64_t, 12> f64_corners = {
+        0,
+        1,
+        0x8000000000000000,
+        0x000fffffffffffff,
+        0x7fefffffffffffff,
+        0x7ff0000000000000,
+        0xfff0000000000000,
+        0x7ff0000000000001,
+        0xffffffffffffffff,
+        0x36a0000000000000,  // the smallest of F32
+        0x47efffffffffffff,  // halfway to what is infinity in F32, and below
+        0x3ff0000010000000,  // a tie in F32
+    };
+    const std::uint64_t random = random_();
+    if (!is_castable(dtype)) return random;
+    switch (random_() % 16) {
+      case 0:
+        return dtype == f64 ? f64_corners[random % f64_corners.size()]
+                            : scalar_cast(f64, f64_corners[random % f64_corners.size()], dtype);
+      case 1:  // halfway between two neighbours of a small format, or beside it
+      case 2: {
+        const Dtype small = std::array{f16, bf16, f8_e4m3, f8_e5m2}[random % 4];
+        const std::uint64_t below = scalar_cast(small, random >> 8, f32);
+        const std::uint64_t above = scalar_cast(small, (random >> 8) + 1, f32);
+        return scalar_cast(f32, (below + above) / 2 + random_() % 3 - 1, dtype);
+      }
+      case 3:
+      case 4:
+      case 5:
+      case 6:
+      case 7: {
+        const std::uint64_t f32_bits = (random & 0x807fffff) | ((99 + (random >> 32) % 48) << 23);
+        return scalar_cast(f32, f32_bits, dtype) ^ (dtype == f64 ? random >> 40 : 0);
+      }
+      default:
+        return random;
+    }
+  }
+
+  static std::string describe(const PlanData& plan, std::size_t offset, std::byte got) {
+    const auto next = std::find_if(plan.deliveries.begin(), plan.deliveries.end(),
+                                   [&](const Delivery& delivery) { return delivery.target_offset > offset; });
+    const std::string wrong = fmt::format("byte {} of the arena is {:#x}; ", offset, static_cast<unsigned>(got));
+    if (next == plan.deliveries.begin()) return wrong + "nothing goes there";
+    const Delivery& last = *(next - 1);
+    const Placement& placement = plan.placements[last.placement];
+    return wrong + fmt::format("there or before it: {} to {}, {} rows of {} bytes from {} to {}",
+                               name(plan.catalogue->tensors[placement.tensor].dtype), name(placement.dtype), last.rows,
+                               last.run_bytes, last.source_offset, last.target_offset);
+  }
+
+  std::mt19937_64 random_;
+  Deliveries deliveries_;
+  std::vector<std::byte> extent_;
+  std::vector<std::byte> expected_;
+};
+
+}  // namespace sluice
