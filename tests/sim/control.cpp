@@ -1,0 +1,87 @@
+#include "tests/sim/control.hpp"
+
+#include <utility>
+
+#include "tests/sim/simulator.hpp"
+
+namespace sluice::sim {
+namespace {
+
+template <typename Body>
+auto locked(Body&& body) {
+  const std::lock_guard<std::mutex> lock(simulator_lock());
+  return body(simulator());
+}
+
+// What Faults counts beside calls, whose names begin with "cu".
+constexpr std::string_view allocations = "memory";
+constexpr std::string_view operations = "operation";
+
+}  // namespace
+
+void reset(const Settings& settings) {
+  const std::lock_guard<std::mutex> lock(simulator_lock());
+  replace_simulator(settings);
+}
+
+std::vector<Violation> violations() {
+  return locked([](Simulator& sim) { return sim.violations.all(); });
+}
+
+std::vector<Violation> take_violations() {
+  return locked([](Simulator& sim) { return sim.violations.take(); });
+}
+
+std::size_t check_leaks() {
+  return locked([](Simulator& sim) { return sim.check_leaks(); });
+}
+
+void fail_call(std::string_view call, std::uint64_t nth, cu::Result result) {
+  locked([&](Simulator& sim) { sim.faults.plan(call, nth, result); });
+}
+
+void fail_allocation(std::uint64_t nth) {
+  locked([&](Simulator& sim) { sim.faults.plan(allocations, nth, cu::Result::out_of_memory); });
+}
+
+void fail_operation(std::uint64_t nth, cu::Result result) {
+  locked([&](Simulator& sim) { sim.faults.plan(operations, nth, result); });
+}
+
+Counters counters() {
+  return locked([](Simulator& sim) {
+    Counters all = sim.counts;
+    for (const auto& [name, uses] : sim.faults.used()) {
+      if (uses > 0 && name != allocations && name != operations) all.calls.emplace(name, uses);
+    }
+    for (const auto& device : sim.devices) all.peak_bytes.push_back(device->memory.peak_bytes());
+    return all;
+  });
+}
+
+Nanoseconds now() {
+  return locked([](Simulator& sim) { return sim.timeline.now(); });
+}
+
+std::optional<Nanoseconds> next_completion() {
+  return locked([](Simulator& sim) { return sim.timeline.next_completion(); });
+}
+
+std::size_t advance_to(Nanoseconds time) {
+  return locked([&](Simulator& sim) { return sim.timeline.advance_to(time); });
+}
+
+std::size_t blocked_threads() {
+  return locked([](Simulator& sim) { return sim.timeline.blocked_threads(); });
+}
+
+std::byte* peek(cu::DevicePointer pointer) {
+  return locked([&](Simulator& sim) -> std::byte* {
+    for (const auto& device : sim.devices) {
+      if (device->memory.owns(pointer)) return device->memory.view(pointer);
+    }
+    return nullptr;
+  });
+}
+
+}  // namespace sluice::sim

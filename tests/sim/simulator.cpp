@@ -1,0 +1,245 @@
+#include "tests/sim/simulator.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <utility>
+
+#include "tests/sim/environment.hpp"
+
+namespace sluice::sim {
+namespace {
+
+std::uint64_t last_epoch = 0;  // under the lock
+
+/// Not for hostile changes, only for careless ones; fast, since all that is copied passes here three times.
+std::uint64_t checksum(const std::byte* bytes, std::uint64_t count) {
+  std::uint64_t sum = count;
+  for (; count >= 8; bytes += 8, count -= 8) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, bytes, sizeof word);
+    sum = (sum ^ word) * 0x9E3779B97F4A7C15u;
+    sum ^= sum >> 29;
+  }
+  for (; count > 0; ++bytes, --count) sum = (sum ^ std::to_integer<std::uint64_t>(*bytes)) * 0x9E3779B97F4A7C15u;
+  return sum;
+}
+
+/// What a clean process leaves is nothing, and what it did wrong somebody has taken note of.
+void end_simulator() {
+  const std::lock_guard<std::mutex> lock(simulator_lock());
+  Simulator& sim = simulator();
+  if (!sim.same_process()) return;
+  sim.check_leaks();
+  sim.ended = true;
+  sim.violations.abort_if_any();
+}
+
+std::unique_ptr<Simulator>& instance() {
+  static auto* const simulator = new std::unique_ptr<Simulator>;
+  return *simulator;
+}
+
+}  // namespace
+
+std::mutex& simulator_lock() {
+  static auto* const lock = new std::mutex;
+  return *lock;
+}
+
+Simulator& simulator() {
+  if (instance() == nullptr) replace_simulator(settings_of_environment());
+  return *instance();
+}
+
+void replace_simulator(const Settings& settings) {
+  static const int registered = std::atexit(end_simulator);
+  static_cast<void>(registered);
+  instance() = std::make_unique<Simulator>(settings, simulator_lock());
+}
+
+Simulator::Simulator(const Settings& its_settings, std::mutex& its_lock)
+    : settings(its_settings),
+      violations(its_settings.abort_on_violation),
+      timeline(its_settings, its_lock),
+      initialized(its_settings.initialized),
+      epoch_(++last_epoch) {
+  for (const DeviceSettings& device : settings.devices) {
+    devices.push_back(std::make_unique<DeviceState>(device, settings.seed + devices.size()));
+  }
+}
+
+Entry Simulator::enter(const char* name, Needs needs) {
+  const cu::Result planned = faults.use(name);
+  if (ended) return {cu::Result::deinitialized, false};
+  if (needs == Needs::nothing) return {planned};
+  // A child of fork() cannot use what its parent initialised.
+  if (!initialized || !same_process()) return {cu::Result::not_initialized, false};
+  if (needs == Needs::driver) {
+    timeline.tick();
+    return {planned};
+  }
+  if (context_stack().empty()) return {cu::Result::invalid_context, false};
+  if (device().retained == 0) return {cu::Result::context_is_destroyed, false};
+  timeline.tick();
+  return {planned == cu::Result::success ? device().dead : planned};
+}
+
+std::vector<int>& Simulator::context_stack() const {
+  thread_local std::uint64_t epoch = 0;
+  thread_local std::vector<int> stack;
+  if (std::exchange(epoch, epoch_) != epoch_) stack.clear();
+  return stack;
+}
+
+StreamState* Simulator::find_stream(cu::Stream handle, cu::Result& result) {
+  const auto number = reinterpret_cast<std::uint64_t>(handle);
+  StreamState* stream = nullptr;
+  if (number <= 2) {  // 0 and CU_STREAM_LEGACY; CU_STREAM_PER_THREAD
+    DeviceState& its_device = device();
+    std::optional<StreamId>& legacy = its_device.default_stream;
+    if (!legacy) legacy = timeline.add_stream(device_ordinal(), false, true);
+    StreamId id = *legacy;
+    if (number == 2) {
+      auto [found, added] = its_device.thread_streams.try_emplace(std::this_thread::get_id());
+      if (added) found->second = timeline.add_stream(device_ordinal(), true);
+      id = found->second;
+    }
+    stream = timeline.find(id);
+  } else if (const auto id = from_handle(HandleKind::stream, handle)) {
+    stream = timeline.find(*id);
+  }
+  if (stream == nullptr) {
+    violations.add(Rule::bad_handle, fmt::format("{:#x} is no stream, or one that was destroyed", number));
+    result = cu::Result::invalid_handle;
+    return nullptr;
+  }
+  result = devices[static_cast<std::size_t>(stream->device)]->dead;
+  return stream;
+}
+
+EventState* Simulator::find_event(cu::Event handle, cu::Result& result) {
+  const auto id = from_handle(HandleKind::event, handle);
+  const auto found = id ? events.find(*id) : events.end();
+  if (found == events.end()) {
+    violations.add(Rule::bad_handle, fmt::format("{:#x} is no event, or one that was destroyed",
+                                                 reinterpret_cast<std::uint64_t>(handle)));
+    result = cu::Result::invalid_handle;
+    return nullptr;
+  }
+  result = devices[static_cast<std::size_t>(found->second.device)]->dead;
+  return &found->second;
+}
+
+void Simulator::enqueue(StreamState& stream, const std::shared_ptr<Operation>& operation) {
+  if (operation->engine != Engine::none) {
+    const cu::Result planned = faults.use("operation");
+    if (planned != cu::Result::success) {
+      operation->work = [this, planned](Operation& its) { kill(its.device, planned); };
+    }
+    const bool on_default = stream.is_default || stream.blocking;
+    counts.on_default_streams += on_default ? 1 : 0;
+  }
+  if (operation->source != nullptr) {
+    operation->checksum = checksum(operation->source, operation->bytes);
+    unconfirmed_.push_back(operation);
+  }
+  timeline.enqueue(stream, operation);
+}
+
+cu::Result Simulator::learn_done(const Operation& operation) {
+  const cu::Result dead = devices[static_cast<std::size_t>(operation.device)]->dead;
+  if (dead != cu::Result::success) return dead;
+  timeline.host.merge(operation.clock);
+  const auto confirmed = std::partition(unconfirmed_.begin(), unconfirmed_.end(),
+                                        [&](const auto& copy) { return !known_done(copy->stamp); });
+  for (auto copy = confirmed; copy != unconfirmed_.end(); ++copy) check_source(**copy);
+  unconfirmed_.erase(confirmed, unconfirmed_.end());
+  return cu::Result::success;
+}
+
+void Simulator::check_source(const Operation& operation) {
+  if (checksum(operation.source, operation.bytes) == operation.checksum) return;
+  violations.add(
+      Rule::overwritten,
+      fmt::format("the {} bytes at {}, source of copy {} of stream {}, changed before the host could know that "
+                  "they were read",
+                  operation.bytes, static_cast<const void*>(operation.source), operation.stamp.number,
+                  operation.stamp.stream));
+}
+
+bool Simulator::access(const Operation& operation, std::uint64_t address, std::uint64_t bytes, bool writes) {
+  DeviceMemory& memory = devices[static_cast<std::size_t>(operation.device)]->memory;
+  if (auto wrong = memory.check(address, bytes)) {
+    violations.add(wrong->rule, fmt::format("{}: {}", operation.what, wrong->message));
+    return false;
+  }
+  AccessLog& log = memory.accesses;
+  const auto conflict = writes ? log.write(address, address + bytes, operation.stamp, operation.clock)
+                               : log.read(address, address + bytes, operation.stamp, operation.clock);
+  if (conflict) {
+    violations.add(
+        Rule::race,
+        fmt::format("{} {} of stream {} {} {:#x}, which {} {} of stream {} {}, and nothing orders them", operation.what,
+                    operation.stamp.number, operation.stamp.stream, writes ? "writes" : "reads", conflict->address,
+                    conflict->earlier.what, conflict->earlier.number, conflict->earlier.stream,
+                    conflict->earlier_wrote ? "writes" : "reads"));
+  }
+  return true;
+}
+
+void Simulator::kill(int device, cu::Result reason) {
+  devices[static_cast<std::size_t>(device)]->dead = reason;
+  timeline.drop(device);
+  std::erase_if(unconfirmed_, [&](const auto& copy) { return copy->device == device; });
+}
+
+std::size_t Simulator::check_leaks() {
+  std::size_t leaks = 0;
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    if (devices[i]->dead == cu::Result::success) leaks += check_device_leaks(static_cast<int>(i));
+  }
+  for (const auto& [id, its] : code) {
+    if (its.device && devices[static_cast<std::size_t>(*its.device)]->dead != cu::Result::success) continue;
+    violations.add(Rule::leak, its.device ? "a module was not unloaded" : "a library was not unloaded");
+    ++leaks;
+  }
+  return leaks;
+}
+
+std::size_t Simulator::check_device_leaks(int ordinal) {
+  std::size_t leaks = 0;
+  const auto leak = [&](const std::string& what) {
+    violations.add(Rule::leak, fmt::format("on device {}: {}", ordinal, what));
+    ++leaks;
+  };
+  const DeviceState& its = *devices[static_cast<std::size_t>(ordinal)];
+  for (const auto& [begin, allocation] : its.memory.allocations()) {
+    if (allocation.freed) continue;
+    leak(fmt::format("{} bytes at {:#x} were not freed", allocation.bytes, allocation.begin));
+    for (const Violation& broken : its.memory.check_guards(allocation)) {
+      violations.add(broken.rule, broken.message);
+      ++leaks;
+    }
+  }
+  for (const auto& [begin, range] : pinned.ranges) {
+    if (range.device == ordinal) {
+      leak(fmt::format("{} bytes of host memory at {:#x} were not {}", range.bytes, begin,
+                       range.allocated ? "freed" : "unregistered"));
+    }
+  }
+  for (const auto& [id, stream] : timeline.streams()) {
+    const bool owned = stream.is_default || std::any_of(its.thread_streams.begin(), its.thread_streams.end(),
+                                                        [&](const auto& entry) { return entry.second == id; });
+    if (stream.device == ordinal && !stream.destroyed && !owned) leak(fmt::format("stream {} was not destroyed", id));
+  }
+  for (const auto& [id, event] : events) {
+    if (event.device == ordinal) leak("an event was not destroyed");
+  }
+  if (its.retained > 0) leak(fmt::format("the primary context was retained {} times too often", its.retained));
+  return leaks;
+}
+
+}  // namespace sluice::sim
