@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <numeric>
 #include <random>
 
@@ -99,7 +100,12 @@ Counters run(const Kernel& kernel, const Launch& launch, Memory& memory) {
 }
 
 Thread::Thread(const Kernel& kernel, std::span<const std::byte> parameters, Memory& memory, Counters& counters)
-    : kernel_(kernel), parameters_(parameters), memory_(memory), counters_(counters), slots_(kernel.slots) {
+    : kernel_(kernel),
+      parameters_(parameters),
+      memory_(memory),
+      counters_(counters),
+      slots_(kernel.slots),
+      written_(kernel.slots.size() / chunk + 1) {
   if (kernel.constants != nullptr) {
     // Never written through: the region is read-only.
     constants_ = {constants_address, kernel.constants->size(), const_cast<std::byte*>(kernel.constants->data()), false,
@@ -108,7 +114,13 @@ Thread::Thread(const Kernel& kernel, std::span<const std::byte> parameters, Memo
 }
 
 void Thread::begin(Index block, Index thread, const Launch& launch) {
-  slots_ = kernel_.slots;
+  for (std::size_t i = 0; i < written_.size(); ++i) {
+    if (written_[i] != 0) {
+      const std::size_t first = i * chunk;
+      std::copy_n(&kernel_.slots[first], std::min(chunk, slots_.size() - first), &slots_[first]);
+      written_[i] = 0;
+    }
+  }
   const auto set = [&](std::uint16_t first, Index values) { std::copy(values.begin(), values.end(), &slots_[first]); };
   set(slot_tid, thread);
   set(slot_ntid, launch.block);

@@ -44,6 +44,7 @@ class Thread {
 
   template <std::integral T>
   void write(std::uint16_t slot, T value) {
+    written_[slot / chunk] = true;
     if constexpr (std::is_same_v<T, bool>) {
       slots_[slot] = value;
     } else {
@@ -52,7 +53,10 @@ class Thread {
   }
 
   /// Copies a slot as it is; it may be undefined.
-  void copy(std::uint16_t target, std::uint16_t source) { slots_[target] = slots_[source]; }
+  void copy(std::uint16_t target, std::uint16_t source) {
+    written_[target / chunk] = true;
+    slots_[target] = slots_[source];
+  }
 
   /// `bytes` to read at `address`: aligned, in one region, all of them defined.
   template <std::size_t bytes>
@@ -124,6 +128,9 @@ class Thread {
   Memory& memory_;
   Counters& counters_;
   std::vector<std::uint64_t> slots_;
+  // A kernel may have thousands of registers, of which a thread uses a few: only chunks that it wrote to are reset.
+  static constexpr std::size_t chunk = 64;
+  std::vector<std::uint8_t> written_;
   Region constants_;
   const Region* source_ = nullptr;  // of the last load
   const Region* target_ = nullptr;  // of the last store
