@@ -90,7 +90,7 @@ class Model {
  public:
   Model(std::span<const std::byte> table, std::uint64_t arena_address) : arena_address_(arena_address) {
     pieces_.resize(table.size() / sizeof(Piece));
-    std::memcpy(pieces_.data(), table.data(), table.size());
+    if (!table.empty()) std::memcpy(pieces_.data(), table.data(), table.size());
   }
 
   MovedTo run(std::uint32_t blocks) {
@@ -139,7 +139,7 @@ std::vector<Piece> pieces_of(const PlanData& plan) {
   std::vector<std::byte> room = room_for(plan);
   const DeliveryTable table = write_delivery_table(plan, plan.deliveries, room).value();
   std::vector<Piece> pieces(table.pieces);
-  std::memcpy(pieces.data(), room.data(), table_bytes(table.pieces));
+  if (!pieces.empty()) std::memcpy(pieces.data(), room.data(), table_bytes(table.pieces));
   return pieces;
 }
 
@@ -155,20 +155,20 @@ void draw_deliveries(Deliveries& deliveries) {
   std::uint64_t target = 8 * draw(0, 20);
   Dtype from = f32;
   Dtype to = f32;
-  const std::uint32_t count = draw(0, 20);
+  const std::uint32_t count = draw(0, 12);
   for (std::uint32_t i = 0; i < count; ++i) {
     if (draw(0, 2) == 0) {
       from = castable_dtypes[draw(0, 5)];
       to = draw(0, 1) == 0 ? from : castable_dtypes[draw(0, 5)];
     }
-    const std::uint32_t elements = draw(0, 3) == 0 ? draw(1, 5'000) : draw(1, 40);
+    const std::uint32_t elements = draw(0, 3) == 0 ? draw(1, 3'000) : draw(1, 40);
     if (draw(0, 4) == 0) source += draw(1, 30);
     if (draw(0, 4) == 0) target += draw(1, 30);
     if (from != to) target = align_up(target, bytes_of(to));
     Delivery delivery = one_row(source, target, elements * bytes_of(from));
     const std::uint32_t target_bytes = elements * bytes_of(to);
     if (draw(0, 2) == 0) {
-      delivery.rows = draw(1, elements > 40 ? 3 : 200);
+      delivery.rows = draw(1, elements > 40 ? 3 : 60);
       delivery.source_stride = delivery.run_bytes + draw(0, 10);
       delivery.target_stride = target_bytes + draw(0, 3) * (from == to ? 1 : bytes_of(to));
     }
