@@ -94,7 +94,7 @@ void Timeline::drop(int device) {
     stream.queue.clear();
     if (stream.last != nullptr) host.merge(stream.last->clock);
   }
-  release();
+  time_passed_.notify_all();
 }
 
 bool Timeline::ready(const StreamState& stream) {

@@ -1,0 +1,332 @@
+// Goal: kernels run on the simulated device as queued work does, from text and from the library's own fatbinary; and
+// every mistake that a kernel can make with memory is caught.
+// Method: a small kernel, one mistake after the other, as in memory_test.cpp.
+#include <cstring>
+
+#include "cuda/kernel_image.hpp"
+#include "tests/sim/scene.hpp"
+
+namespace sluice::sim {
+namespace {
+
+using cu::Result;
+
+// target[i] = source[i] + 1 for i < count; if count is 0, traps.
+constexpr const char* text = R"(
+.version 6.3
+.target sm_75
+.address_size 64
+.visible .entry increment(.param .u64 source, .param .u64 target, .param .u32 count) {
+  .reg .pred %p<3>;
+  .reg .b32 %w<6>;
+  .reg .b64 %l<6>;
+  ld.param.u64 %l0, [source];
+  ld.param.u64 %l1, [target];
+  ld.param.u32 %w0, [count];
+  setp.eq.u32 %p1, %w0, 0;
+  @%p1 trap;
+  mov.u32 %w1, %ctaid.x;
+  mov.u32 %w2, %ntid.x;
+  mov.u32 %w3, %tid.x;
+  mad.lo.u32 %w4, %w1, %w2, %w3;
+  setp.ge.u32 %p0, %w4, %w0;
+  @%p0 bra done;
+  mul.wide.u32 %l2, %w4, 4;
+  add.u64 %l3, %l0, %l2;
+  add.u64 %l4, %l1, %l2;
+  ld.global.u32 %w5, [%l3];
+  add.u32 %w5, %w5, 1;
+  st.global.u32 [%l4], %w5;
+done:
+  ret;
+}
+)";
+
+constexpr std::uint32_t count = 100;
+constexpr std::size_t size = count * sizeof(std::uint32_t);
+
+struct Code {
+  Code() {
+    Scene::ok(cu::cuLibraryLoadData(&library, text, nullptr, nullptr, 0, nullptr, nullptr, 0));
+    cu::Kernel kernel = nullptr;
+    Scene::ok(cu::cuLibraryGetKernel(&kernel, library, "increment"));
+    function = reinterpret_cast<cu::Function>(kernel);
+  }
+
+  Result launch(cu::DevicePointer source, cu::DevicePointer target, std::uint32_t elements, cu::Stream stream) const {
+    void* arguments[] = {&source, &target, &elements};
+    return cu::cuLaunchKernel(function, 4, 1, 1, 32, 1, 1, 0, stream, arguments, nullptr);
+  }
+  /// Once nothing of it is under way.
+  void unload() const { Scene::ok(cu::cuLibraryUnload(library)); }
+
+  cu::Library library = nullptr;
+  cu::Function function = nullptr;
+};
+
+/// A scene of expect_caught() with source and target on the device, and a kernel that only `launch` launches.
+void expect_kernel_caught(Rule rule,
+                          const std::function<Result(const Code&, cu::DevicePointer source, cu::DevicePointer target,
+                                                     cu::Stream stream, bool mistake)>& launch) {
+  expect_caught(rule, [&](Scene& scene, bool mistake) {
+    const Code code;
+    const auto source = scene.allocate(size);
+    const auto target = scene.allocate(size);
+    const auto stream = scene.stream();
+    scene.copy_in(source, scene.pin(size), size, stream);
+    launch(code, source, target, stream, mistake);
+    cu::cuStreamSynchronize(stream);
+    cu::cuLibraryUnload(code.library);
+  });
+}
+
+TEST(Kernel, RunsAsWorkOfItsStream) {
+  for (const Policy policy : policies) {
+    Settings settings;
+    settings.policy = policy;
+    Scene scene(settings);
+    const Code code;
+    const auto source = scene.allocate(size);
+    const auto target = scene.allocate(size);
+    const auto stream = scene.stream();
+    auto* slab = scene.pin(size, 0);
+    auto* back = scene.pin(size, 0);
+    for (std::uint32_t i = 0; i < count; ++i) std::memcpy(slab + i * sizeof i, &i, sizeof i);
+    scene.copy_in(source, slab, size, stream);
+    Scene::ok(code.launch(source, target, count, stream));
+    Scene::ok(cu::cuMemcpyDtoHAsync_v2(back, target, size, stream));
+    Scene::synchronize(stream);
+    for (std::uint32_t i = 0; i < count; ++i) {
+      std::uint32_t value = 0;
+      std::memcpy(&value, back + i * sizeof value, sizeof value);
+      EXPECT_EQ(value, i + 1);
+    }
+    EXPECT_EQ(counters().launches, 1u);
+    code.unload();
+    scene.close();
+    EXPECT_THAT(take_violations(), testing::IsEmpty());
+  }
+}
+
+TEST(Kernel, IsCaughtBeyondItsTarget) {
+  expect_kernel_caught(Rule::out_of_bounds, [](const Code& code, auto source, auto target, auto stream, bool mistake) {
+    return code.launch(source, target + (mistake ? 4 : 0), count, stream);
+  });
+}
+
+TEST(Kernel, IsCaughtBeyondItsSource) {
+  expect_kernel_caught(Rule::out_of_bounds, [](const Code& code, auto source, auto target, auto stream, bool mistake) {
+    return code.launch(source - (mistake ? 4 : 0), target, count, stream);
+  });
+}
+
+TEST(Kernel, IsCaughtInHostMemory) {
+  expect_kernel_caught(Rule::foreign, [](const Code& code, auto source, auto target, auto stream, bool mistake) {
+    static std::uint32_t host[count];
+    return code.launch(source, mistake ? reinterpret_cast<cu::DevicePointer>(&host) : target, count, stream);
+  });
+}
+
+TEST(Kernel, IsCaughtInFreedMemory) {
+  expect_kernel_caught(Rule::freed, [](const Code& code, auto source, auto target, auto stream, bool mistake) {
+    cu::DevicePointer other = 0;
+    Scene::ok(cu::cuMemAlloc_v2(&other, size));
+    Scene::ok(cu::cuMemFree_v2(other));
+    return code.launch(source, mistake ? other : target, count, stream);
+  });
+}
+
+TEST(Kernel, IsCaughtReadingWhatNobodyWrote) {
+  expect_kernel_caught(Rule::undefined, [](const Code& code, auto source, auto target, auto stream, bool mistake) {
+    return mistake ? code.launch(target, source, count, stream) : code.launch(source, target, count, stream);
+  });
+}
+
+TEST(Kernel, IsCaughtWithoutAlignment) {
+  expect_kernel_caught(Rule::misaligned, [](const Code& code, auto source, auto target, auto stream, bool mistake) {
+    return code.launch(source, target + (mistake ? 2 : 0), count - 1, stream);
+  });
+}
+
+TEST(Kernel, IsCaughtInATrap) {
+  expect_kernel_caught(Rule::bad_kernel, [](const Code& code, auto source, auto target, auto stream, bool mistake) {
+    return code.launch(source, target, mistake ? 0 : count, stream);
+  });
+}
+
+TEST(Kernel, IsCaughtReadingWhatAnotherStreamWrites) {
+  const auto play = [](Scene& scene, bool mistake) {
+    const Code code;
+    const auto source = scene.allocate(size);
+    const auto target = scene.allocate(size);
+    const auto copies = scene.stream();
+    const auto kernels = scene.stream();
+    scene.copy_in(source, scene.pin(size), size, copies);
+    if (!mistake) scene.join(copies, kernels);
+    code.launch(source, target, count, kernels);
+    for (const auto stream : {copies, kernels}) cu::cuStreamSynchronize(stream);
+    cu::cuLibraryUnload(code.library);
+  };
+  // Where it comes first, it reads what nobody wrote, and is stopped by that.
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    for (const bool mistake : {false, true}) {
+      Settings settings;
+      settings.policy = seed == 1 ? Policy::eager : Policy::random;
+      settings.seed = seed;
+      Scene scene(settings);
+      play(scene, mistake);
+      const auto found = rules_of(take_violations());
+      EXPECT_EQ(found.empty(), !mistake);
+      EXPECT_THAT(found, testing::Each(testing::AnyOf(Rule::race, Rule::undefined)));
+    }
+  }
+}
+
+TEST(Kernel, IsCaughtWritingWhatAnotherStreamReads) {
+  expect_caught(Rule::race, [](Scene& scene, bool mistake) {
+    const Code code;
+    const auto source = scene.allocate(size);
+    const auto target = scene.allocate(size);
+    const auto copies = scene.stream();
+    const auto kernels = scene.stream();
+    scene.copy_in(source, scene.pin(size), size, copies);
+    scene.copy_in(target, scene.pin(size), size, copies);
+    scene.join(copies, kernels);
+    code.launch(source, target, count, kernels);
+    if (!mistake) scene.join(kernels, copies);
+    Scene::ok(cu::cuMemcpyDtoHAsync_v2(scene.pin(size), target + size - 1, 1, copies));
+    for (const auto stream : {copies, kernels}) Scene::synchronize(stream);
+    code.unload();
+  });
+}
+
+TEST(Kernel, MayWriteBesideAnotherStream) {
+  Scene scene;
+  const Code code;
+  const auto source = scene.allocate(size);
+  const auto target = scene.allocate(2 * size);
+  const auto copies = scene.stream();
+  const auto kernels = scene.stream();
+  scene.copy_in(source, scene.pin(size), size, copies);
+  scene.join(copies, kernels);
+  Scene::ok(code.launch(source, target, count, kernels));
+  scene.copy_in(target + size, scene.pin(size), size, copies);  // begins with the byte after the kernel's last
+  for (const auto stream : {copies, kernels}) Scene::synchronize(stream);
+  code.unload();
+  scene.close();
+  EXPECT_THAT(take_violations(), testing::IsEmpty());
+}
+
+TEST(Kernel, ThatFaultsKillsTheContext) {
+  for (const auto& [offset, elements, expected] : {std::tuple{4u, count, Result::illegal_address},
+                                                   {2u, count - 1, Result::misaligned_address},
+                                                   {0u, 0u, Result::launch_failed}}) {
+    Scene scene;
+    const Code code;
+    const auto source = scene.allocate(size);
+    const auto target = scene.allocate(size);
+    const auto stream = scene.stream();
+    scene.copy_in(source, scene.pin(size), size, stream);
+    code.launch(source, target + offset, elements, stream);
+    EXPECT_EQ(cu::cuStreamSynchronize(stream), expected);
+    EXPECT_EQ(cu::cuMemFree_v2(target), expected);
+    EXPECT_EQ(take_violations().size(), 1u);
+  }
+}
+
+TEST(Kernel, MustNotBeUnloadedWhileItMayRun) {
+  expect_caught(Rule::in_use, [](Scene& scene, bool mistake) {
+    const Code code;
+    const auto source = scene.allocate(size);
+    const auto stream = scene.stream();
+    scene.copy_in(source, scene.pin(size), size, stream);
+    Scene::ok(code.launch(source, source, count, stream));
+    if (!mistake) Scene::synchronize(stream);
+    code.unload();
+  });
+}
+
+TEST(Kernel, IsRefusedInImpossibleShapes) {
+  Scene scene;
+  const Code code;
+  const auto stream = scene.stream();
+  std::uint64_t number = 1;
+  void* arguments[] = {&number, &number, &number};
+  const auto launch = [&](unsigned grid, unsigned threads, unsigned shared_bytes) {
+    return cu::cuLaunchKernel(code.function, grid, 1, 1, threads, 1, 1, shared_bytes, stream, arguments, nullptr);
+  };
+  EXPECT_EQ(launch(0, 32, 0), Result::invalid_value);
+  EXPECT_EQ(launch(1, 0, 0), Result::invalid_value);
+  EXPECT_EQ(launch(1, 1025, 0), Result::invalid_value);
+  EXPECT_EQ(launch(1, 1, 4), Result::not_supported);
+  code.unload();
+  EXPECT_EQ(launch(1, 1, 0), Result::invalid_handle);
+  EXPECT_THAT(rules_of(take_violations()), testing::ElementsAre(Rule::bad_handle));
+}
+
+TEST(Kernel, TakesItsTimeBesideCopies) {
+  Settings settings;
+  settings.clock = Clock::stepped;
+  settings.devices = {DeviceSettings{1 << 20, 90, 1e9, 100, 1e9, 10}};
+  Scene scene(settings);
+  const Code code;
+  const auto source = scene.allocate(size);
+  const auto target = scene.allocate(3 * size);
+  const auto copies = scene.stream();
+  const auto kernels = scene.stream();
+  const auto* slab = scene.pin(3 * size);
+  scene.copy_in(source, slab, size, copies);
+  scene.join(copies, kernels);
+  Scene::ok(code.launch(source, target, count, kernels));
+  scene.copy_in(target + size, slab, size, copies);
+  advance_to(500);
+  EXPECT_EQ(next_completion(), 500u + 500) << "the second copy";
+  advance_to(1000);
+  EXPECT_EQ(next_completion(), 500u + 10 + 2 * size) << "the kernel: it loads and stores 400 bytes";
+  advance_to(1310);
+  EXPECT_EQ(next_completion(), std::nullopt);
+  Scene::synchronize(kernels);
+  code.unload();
+  scene.close();
+  EXPECT_THAT(take_violations(), testing::IsEmpty());
+}
+
+TEST(Image, MustNotBeNewerThanTheDriver) {
+  const std::string newer = std::string(".version 9.0") + (std::strstr(text, "6.3") + 3);
+  for (const auto& [driver_version, expected] :
+       {std::pair{12040, Result::unsupported_ptx_version}, {13000, Result::success}}) {
+    Settings settings;
+    settings.driver_version = driver_version;
+    Scene scene(settings);
+    cu::Module module = nullptr;
+    EXPECT_EQ(cu::cuModuleLoadData(&module, newer.c_str()), expected);
+    Scene::ok(cu::cuModuleLoadData(&module, text));
+    cu::Function function = nullptr;
+    Scene::ok(cu::cuModuleGetFunction(&function, module, "increment"));
+    EXPECT_EQ(cu::cuModuleGetFunction(&function, module, "decrement"), Result::not_found);
+  }
+}
+
+TEST(Image, MustParse) {
+  Scene scene;
+  cu::Module module = nullptr;
+  EXPECT_EQ(cu::cuModuleLoadData(&module, ".version 6.3\n.target sm_75\nnonsense\n"), Result::invalid_ptx);
+  EXPECT_THAT(rules_of(take_violations()), testing::ElementsAre(Rule::bad_kernel));
+}
+
+TEST(Image, MayBeTheLibrarysOwn) {
+  if (kernel_fatbinary().empty()) GTEST_SKIP() << "built without nvcc";
+  for (const auto image : {kernel_fatbinary(), kernel_ptx_for_old_drivers()}) {
+    Scene scene;
+    cu::Library library = nullptr;
+    cu::Kernel kernel = nullptr;
+    Scene::ok(cu::cuLibraryLoadData(&library, image.data(), nullptr, nullptr, 0, nullptr, nullptr, 0));
+    Scene::ok(cu::cuLibraryGetKernel(&kernel, library, "sluice_deliver"));
+    Scene::ok(cu::cuLibraryUnload(library));
+    scene.close();
+    EXPECT_THAT(take_violations(), testing::IsEmpty());
+  }
+}
+
+}  // namespace
+}  // namespace sluice::sim
