@@ -207,7 +207,7 @@ Result cuDevicePrimaryCtxRelease_v2(Device device) {
     }
     // With its last user the context goes, and all that is in it.
     if (--its.retained == 0 && its.dead == Result::success) sim.check_device_leaks(device);
-    return Result::success;
+    return its.dead;
   });
 }
 

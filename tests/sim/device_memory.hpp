@@ -18,8 +18,8 @@
 
 namespace sluice::sim {
 
-/// What device memory knows of each byte. A kernel's stores leave `stored`, until they are accounted for.
-enum Defined : std::uint8_t { undefined = 0, stored = 1, defined = 2 };
+/// What device memory knows of each byte, beside the marks that a kernel leaves (ptx/memory.hpp).
+enum Defined : std::uint8_t { undefined = 0, defined = 2 };
 
 struct Allocation {
   std::uint64_t begin = 0;

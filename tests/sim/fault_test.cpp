@@ -87,6 +87,7 @@ TEST(Faults, OfQueuedWorkKillTheContext) {
     EXPECT_EQ(cu::cuEventDestroy_v2(done), Result::illegal_address);
     EXPECT_EQ(cu::cuMemFree_v2(target), Result::illegal_address);
     EXPECT_EQ(cu::cuMemFreeHost(slab), Result::illegal_address);
+    EXPECT_EQ(cu::cuDevicePrimaryCtxRelease_v2(0), Result::illegal_address);
     EXPECT_THAT(take_violations(), testing::IsEmpty());
 
     // The other device lives.

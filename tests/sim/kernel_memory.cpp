@@ -1,51 +1,46 @@
 #include "tests/sim/kernel_memory.hpp"
 
 #include <algorithm>
-#include <utility>
+#include <iterator>
 
 namespace sluice::sim {
 namespace {
 
-constexpr std::uint64_t granule_bytes = 512;
+// What is touched is looked for in whole windows: small beside an arena, large beside an access.
+constexpr std::uint64_t window_bytes = 65536;
 
 }  // namespace
 
 const ptx::Region* KernelMemory::find(std::uint64_t address) {
-  const std::uint64_t granule = address / granule_bytes * granule_bytes;
-  if (const auto known = granules_.find(granule); known != granules_.end()) {
-    const ptx::Region& region = known->second;
-    return address - region.address < region.bytes ? &region : nullptr;
+  const auto after = windows_.upper_bound(address);
+  if (after != windows_.begin()) {
+    const ptx::Region& known = std::prev(after)->second;
+    if (address - known.address < known.bytes) return &known;
   }
   if (memory_.check(address, 1)) return nullptr;
-  // Blocks of allocations are whole pages, so that a granule is of one allocation.
   const Allocation& allocation = *memory_.find(address);
-  const std::uint64_t begin = std::max(granule, allocation.begin);
-  const std::uint64_t end = std::min(granule + granule_bytes, allocation.end());
-  return &granules_.emplace(granule, ptx::Region{begin, end - begin, memory_.view(begin), true, memory_.defined(begin)})
-              .first->second;
+  const std::uint64_t window = address / window_bytes * window_bytes;
+  const std::uint64_t begin = std::max(window, allocation.begin);
+  const std::uint64_t end = std::min(window + window_bytes, allocation.end());
+  const ptx::Region region{begin, end - begin, memory_.view(begin), true, memory_.defined(begin)};
+  return &windows_.emplace(begin, region).first->second;
 }
 
 std::vector<KernelMemory::Range> KernelMemory::take_accesses() {
-  std::vector<const ptx::Region*> regions;
-  for (const auto& [granule, region] : granules_) regions.push_back(&region);
-  std::sort(regions.begin(), regions.end(), [](const auto* a, const auto* b) { return a->address < b->address; });
-
   std::vector<Range> ranges;
-  for (const ptx::Region* region : regions) {
-    const std::uint8_t* end = region->defined + region->bytes;
-    const bool written = std::find(static_cast<const std::uint8_t*>(region->defined), end, stored) != end;
-    const std::uint8_t wanted = written ? stored : defined;
-    for (std::uint64_t i = 0; i < region->bytes; ++i) {
-      if (region->defined[i] != wanted) continue;
-      region->defined[i] = defined;
-      const std::uint64_t address = region->address + i;
-      if (ranges.empty() || ranges.back().end != address || ranges.back().written != written) {
-        ranges.push_back({address, address, written});
+  for (const auto& [begin, region] : windows_) {
+    for (std::uint64_t i = 0; i < region.bytes; ++i) {
+      std::uint8_t& state = region.defined[i];
+      if ((state & (ptx::stored_mark | ptx::loaded_mark)) == 0) continue;
+      const bool written = (state & ptx::stored_mark) != 0;
+      state = defined;
+      if (ranges.empty() || ranges.back().end != begin + i || ranges.back().written != written) {
+        ranges.push_back({begin + i, begin + i, written});
       }
       ++ranges.back().end;
     }
   }
-  granules_.clear();
+  windows_.clear();
   return ranges;
 }
 

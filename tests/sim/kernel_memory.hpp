@@ -1,12 +1,9 @@
-// KernelMemory: a device's memory as one launch sees it, and what that launch did to it. What it stored is known to the
-// byte. What it loaded is known by granules only: one that it used without storing there was loaded from, as far as
-// somebody had written it.
+// KernelMemory: a device's memory as one launch sees it, and what that launch did to it, to the byte.
 // Threads: under the simulator's lock.
 #pragma once
 
 #include <cstdint>
 #include <map>
-#include <unordered_map>
 #include <vector>
 
 #include "tests/sim/device_memory.hpp"
@@ -25,12 +22,14 @@ class KernelMemory : public ptx::Memory {
     std::uint64_t end = 0;
     bool written = false;
   };
-  /// What was touched so far, in the order of addresses, neighbours joined. Stored bytes count as defined from then on.
+  /// What was touched, in the order of addresses, neighbours joined; what was loaded and stored counts as written. The
+  /// marks of it are gone then.
   std::vector<Range> take_accesses();
 
  private:
-  // A part of an allocation between multiples of granule_bytes, which no aligned access crosses.
-  std::unordered_map<std::uint64_t, ptx::Region> granules_;
+  // The parts of allocations that were asked for, by their begin. They end at multiples of a power of two, which no
+  // aligned access crosses.
+  std::map<std::uint64_t, ptx::Region> windows_;
   DeviceMemory& memory_;
 };
 

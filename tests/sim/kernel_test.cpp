@@ -217,6 +217,30 @@ TEST(Kernel, MayWriteBesideAnotherStream) {
   EXPECT_THAT(take_violations(), testing::IsEmpty());
 }
 
+TEST(Kernel, MayReadBesideWhatAnotherStreamWrites) {
+  Scene scene;
+  const Code code;
+  const auto both = scene.allocate(2 * size);
+  const auto copies = scene.stream();
+  const auto kernels = scene.stream();
+  const auto* slab = scene.pin(2 * size);
+  scene.copy_in(both, slab, 2 * size, copies);
+  scene.join(copies, kernels);
+  Scene::ok(code.launch(both, scene.allocate(size), count, kernels));
+  scene.copy_in(both + size, slab, size, copies);  // begins with the byte after the last that the kernel reads
+  for (const auto stream : {copies, kernels}) Scene::synchronize(stream);
+  EXPECT_THAT(take_violations(), testing::IsEmpty());
+  scene.copy_in(both + size - 1, slab, 1, copies);
+  Scene::synchronize(copies);
+  EXPECT_THAT(take_violations(), testing::IsEmpty()) << "the host has waited";
+  Scene::ok(code.launch(both, scene.allocations[1], count, kernels));
+  scene.copy_in(both + size - 1, slab, 1, copies);
+  EXPECT_THAT(rules_of(take_violations()), testing::ElementsAre(Rule::race));
+  Scene::synchronize(kernels);
+  Scene::synchronize(copies);
+  code.unload();
+}
+
 TEST(Kernel, ThatFaultsKillsTheContext) {
   for (const auto& [offset, elements, expected] : {std::tuple{4u, count, Result::illegal_address},
                                                    {2u, count - 1, Result::misaligned_address},

@@ -168,19 +168,19 @@ Result cuPointerGetAttribute(void* value, PointerAttribute attribute, DevicePoin
     const auto context = sim::to_handle<Context>(sim::HandleKind::context, static_cast<std::uint64_t>(device) + 1);
     switch (attribute) {
       case PointerAttribute::context:
-        std::memcpy(value, &context, sizeof context);
+        *static_cast<Context*>(value) = context;
         return Result::success;
       case PointerAttribute::memory_type:
-        std::memcpy(value, &type, sizeof type);
+        *static_cast<MemoryType*>(value) = type;
         return Result::success;
       case PointerAttribute::device_ordinal:
-        std::memcpy(value, &device, sizeof device);
+        *static_cast<int*>(value) = device;
         return Result::success;
       case PointerAttribute::range_start:
-        std::memcpy(value, &begin, sizeof begin);
+        *static_cast<DevicePointer*>(value) = begin;
         return Result::success;
       case PointerAttribute::range_size:
-        std::memcpy(value, &bytes, sizeof bytes);
+        *static_cast<std::size_t*>(value) = bytes;
         return Result::success;
     }
     return Result::invalid_value;

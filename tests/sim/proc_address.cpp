@@ -15,7 +15,7 @@ struct Row {
 };
 
 const Row rows[] = {
-#define SLUICE_ROW(name, symbol, since, arguments) {#name, since, reinterpret_cast<void*>(&symbol)},
+#define SLUICE_ROW(name, symbol, since, arguments) {#name, since, reinterpret_cast<void*>(&(symbol))},
     SLUICE_CUDA_CALLS(SLUICE_ROW, SLUICE_ROW)
 #undef SLUICE_ROW
 };

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <cstring>
+#include <set>
 #include <utility>
 
 #include "tests/sim/environment.hpp"
@@ -230,10 +232,13 @@ std::size_t Simulator::check_device_leaks(int ordinal) {
                        range.allocated ? "freed" : "unregistered"));
     }
   }
+  std::set<StreamId> owned;  // by the context itself
+  if (its.default_stream) owned.insert(*its.default_stream);
+  for (const auto& [thread, id] : its.thread_streams) owned.insert(id);
   for (const auto& [id, stream] : timeline.streams()) {
-    const bool owned = stream.is_default || std::any_of(its.thread_streams.begin(), its.thread_streams.end(),
-                                                        [&](const auto& entry) { return entry.second == id; });
-    if (stream.device == ordinal && !stream.destroyed && !owned) leak(fmt::format("stream {} was not destroyed", id));
+    if (stream.device == ordinal && !stream.destroyed && owned.count(id) == 0) {
+      leak(fmt::format("stream {} was not destroyed", id));
+    }
   }
   for (const auto& [id, event] : events) {
     if (event.device == ordinal) leak("an event was not destroyed");

@@ -7,13 +7,17 @@
 
 namespace sluice::sim::ptx {
 
+// The marks that a launch leaves in Region::defined, by which its owner sees what it touched.
+inline constexpr std::uint8_t stored_mark = 1;  // stores leave this, and nothing else
+inline constexpr std::uint8_t loaded_mark = 4;  // loads add this
+
 /// One allocation. No access may cross its ends.
 struct Region {
   std::uint64_t address = 0;
   std::uint64_t bytes = 0;
   std::byte* host = nullptr;  // where the interpreter finds the byte at `address`
   bool writable = true;
-  std::uint8_t* defined = nullptr;  // one for each byte: 0 = never written. Stores set it. nullptr: all are defined
+  std::uint8_t* defined = nullptr;  // one for each byte: 0 = never written. nullptr: all are defined
 };
 
 class Memory {

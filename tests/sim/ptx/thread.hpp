@@ -70,6 +70,9 @@ class Thread {
       if (!defined) [[unlikely]] {
         refuse(address, bytes, "loaded, but never written");
       }
+      for (std::size_t i = 0; i < bytes; ++i) {
+        source_->defined[offset + i] |= loaded_mark;
+      }
     }
     ++counters_.loads;
     counters_.loaded_bytes += bytes;
@@ -84,7 +87,7 @@ class Thread {
       refuse(address, bytes, "stored, but the memory is read-only");
     }
     if (target_->defined != nullptr) {
-      std::memset(target_->defined + offset, 1, bytes);
+      std::memset(target_->defined + offset, stored_mark, bytes);
     }
     ++counters_.stores;
     counters_.stored_bytes += bytes;
