@@ -116,43 +116,34 @@ class DeliveryWork {
     deliveries_.add(item.from, item.to, delivery);
   }
 
-  // Half of them anything at all, and half in the range of the small formats, which what is drawn from all of F64 and
-  // F32 seldom meets.
+  // Formats of 16 bits and fewer are small enough for all bits to be met by chance. Of F64 and F32, a few of each: what
+  // code that handles them may get wrong.
   std::uint64_t draw_value(Dtype dtype) {
-    static constexpr std::array<std::uint64_t, 12> f64_corners = {
-        0,
-        1,
-        0x8000000000000000,
-        0x000fffffffffffff,
-        0x7fefffffffffffff,
-        0x7ff0000000000000,
-        0xfff0000000000000,
-        0x7ff0000000000001,
-        0xffffffffffffffff,
-        0x36a0000000000000,  // the smallest of F32
-        0x47efffffffffffff,  // halfway to what is infinity in F32, and below
-        0x3ff0000010000000,  // a tie in F32
-    };
     const std::uint64_t random = random_();
-    if (!is_castable(dtype)) return random;
-    switch (random_() % 16) {
-      case 0:
-        return dtype == f64 ? f64_corners[random % f64_corners.size()]
-                            : scalar_cast(f64, f64_corners[random % f64_corners.size()], dtype);
-      case 1:  // halfway between two neighbours of a small format, or beside it
-      case 2: {
-        const Dtype small = std::array{f16, bf16, f8_e4m3, f8_e5m2}[random % 4];
-        const std::uint64_t below = scalar_cast(small, random >> 8, f32);
-        const std::uint64_t above = scalar_cast(small, (random >> 8) + 1, f32);
-        return scalar_cast(f32, (below + above) / 2 + random_() % 3 - 1, dtype);
-      }
+    if (dtype != f64 && dtype != f32) return random;
+    const unsigned fraction_bits = dtype == f64 ? 52 : 23;
+    const std::uint64_t sign = (random & 1) << (bits(dtype) - 1);
+    const std::uint64_t infinity = dtype == f64 ? casts::f64_infinity : casts::f32_infinity;
+    const std::uint64_t one_bit = std::uint64_t{1} << (random >> 32) % (fraction_bits + 1);
+    const std::uint64_t beside = random_() % 3 - 1;  // one less, or one more, or neither
+    switch (random_() % 8) {
+      case 0:  // infinity, and NaNs of one bit each
+        return sign | infinity | one_bit;
+      case 1:  // about powers of two: zero, subnormals, the smallest normal number
+        return sign | (one_bit + beside);
+      case 2:  // the largest numbers
+        return sign | (infinity - one_bit);
       case 3:
-      case 4:
+      case 4: {  // halfway between neighbours of a smaller format, with its largest numbers among them
+        const Dtype small = castable_dtypes[(dtype == f64 ? 1 : 2) + (random >> 1) % (dtype == f64 ? 5 : 4)];
+        const std::uint64_t largest = scalar_cast(f64, 0x7fefffffffffffff, small) - 1;
+        const std::uint64_t below = (random >> 4) % 4 == 0 ? largest - (random >> 8) % 3 : random >> 8;
+        return scalar_cast(small, below, dtype) / 2 + scalar_cast(small, below + 1, dtype) / 2 + beside;
+      }
       case 5:
-      case 6:
-      case 7: {
-        const std::uint64_t f32_bits = (random & 0x807fffff) | ((99 + (random >> 32) % 48) << 23);
-        return scalar_cast(f32, f32_bits, dtype) ^ (dtype == f64 ? random >> 40 : 0);
+      case 6: {  // in the range of the small formats
+        const std::uint64_t exponent = (dtype == f64 ? 1023 : 127) - 28 + (random >> 1) % 48;
+        return sign | exponent << fraction_bits | (random_() & ((std::uint64_t{1} << fraction_bits) - 1));
       }
       default:
         return random;
