@@ -141,7 +141,7 @@ TEST_F(DriverTest, NamesTheErrorAsTheDriverDoes) {
   const Driver driver = open_driver("libcuda.so.1");
   const Error error = driver_error(driver, Result::illegal_address, "cuEventSynchronize", describe_device(driver, 1));
   EXPECT_EQ(error.message(),
-            "cuda:1 (simulated GPU, 0000:02:00.0, GPU-73696d75-6c61-7465-6400-000000000001): cuEventSynchronize: "
+            "cuda:1 (simulated GPU, fffe:02:00.0, GPU-73696d75-6c61-7465-6400-000000000001): cuEventSynchronize: "
             "CUDA_ERROR_ILLEGAL_ADDRESS (700): an illegal memory access was encountered");
   EXPECT_THAT(error.hint(), HasSubstr("start it again"));
   EXPECT_EQ(driver_error(driver, Result::out_of_memory, "cuMemAlloc").code(), ErrorCode::out_of_memory);
@@ -150,7 +150,7 @@ TEST_F(DriverTest, NamesTheErrorAsTheDriverDoes) {
 TEST_F(DriverTest, DescribesADeviceAsFarAsItCan) {
   const Driver driver = open_driver("libcuda.so.1");
   sim::fail_call("cuDeviceGetName", 1, Result::unknown);
-  EXPECT_THAT(describe_device(driver, 0), testing::StartsWith("cuda:0 (0000:01:00.0, GPU-"));
+  EXPECT_THAT(describe_device(driver, 0), testing::StartsWith("cuda:0 (fffe:01:00.0, GPU-"));
   EXPECT_EQ(describe_device(driver, 7), "cuda:7");
 }
 
@@ -163,6 +163,15 @@ TEST_F(DriverTest, FindsDevicesByOrdinal) {
     EXPECT_THAT(error.what(), AllOf(HasSubstr("cuda:" + std::to_string(ordinal) + ": the driver sees 2 CUDA devices"),
                                     HasSubstr("cuda:0 to cuda:1")));
   }
+}
+
+TEST_F(DriverTest, SaysWhichDeviceIsTheOnlyOne) {
+  sim::Settings settings;
+  settings.devices.resize(1);
+  begin(settings);
+  const Driver driver = open_driver("libcuda.so.1");
+  const Error error = error_of([&] { find_device(driver, 1); });
+  EXPECT_THAT(error.what(), AllOf(HasSubstr("sees 1 CUDA device;"), HasSubstr("cuda:0 is the only one")));
 }
 
 TEST_F(DriverTest, ThrowsForAnythingButSuccess) {

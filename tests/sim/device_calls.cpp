@@ -79,9 +79,12 @@ Result write_text(char* target, int bytes, const std::string& text) {
   return Result::success;
 }
 
-/// Devices lie on the buses 1, 2, ...
+// The devices lie on the buses 1, 2, ... of a domain where the machine has none, so that whoever looks there for what
+// is near them finds nothing.
+constexpr int pci_domain = 0xFFFE;
+
 std::string bus_id(int ordinal) {
-  return fmt::format("0000:{:02x}:00.0", ordinal + 1);
+  return fmt::format("{:04x}:{:02x}:00.0", pci_domain, ordinal + 1);
 }
 
 }  // namespace
@@ -167,13 +170,15 @@ Result cuDeviceGetAttribute(int* value, DeviceAttribute attribute, Device device
       case DeviceAttribute::pci_bus_id:
         *value = device + 1;
         break;
+      case DeviceAttribute::pci_domain_id:
+        *value = pci_domain;
+        break;
       case DeviceAttribute::unified_addressing:
       case DeviceAttribute::host_register_supported:
         *value = 1;
         break;
       case DeviceAttribute::integrated:
       case DeviceAttribute::pci_device_id:
-      case DeviceAttribute::pci_domain_id:
       case DeviceAttribute::pageable_memory_access:
       case DeviceAttribute::pageable_memory_access_uses_host_page_tables:
         *value = 0;
