@@ -1,12 +1,11 @@
 #include "sluice/options.hpp"
 
 #include <fmt/format.h>
-#include <sched.h>
 
 #include <algorithm>
-#include <thread>
 
 #include "loader/limits.hpp"
+#include "loader/thread.hpp"
 #include "sluice/error.hpp"
 
 namespace sluice {
@@ -27,13 +26,6 @@ void check_bounds(std::string_view what, std::uint64_t value, std::uint64_t leas
   throw Error(ErrorCode::invalid_argument, fmt::format("{} is {}, outside {} to {}", what, value, least, most));
 }
 
-// Processors that this process may run on: a container's or taskset's share, not the machine.
-unsigned processors() noexcept {
-  cpu_set_t mask;
-  if (sched_getaffinity(0, sizeof mask, &mask) == 0) return static_cast<unsigned>(CPU_COUNT(&mask));
-  return std::thread::hardware_concurrency();  // more than CPU_SETSIZE processors; may be 0
-}
-
 }  // namespace
 
 Options resolve(Options options) {
@@ -50,7 +42,7 @@ Options resolve(Options options) {
   }
   if (options.queue_depth == 0) options.queue_depth = queue_depth_default;
   check_bounds("queue_depth", options.queue_depth, 1, limits::queue_depth_max);
-  if (options.threads == 0) options.threads = std::clamp(processors(), 1u, threads_default_max);
+  if (options.threads == 0) options.threads = std::min(processor_count(), threads_default_max);
   check_bounds("threads", options.threads, 1, limits::threads_max);
   return options;
 }

@@ -1,6 +1,7 @@
-// start_thread: the one way in which the library makes threads.
+// Threads: the one way in which the library makes them, how many there should be, and work that several share.
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <thread>
 
@@ -9,5 +10,12 @@ namespace sluice {
 /// A named thread (15 characters are kept) that takes no signals: those belong to the process's own threads, which
 /// expect their handlers to run there. Throws Error{system}.
 std::thread start_thread(const char* name, std::function<void()> body);
+
+/// Processors that this process may run on: a container's or taskset's share, not the machine. At least 1.
+unsigned processor_count() noexcept;
+
+/// Calls work(0) to work(parts - 1), each once, on up to `threads` threads, that of the caller among them. `work` must
+/// not throw. Fewer threads than that are no error.
+void share_out(unsigned threads, std::size_t parts, const std::function<void(std::size_t)>& work);
 
 }  // namespace sluice

@@ -3,7 +3,6 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sched.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
@@ -21,6 +20,7 @@
 #include <system_error>
 
 #include "loader/memory.hpp"
+#include "loader/thread.hpp"
 #include "loader/tool/text.hpp"
 #include "loader/uring_reader.hpp"
 #include "loader/wakeup.hpp"
@@ -73,9 +73,7 @@ Check probe_system() {
 }
 
 Check probe_processors() {
-  cpu_set_t allowed;
-  const int processors = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 0;
-  Check check{"processors", Status::info, count(static_cast<std::uint64_t>(processors), "processor") + " to use"};
+  Check check{"processors", Status::info, count(processor_count(), "processor") + " to use"};
   // "max 100000", or microseconds in a period: a container's share, which the number of processors does not show.
   const std::string quota = first_line("/sys/fs/cgroup/cpu.max");
   if (!quota.empty() && !quota.starts_with("max")) {
