@@ -1,14 +1,15 @@
 // Catalogue: what Checkpoint shares: shards, tensors, and the index of names. Immutable once built.
 #pragma once
 
-#include <tsl/robin_map.h>
-
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <vector>
 
+#include "loader/big_vector.hpp"
+#include "loader/name_table.hpp"
 #include "sluice/checkpoint.hpp"
 
 namespace sluice {
@@ -16,8 +17,8 @@ namespace sluice {
 struct Catalogue {
   std::filesystem::path path;  // as given to Checkpoint::open
   std::vector<Shard> shards;
-  std::vector<TensorInfo> tensors;  // in order of shard, then of offset
-  tsl::robin_map<std::string_view, std::uint32_t> by_name;
+  BigVector<TensorInfo> tensors;  // in order of shard, then of offset
+  NameTable by_name;
   std::uint64_t bytes = 0;
   double open_seconds = 0;
   double open_cpu_seconds = 0;
@@ -25,6 +26,9 @@ struct Catalogue {
   // What the views in `tensors` point into: one block of characters and one of extents a shard.
   std::vector<std::unique_ptr<char[]>> names;
   std::vector<std::unique_ptr<std::uint64_t[]>> shapes;
+
+  /// The number of the tensor of that name.
+  std::optional<std::uint32_t> find(std::string_view name) const noexcept { return by_name.find(tensors, name); }
 };
 
 }  // namespace sluice

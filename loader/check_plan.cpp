@@ -300,7 +300,7 @@ class Checker {
   std::uint8_t device_of(const Delivery& delivery) const { return plan_.placements[delivery.placement].device; }
 
   const PlanData& plan_;
-  const std::vector<TensorInfo>& tensors_;
+  const BigVector<TensorInfo>& tensors_;
   std::vector<std::uint64_t> delivered_;  // by placement: source bytes that deliveries have taken so far
   std::vector<std::uint32_t> counted_;    // by placement: deliveries
 };

@@ -77,7 +77,7 @@ class Gatherer {
 // Where `range` is cut next, at most a slab behind `begin`: at a block, unless that would split an element of a cast
 // tensor. `tensor` moves on to the one that the cut meets.
 std::uint64_t next_cut(const ReadRange& range, std::uint64_t begin, std::uint64_t slab_bytes,
-                       const std::vector<Wanted>& wanted, std::size_t& tensor) {
+                       const BigVector<Wanted>& wanted, std::size_t& tensor) {
   if (range.end - begin <= slab_bytes) return range.end;
   const std::uint64_t cut = align_down(begin + slab_bytes, block_bytes);
   while (tensor < wanted.size() &&
@@ -90,7 +90,7 @@ std::uint64_t next_cut(const ReadRange& range, std::uint64_t begin, std::uint64_
   return cut - (cut - met.begin) % met.unit_bytes;
 }
 
-void cut_ranges(PlanData& plan, const std::vector<ReadRange>& ranges, const std::vector<Wanted>& wanted) {
+void cut_ranges(PlanData& plan, const std::vector<ReadRange>& ranges, const BigVector<Wanted>& wanted) {
   std::uint64_t count = 0;
   // An extent is a slab, but for less than a block where elements straddle blocks: this reserves enough, nearly always.
   for (const ReadRange& range : ranges) count += (range.end - range.begin) / plan.slab_bytes + 1;
@@ -148,7 +148,7 @@ void deliver(PlanData& plan, Extent& extent, const Wanted* first, const Wanted* 
 
 }  // namespace
 
-void cut_extents(PlanData& plan, const std::vector<Wanted>& wanted, const std::vector<ShardRange>& in_place) {
+void cut_extents(PlanData& plan, const BigVector<Wanted>& wanted, const std::vector<ShardRange>& in_place) {
   Gatherer gatherer(*plan.catalogue, in_place);
   for (const Wanted& tensor : wanted) gatherer.add({tensor.begin, tensor.end, tensor.shard});
   cut_ranges(plan, std::move(gatherer).take(), wanted);

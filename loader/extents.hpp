@@ -12,6 +12,6 @@ namespace sluice {
 
 /// Sets extents and deliveries of `plan`, and the number of deliveries of each placement. `wanted` is what its
 /// placements want, and `in_place` what place() said of it, both in file order.
-void cut_extents(PlanData& plan, const std::vector<Wanted>& wanted, const std::vector<ShardRange>& in_place);
+void cut_extents(PlanData& plan, const BigVector<Wanted>& wanted, const std::vector<ShardRange>& in_place);
 
 }  // namespace sluice

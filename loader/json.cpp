@@ -45,14 +45,13 @@ bool is_finite(std::uint64_t significand, std::int64_t exponent) noexcept {
 }  // namespace
 
 char* Json::room(std::size_t bytes, std::size_t kept) {
-  if (bytes > capacity_ || buffer_ == nullptr) {
-    const std::size_t capacity = std::max(bytes, capacity_ + capacity_ / 2);
-    auto buffer = std::make_unique_for_overwrite<char[]>(capacity + simdjson::SIMDJSON_PADDING);
-    std::copy_n(buffer_.get(), kept, buffer.get());
+  const std::size_t needed = bytes + simdjson::SIMDJSON_PADDING;
+  if (needed > buffer_.size()) {
+    BigVector<char> buffer(std::max(needed, buffer_.size() + buffer_.size() / 2));
+    std::copy_n(buffer_.data(), kept, buffer.data());
     buffer_ = std::move(buffer);
-    capacity_ = capacity;
   }
-  return buffer_.get();
+  return buffer_.data();
 }
 
 Json::Object Json::open(std::size_t begin, std::size_t end, ErrorCode code, const std::filesystem::path& path) {
@@ -60,8 +59,8 @@ Json::Object Json::open(std::size_t begin, std::size_t end, ErrorCode code, cons
   path_ = &path;
   end_ = end;
   // simdjson reads this far beyond the end, and must find nothing there that could close a bracket.
-  std::memset(buffer_.get() + end, 0, simdjson::SIMDJSON_PADDING);
-  const char* const text = buffer_.get() + begin;
+  std::memset(buffer_.data() + end, 0, simdjson::SIMDJSON_PADDING);
+  const char* const text = buffer_.data() + begin;
   const std::size_t bytes = end - begin;
   if (bytes >= 3 && std::memcmp(text, "\xEF\xBB\xBF", 3) == 0) fail("the JSON begins with a byte order mark", begin);
   if (const auto error = parser_.iterate(text, bytes, bytes + simdjson::SIMDJSON_PADDING).get(document_)) {
@@ -75,6 +74,32 @@ Json::Object Json::open(std::size_t begin, std::size_t end, ErrorCode code, cons
 void Json::close() {
   // Behind the last token there is no location.
   if (document_.current_location().error() != simdjson::OUT_OF_BOUNDS) fail_here("something follows the JSON object");
+}
+
+std::string_view Json::key_of(Field& field) {
+  if (const auto plain = plain_text(field.key().raw())) return *plain;
+  return take(field.unescaped_key());
+}
+
+simdjson::simdjson_result<std::string_view> Json::string_of(Value value) {
+  const std::string_view token = value.raw_json_token();
+  if (token.starts_with('"')) {
+    if (const auto plain = plain_text(token.data() + 1)) {
+      simdjson::ondemand::raw_json_string read_on;
+      check(value.get_raw_json_string().get(read_on));
+      return std::string_view(*plain);
+    }
+  }
+  return value.get_string();
+}
+
+std::optional<std::string_view> Json::plain_text(const char* string) const noexcept {
+  const auto rest = static_cast<std::size_t>(buffer_.data() + end_ - string);
+  const auto* const quote = static_cast<const char*>(std::memchr(string, '"', rest));
+  if (quote == nullptr) return std::nullopt;
+  const std::string_view text(string, static_cast<std::size_t>(quote - string));
+  if (text.find('\\') != std::string_view::npos) return std::nullopt;
+  return text;
 }
 
 void Json::pass_over(Value value, unsigned depth) {
@@ -123,8 +148,8 @@ void Json::fail(std::string message, std::size_t offset, std::string_view tensor
 void Json::fail_here(std::string message, std::string_view tensor) {
   const char* location = nullptr;
   // Past the last token simdjson knows no location: then it is the end that came too early.
-  if (document_.current_location().get(location)) location = buffer_.get() + end_;
-  const auto offset = static_cast<std::size_t>(location - buffer_.get());
+  if (document_.current_location().get(location)) location = buffer_.data() + end_;
+  const auto offset = static_cast<std::size_t>(location - buffer_.data());
   fail(std::move(message), std::min(offset, end_), tensor);
 }
 

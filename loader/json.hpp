@@ -7,10 +7,11 @@
 
 #include <cstddef>
 #include <filesystem>
-#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
+#include "loader/big_vector.hpp"
 #include "sluice/error.hpp"
 
 namespace sluice {
@@ -20,6 +21,7 @@ class Json {
   using Value = simdjson::ondemand::value;
   using Object = simdjson::ondemand::object;
   using Array = simdjson::ondemand::array;
+  using Field = simdjson::ondemand::field;
 
   /// Room for the first `bytes` of a file; its first `kept` bytes stay as they were. Valid until the next call.
   char* room(std::size_t bytes, std::size_t kept = 0);
@@ -29,6 +31,11 @@ class Json {
   Object open(std::size_t begin, std::size_t end, ErrorCode code, const std::filesystem::path& path);
   /// Once the object has been walked to its end: refuses anything but white space behind it.
   void close();
+
+  /// A key, or a value that is a string, unescaped. Where nothing in it is escaped, as in nearly all, it is not copied
+  /// but lies in what room() gave.
+  std::string_view key_of(Field& field);
+  simdjson::simdjson_result<std::string_view> string_of(Value value);
 
   /// The value, or an Error that says what is wrong with the text here.
   template <typename T>
@@ -50,7 +57,7 @@ class Json {
 
   /// Where `key`'s quote stands, in bytes from the beginning of the file.
   std::size_t offset_of(simdjson::ondemand::raw_json_string key) const noexcept {
-    return static_cast<std::size_t>(key.raw() - buffer_.get()) - 1;
+    return static_cast<std::size_t>(key.raw() - buffer_.data()) - 1;
   }
 
   [[noreturn]] void fail(std::string message, std::size_t offset, std::string_view tensor = {},
@@ -60,11 +67,13 @@ class Json {
 
  private:
   [[noreturn]] void fail(simdjson::error_code error);
+  /// What stands between the quotes, if it means itself. open() has seen to it that every string is closed and holds
+  /// neither control characters nor what is not UTF-8.
+  std::optional<std::string_view> plain_text(const char* string) const noexcept;
 
   simdjson::ondemand::parser parser_;
   simdjson::ondemand::document document_;
-  std::unique_ptr<char[]> buffer_;
-  std::size_t capacity_ = 0;
+  BigVector<char> buffer_;
   std::size_t end_ = 0;
   ErrorCode code_ = ErrorCode::bad_header;
   const std::filesystem::path* path_ = nullptr;

@@ -61,12 +61,12 @@ void LoadState::wait_until_finished() noexcept {
 }
 
 std::optional<std::uint32_t> LoadState::placement_of(std::string_view name, const DeviceId* device) const noexcept {
-  const auto found = plan->catalogue->by_name.find(name);
-  if (found == plan->catalogue->by_name.end()) return std::nullopt;
+  const auto tensor = plan->catalogue->find(name);
+  if (!tensor) return std::nullopt;
   const auto& placements = plan->placements;
   auto at = std::partition_point(placements.begin(), placements.end(),
-                                 [&](const Placement& placement) { return placement.tensor < found->second; });
-  for (; at != placements.end() && at->tensor == found->second; ++at) {
+                                 [&](const Placement& placement) { return placement.tensor < *tensor; });
+  for (; at != placements.end() && at->tensor == *tensor; ++at) {
     if (device == nullptr || plan->devices[at->device] == *device) {
       return static_cast<std::uint32_t>(at - placements.begin());
     }

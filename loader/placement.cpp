@@ -74,7 +74,7 @@ class Placer {
   }
 
   // Places what is still open, and turns the numbers of runs into offsets.
-  void finish(const std::vector<Wanted>& wanted) {
+  void finish(const BigVector<Wanted>& wanted) {
     for (std::size_t i = 0; i < arenas_.size(); ++i) {
       finish(arenas_[i]);
       plan_.costs.devices[i].arena_bytes = align_up(arenas_[i].bytes, block_bytes);
@@ -133,7 +133,7 @@ std::uint64_t delivered_bytes(std::uint64_t source_bytes, Dtype from, Dtype to) 
   return from == to ? source_bytes : source_bytes / (bits(from) / 8) * (bits(to) / 8);
 }
 
-std::vector<ShardRange> place(PlanData& plan, const std::vector<Wanted>& wanted) {
+std::vector<ShardRange> place(PlanData& plan, const BigVector<Wanted>& wanted) {
   Placer placer(plan);
   for (const Wanted& tensor : wanted) {
     for (std::uint32_t i = 0; i < tensor.placement_count; ++i) {

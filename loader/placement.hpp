@@ -34,6 +34,6 @@ std::uint64_t delivered_bytes(std::uint64_t source_bytes, Dtype from, Dtype to) 
 /// Sets the arena offset of every placement and the arena_bytes of costs.devices. Returns the ranges of shards that can
 /// be read in place, in file order: whole blocks of runs that only a host arena takes, of limits::in_place_bytes_min at
 /// least.
-std::vector<ShardRange> place(PlanData& plan, const std::vector<Wanted>& wanted);
+std::vector<ShardRange> place(PlanData& plan, const BigVector<Wanted>& wanted);
 
 }  // namespace sluice

@@ -17,8 +17,8 @@ namespace sluice {
 namespace {
 
 // Makes the placements, without their places, and says what they want of the shards.
-std::vector<Wanted> want(PlanData& plan, const Selection& selection) {
-  const std::vector<TensorInfo>& tensors = plan.catalogue->tensors;
+BigVector<Wanted> want(PlanData& plan, const Selection& selection) {
+  const BigVector<TensorInfo>& tensors = plan.catalogue->tensors;
   std::uint64_t tensor_count = 0;
   std::uint64_t placement_count = 0;
   std::uint64_t wanted_bytes = 0;
@@ -34,7 +34,7 @@ std::vector<Wanted> want(PlanData& plan, const Selection& selection) {
     }
   }
 
-  std::vector<Wanted> wanted;
+  BigVector<Wanted> wanted;
   wanted.reserve(tensor_count);
   plan.placements.reserve(placement_count);
   for (std::size_t i = 0; i < tensors.size(); ++i) {
@@ -103,7 +103,7 @@ Plan make_plan(std::shared_ptr<const Catalogue> catalogue, const Request& reques
   plan->costs.devices.resize(plan->devices.size());
   for (std::size_t i = 0; i < plan->devices.size(); ++i) plan->costs.devices[i].device = plan->devices[i];
 
-  const std::vector<Wanted> wanted = want(*plan, selection);
+  const BigVector<Wanted> wanted = want(*plan, selection);
   const std::vector<ShardRange> in_place = place(*plan, wanted);
   cut_extents(*plan, wanted, in_place);
   count_costs(*plan, resolved.staging_bytes);

@@ -24,6 +24,7 @@
 #include <string>
 #include <vector>
 
+#include "loader/big_vector.hpp"
 #include "loader/catalogue.hpp"
 #include "sluice/plan.hpp"
 
@@ -70,10 +71,10 @@ struct Extent {
 
 struct PlanData {
   std::shared_ptr<const Catalogue> catalogue;
-  std::vector<DeviceId> devices;      // in the order in which the request first names them
-  std::vector<Placement> placements;  // in file order, then by device
-  std::vector<Extent> extents;
-  std::vector<Delivery> deliveries;
+  std::vector<DeviceId> devices;    // in the order in which the request first names them
+  BigVector<Placement> placements;  // in file order, then by device
+  BigVector<Extent> extents;
+  BigVector<Delivery> deliveries;
   std::uint64_t slab_bytes = 0;       // the bound of its extents: an engine needs slabs at least as large
   std::uint32_t alignment_bytes = 0;  // the request's: what placements were promised
   PlanCosts costs;
@@ -91,6 +92,12 @@ struct PlanData {
     };
     const auto first = std::partition_point(all.begin(), all.end(), before(device));
     return {first, std::partition_point(first, all.end(), before(device + 1))};
+  }
+  /// What one row of a delivery fills in the arena.
+  std::uint64_t target_run_bytes(const Delivery& delivery) const noexcept {
+    const Placement& placement = placements[delivery.placement];
+    const Dtype from = catalogue->tensors[placement.tensor].dtype;
+    return from == placement.dtype ? delivery.run_bytes : delivery.run_bytes / bits(from) * bits(placement.dtype);
   }
   bool is_cast(const Placement& placement) const noexcept {
     return placement.dtype != catalogue->tensors[placement.tensor].dtype;

@@ -74,8 +74,8 @@ bool is_glob(std::string_view pattern) noexcept {
 // Gives `rule` what it matches and no earlier rule took. Returns whether it matches anything, taken or not.
 bool claim(const Catalogue& catalogue, const std::string& pattern, std::uint32_t rule,
            std::vector<std::uint32_t>& rule_of) {
-  if (const auto found = catalogue.by_name.find(std::string_view(pattern)); found != catalogue.by_name.end()) {
-    std::uint32_t& owner = rule_of[found->second];
+  if (const auto tensor = catalogue.find(pattern)) {
+    std::uint32_t& owner = rule_of[*tensor];
     if (owner == Selection::none) owner = rule;
     return true;
   }

@@ -97,8 +97,8 @@ std::uint64_t HeaderParser::data_offset(std::uint64_t file_bytes, const std::fil
   return safetensors::length_bytes + header_bytes;
 }
 
-ShardHeader HeaderParser::parse(std::uint64_t data_offset, std::uint64_t file_bytes, const std::filesystem::path& path,
-                                std::uint32_t shard) {
+ShardHeader HeaderParser::parse(std::uint64_t data_offset, std::uint64_t file_bytes,
+                                const std::filesystem::path& path) {
   Scratch& scratch = *scratch_;
   Json& json = scratch.json;
   scratch.path = &path;
@@ -111,7 +111,7 @@ ShardHeader HeaderParser::parse(std::uint64_t data_offset, std::uint64_t file_by
   for (auto result : json.open(safetensors::length_bytes, data_offset, ErrorCode::bad_header, path)) {
     auto field = json.take(std::move(result));
     const std::size_t key_offset = json.offset_of(field.key());
-    const std::string_view name = json.take(field.unescaped_key());
+    const std::string_view name = json.key_of(field);
     if (name != safetensors::metadata_key) {
       scratch.read_tensor(field.value(), name, static_cast<std::uint32_t>(key_offset));
       continue;
@@ -139,7 +139,6 @@ ShardHeader HeaderParser::parse(std::uint64_t data_offset, std::uint64_t file_by
                               .shape = {header.shapes.get() + entry.shape_begin, entry.dimensions},
                               .offset = data_offset + entry.begin,
                               .bytes = entry.end - entry.begin,
-                              .shard = shard,
                               .dtype = entry.dtype});
   }
   return header;
@@ -217,7 +216,7 @@ void HeaderParser::Scratch::read_tensor(Json::Value value, std::string_view name
   };
   for (auto result : json.take(value.get_object())) {
     auto field = json.take(std::move(result));
-    const std::string_view key = json.take(field.unescaped_key());
+    const std::string_view key = json.key_of(field);
     if (key == safetensors::dtype_key) {
       once(has_dtype, key);
       entry.dtype = read_dtype(field.value(), name);
@@ -251,7 +250,7 @@ Dtype HeaderParser::Scratch::read_dtype(Json::Value value, std::string_view tens
     return *dtype;
   };
   const auto type = json.take(value.type());
-  if (type == simdjson::ondemand::json_type::string) return parse(json.take(value.get_string()));
+  if (type == simdjson::ondemand::json_type::string) return parse(json.take(json.string_of(value)));
   if (type != simdjson::ondemand::json_type::object) json.fail_here("\"dtype\" is not a string", tensor);
   std::optional<Dtype> dtype;
   for (auto result : json.take(value.get_object())) {

@@ -15,7 +15,7 @@
 
 namespace sluice {
 
-/// What one header says. Tensors come in order of offset; two may still bear the same name.
+/// What one header says. Tensors come in order of offset and know no shard yet; two may still bear the same name.
 struct ShardHeader {
   std::vector<TensorInfo> tensors;
   std::vector<std::pair<std::string, std::string>> metadata;  // in order of names
@@ -38,10 +38,9 @@ class HeaderParser {
   /// for parse(). Throws Error{bad_header} where a file of `file_bytes` cannot hold that.
   std::uint64_t data_offset(std::uint64_t file_bytes, const std::filesystem::path& path) const;
 
-  /// Parses the first `data_offset` bytes in room(), the header of a shard of `file_bytes`. The tensors are given
-  /// `shard`. Throws Error{bad_header, limit_exceeded}, with `path`, byte and tensor.
-  ShardHeader parse(std::uint64_t data_offset, std::uint64_t file_bytes, const std::filesystem::path& path,
-                    std::uint32_t shard);
+  /// Parses the first `data_offset` bytes in room(), the header of a shard of `file_bytes`. Throws Error{bad_header,
+  /// limit_exceeded}, with `path`, byte and tensor.
+  ShardHeader parse(std::uint64_t data_offset, std::uint64_t file_bytes, const std::filesystem::path& path);
 
  private:
   struct Scratch;

@@ -42,7 +42,8 @@ void sort_files(SafetensorsIndex& index) {
 
 }  // namespace
 
-SafetensorsIndex parse_index(std::unique_ptr<Json> text, std::size_t bytes, const std::filesystem::path& path) {
+SafetensorsIndex parse_index(std::unique_ptr<Json> text, std::size_t bytes, const std::filesystem::path& path,
+                             const std::function<void(const std::string&)>& found) {
   SafetensorsIndex index;
   index.path = path;
   index.text = std::move(text);
@@ -60,7 +61,7 @@ SafetensorsIndex parse_index(std::unique_ptr<Json> text, std::size_t bytes, cons
                 offset, tensor,
                 "an index may name only files beside it; download the checkpoint again from a source you trust");
     }
-    const auto [found, is_new] = files.try_emplace(*name, static_cast<std::uint32_t>(index.files.size()));
+    const auto [file, is_new] = files.try_emplace(*name, static_cast<std::uint32_t>(index.files.size()));
     if (is_new) {
       if (index.files.size() == limits::shards_max) {
         throw Error(
@@ -69,9 +70,10 @@ SafetensorsIndex parse_index(std::unique_ptr<Json> text, std::size_t bytes, cons
             {path.string(), offset, std::string(tensor)});
       }
       index.files.push_back(*name);
+      found(*name);
     }
     last_spelling = spelling;
-    last_file = found->second;
+    last_file = file->second;
     return last_file;
   };
 
@@ -79,7 +81,7 @@ SafetensorsIndex parse_index(std::unique_ptr<Json> text, std::size_t bytes, cons
   for (auto result : json.open(0, bytes, ErrorCode::bad_index, path)) {
     auto field = json.take(std::move(result));
     const std::size_t key_offset = json.offset_of(field.key());
-    if (json.take(field.unescaped_key()) != safetensors::weight_map_key) {
+    if (json.key_of(field) != safetensors::weight_map_key) {
       json.pass_over(field.value(), 1);
       continue;
     }
@@ -90,7 +92,7 @@ SafetensorsIndex parse_index(std::unique_ptr<Json> text, std::size_t bytes, cons
     for (auto entry_result : weight_map) {
       auto entry = json.take(std::move(entry_result));
       const std::size_t offset = json.offset_of(entry.key());
-      const std::string_view tensor = json.take(entry.unescaped_key());
+      const std::string_view tensor = json.key_of(entry);
       if (index.entries.size() == limits::tensors_max) {
         throw Error(
             ErrorCode::limit_exceeded,
@@ -98,7 +100,7 @@ SafetensorsIndex parse_index(std::unique_ptr<Json> text, std::size_t bytes, cons
             {path.string(), offset, std::string(tensor)});
       }
       std::string_view file;
-      if (entry.value().get_string().get(file)) json.fail("the index names no file for a tensor", offset, tensor);
+      if (json.string_of(entry.value()).get(file)) json.fail("the index names no file for a tensor", offset, tensor);
       index.entries.push_back({tensor, file_of(file, offset, tensor), offset});
     }
   }

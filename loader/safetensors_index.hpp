@@ -4,11 +4,13 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "loader/big_vector.hpp"
 #include "loader/json.hpp"
 
 namespace sluice {
@@ -22,12 +24,14 @@ struct SafetensorsIndex {
 
   std::filesystem::path path;
   std::vector<std::string> files;  // relative to the index's folder, normalised, sorted, each once
-  std::vector<Entry> entries;      // as they come; a tensor may occur twice
+  BigVector<Entry> entries;        // as they come; a tensor may occur twice
   std::unique_ptr<Json> text;      // what the names point into
 };
 
 /// Parses the first `bytes` bytes of `text`'s room. Every file lies inside the folder of the index, as far as names
 /// tell. Throws Error{bad_index, limit_exceeded}, with path, byte and tensor.
-SafetensorsIndex parse_index(std::unique_ptr<Json> text, std::size_t bytes, const std::filesystem::path& path);
+/// `found` is called with each file as soon as it is named, in the order of the index.
+SafetensorsIndex parse_index(std::unique_ptr<Json> text, std::size_t bytes, const std::filesystem::path& path,
+                             const std::function<void(const std::string&)>& found);
 
 }  // namespace sluice

@@ -56,10 +56,7 @@ class CatalogueBuilder {
   /// What was added so far. The builder is empty afterwards.
   std::shared_ptr<const Catalogue> build() {
     catalogue_->path = "model";
-    catalogue_->by_name.reserve(catalogue_->tensors.size());
-    for (std::uint32_t i = 0; i < catalogue_->tensors.size(); ++i) {
-      catalogue_->by_name.emplace(catalogue_->tensors[i].name, i);
-    }
+    catalogue_->by_name.enter(catalogue_->tensors);
     return std::exchange(catalogue_, std::make_shared<Catalogue>());
   }
 

@@ -67,7 +67,7 @@ class Placed {
 
  private:
   PlanData plan_;
-  std::vector<Wanted> wanted_;
+  BigVector<Wanted> wanted_;
   std::vector<ShardRange> in_place_;
 };
 

@@ -19,7 +19,7 @@ using ::testing::HasSubstr;
 SafetensorsIndex parse(const std::string& text) {
   auto json = std::make_unique<Json>();
   std::ranges::copy(text, json->room(text.size()));
-  return parse_index(std::move(json), text.size(), "model.safetensors.index.json");
+  return parse_index(std::move(json), text.size(), "model.safetensors.index.json", [](const std::string&) {});
 }
 
 SafetensorsIndex with_map(const std::string& map) {
