@@ -48,14 +48,14 @@ bool minds_sign(std::string_view operation, const std::vector<std::string_view>&
 
 std::vector<std::string_view> split(std::string_view word) {
   std::vector<std::string_view> parts;
-  for (std::size_t dot = 0; dot != std::string_view::npos; word.remove_prefix(dot + 1)) {
-    dot = word.find('.');
+  while (true) {
+    const std::size_t dot = word.find('.');
     parts.push_back(word.substr(0, dot));
     if (dot == std::string_view::npos) {
-      break;
+      return parts;
     }
+    word.remove_prefix(dot + 1);
   }
-  return parts;
 }
 
 /// From a guard, if there is one, to the semicolon.
@@ -85,7 +85,7 @@ class Finder {
   void opcodes(const Statement& statement);
   void guards(const Statement& statement);
   void numbers(const Statement& statement);
-  void number(const Statement& statement, std::size_t first, std::size_t last, unsigned step, unsigned bits);
+  void number(const Statement& statement, std::size_t first, std::size_t last, bool in_address);
   void operands(const Statement& statement);
 
   void replace(const Token& first, const Token& last, std::string replacement);
@@ -95,19 +95,23 @@ class Finder {
   std::vector<Mutation> found_;
 };
 
-/// Kernels have braces, and their statements end with semicolons, but for labels; directives are left as they are.
+/// In the braces of kernels, statements end with semicolons, but for labels; directives are left as they are.
 std::vector<Mutation> Finder::find() {
   int depth = 0;
+  bool entry = false;
   std::size_t begin = 0;
   for (std::size_t i = 0; i < tokens_.size(); ++i) {
     const std::string_view text = tokens_[i].text;
-    const bool at_start = i == begin;
-    if (at_start && (text == "{" || text == "}")) {
+    if (depth == 0) {
+      entry |= text == ".entry";
+      if (entry && text == "{") {
+        entry = false;
+        depth = 1;
+        begin = i + 1;
+      }
+    } else if (i == begin && (text == "{" || text == "}")) {
       depth += text == "{" ? 1 : -1;
       begin = i + 1;
-    } else if (depth == 0) {
-      // Outside of kernels braces stand where no statement starts.
-      begin = i + 1 < tokens_.size() && tokens_[i + 1].text == "{" && text != "=" ? i + 1 : tokens_.size();
     } else if (text == ":") {
       begin = i + 1;
     } else if (text == ";") {
@@ -194,23 +198,26 @@ void Finder::numbers(const Statement& statement) {
       replace(base, base, fmt::format("{}+-{}", base.text, statement.access_bytes));
     } else if (text[0] >= '0' && text[0] <= '9' && !text.starts_with("0f") && !text.starts_with("0d")) {
       const std::size_t first = statement.token(i - 1).text == "-" ? i - 1 : i;
-      number(statement, first, i, in_address ? statement.access_bytes : 1, in_address ? 64 : statement.bits);
+      number(statement, first, i, in_address);
     }
   }
 }
 
-void Finder::number(const Statement& statement, std::size_t first, std::size_t last, unsigned step, unsigned bits) {
+void Finder::number(const Statement& statement, std::size_t first, std::size_t last, bool in_address) {
   const Token& begin = statement.token(first);
   const Token& end = statement.token(last);
   const auto length = static_cast<std::size_t>(end.text.data() + end.text.size() - begin.text.data());
-  Lexer lexer({begin.text.data(), length});
-  const std::uint64_t value = lexer.number();
+  const std::uint64_t value = Lexer({begin.text.data(), length}).number();
+  const unsigned step = in_address ? statement.access_bytes : 1;
+  const unsigned bits = in_address ? 64 : statement.bits;
+  // [%rd1-8], whose minus is all that parts the two, or [%rd1+-8].
+  const char* plus = in_address && first != last && statement.token(first - 1).text != "+" ? "+" : "";
   const auto is_negative = [](std::uint64_t number) { return static_cast<std::int64_t>(number) < 0; };
   for (const std::uint64_t changed : {value + step, value - step}) {
     // It has to fit as the first one did; predicates have no number next to theirs.
     const std::uint64_t magnitude = is_negative(changed) ? ~changed << 1 : changed;
     if (bits >= 8 && (bits == 64 || magnitude >> bits == 0)) {
-      replace(begin, end, is_negative(changed) ? fmt::format("-{}", 0 - changed) : fmt::format("{}", changed));
+      replace(begin, end, is_negative(changed) ? fmt::format("-{}", 0 - changed) : fmt::format("{}{}", plus, changed));
     }
   }
 }

@@ -126,7 +126,7 @@ const std::unordered_map<std::string_view, Operation>& table() {
       ROW("xor", "bp", Logic, bit_xor<T>),
       ROW("not", "bp", Logic, bit_not<T>),
       ROW("cnot", "b", Bits, cnot<T>),
-      ROW("shl", "bus", Bits, shl<T>),
+      ROW("shl", "b", Bits, shl<T>),
       ROW("shr", "bus", Numbers, shr<T>),
       ROW("shf.l.clamp", "b", Word, shf_l_clamp<T>),
       ROW("shf.r.clamp", "b", Word, shf_r_clamp<T>),
