@@ -3,13 +3,15 @@
 //
 //   table ⊃ pieces; piece ⊃ rows ⊃ vectors; a piece's vectors, row after row, are cut into tiles
 //
-// A piece is `rows` runs of `run` elements. It is copied, and then its elements are bytes, or cast.
-// A vector is what one thread moves at once: vector_elements() elements that begin, in the arena, at a multiple of
-// their size together, so that they are stored at once; 16 bytes copied, 8 elements cast. Element i of a row belongs to
-// vector (i + skew) / vector_elements(), where skew is the number of elements from such a multiple to the row's first
-// one. Every row has vectors_of_row() vectors, as many as it needs with the largest skew: the last may have no
-// elements. A tile is what one warp moves: vectors_per_tile vectors one after the other, but for the last tile of a
-// piece. The tiles of the table are numbered through: a piece has those from its first_tile to the next one's.
+// - A piece is `rows` runs of `run` elements. It is copied, and then its elements are bytes, or cast.
+// - A vector is what one thread moves at once: vector_elements() elements that begin, in the arena, at a multiple of
+//   their size together, so that they are stored at once; 16 bytes copied, 8 elements cast. Element i of a row belongs
+//   to vector (i + skew) / vector_elements(), where skew is the number of elements from such a multiple to the row's
+//   first one. Every row has vectors_of_row() vectors, as many as it needs with the largest skew: the last may have no
+//   elements.
+// - A tile is what one warp moves: vectors_per_tile vectors one after the other, or what is left of the piece. The
+// tiles
+//   of the table are numbered through: a piece has those from its first_tile to the next one's.
 #pragma once
 
 #include <cstddef>
