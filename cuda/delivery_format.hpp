@@ -9,9 +9,8 @@
 //   to vector (i + skew) / vector_elements(), where skew is the number of elements from such a multiple to the row's
 //   first one. Every row has vectors_of_row() vectors, as many as it needs with the largest skew: the last may have no
 //   elements.
-// - A tile is what one warp moves: vectors_per_tile vectors one after the other, or what is left of the piece. The
-// tiles
-//   of the table are numbered through: a piece has those from its first_tile to the next one's.
+// - A tile is what one warp moves: vectors_per_tile vectors one after the other, or what is left of the piece. Tiles
+//   are numbered through: a piece has those from its first_tile to the next one's.
 #pragma once
 
 #include <cstddef>
