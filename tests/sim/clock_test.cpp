@@ -113,6 +113,16 @@ TEST_F(ClockTest, WhoWaitsIsReleasedByTheClock) {
   for (std::thread& waiter : waiters) waiter.join();
 }
 
+TEST_F(ClockTest, SourcesMustBeAsTheyWereWhenTheyAreRead) {
+  const auto stream = scene.stream();
+  scene.copy_in(target, slab, size, stream);
+  slab[5] = std::byte{2};
+  advance_to(1100);
+  slab[5] = std::byte{1};  // too late: what was copied is wrong
+  Scene::synchronize(stream);
+  EXPECT_THAT(rules_of(take_violations()), testing::ElementsAre(Rule::overwritten));
+}
+
 TEST_F(ClockTest, GoesForwardOnly) {
   advance_to(100);
   advance_to(50);

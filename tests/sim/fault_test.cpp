@@ -248,6 +248,9 @@ TEST(ProcAddress, DependsOnTheVersionAskedForAndOnTheDrivers) {
   settings.driver_version = 11080;
   reset(settings);
   EXPECT_EQ(cu::cuGetProcAddress("cuLibraryLoadData", &entry, 12000, 1), Result::invalid_value);
+  Scene::ok(ask("cuLibraryLoadData", 11080));
+  EXPECT_EQ(entry, nullptr);
+  EXPECT_EQ(status, cu::ProcAddressStatus::symbol_not_found);
   reset();
 }
 

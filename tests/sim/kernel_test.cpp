@@ -200,6 +200,22 @@ TEST(Kernel, IsCaughtWritingWhatAnotherStreamReads) {
   });
 }
 
+TEST(Kernel, MayReadWhatAnotherStreamReads) {
+  Scene scene;
+  const Code code;
+  const auto source = scene.allocate(size);
+  const auto copies = scene.stream();
+  const auto kernels = scene.stream();
+  scene.copy_in(source, scene.pin(size), size, copies);
+  scene.join(copies, kernels);
+  Scene::ok(code.launch(source, scene.allocate(size), count, kernels));
+  Scene::ok(cu::cuMemcpyDtoHAsync_v2(scene.pin(size), source, size, copies));
+  for (const auto stream : {copies, kernels}) Scene::synchronize(stream);
+  code.unload();
+  scene.close();
+  EXPECT_THAT(take_violations(), testing::IsEmpty());
+}
+
 TEST(Kernel, MayWriteBesideAnotherStream) {
   Scene scene;
   const Code code;
