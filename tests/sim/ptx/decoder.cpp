@@ -23,11 +23,6 @@ bool is_cache_hint(std::string_view modifier) {
          modifier == "L2::64B" || modifier == "L2::128B" || modifier == "L2::256B";
 }
 
-std::string because(std::string_view word) {
-  const std::string_view reason = reason_of_refusal(word);
-  return reason.empty() ? "" : fmt::format(": {} are outside the subset", reason);
-}
-
 }  // namespace
 
 bool Opcode::take(std::string_view modifier) {
@@ -86,7 +81,7 @@ void Decoder::directive(const Token& word) {
       lexer_.next();
     }
   } else {
-    refuse(word, "unknown directive `{}`{}", word.text, because(word.text.substr(1)));
+    refuse(word, "unknown directive `{}`{}", word.text, reason_of_refusal(word.text.substr(1)));
   }
 }
 
@@ -360,7 +355,7 @@ Type Decoder::only_type(const Opcode& opcode) const {
 void Decoder::no_more_modifiers(const Opcode& opcode) const {
   if (!opcode.modifiers.empty()) {
     refuse(opcode.token, "unknown modifier `.{}` of `{}`{}", opcode.modifiers[0], opcode.token.text,
-           because(opcode.modifiers[0]));
+           reason_of_refusal(opcode.modifiers[0]));
   }
 }
 
@@ -380,10 +375,10 @@ Execute Decoder::operation(const Opcode& opcode, const std::string& spelling, Ty
   Code found;
   switch (find_operation(spelling, type, &found)) {
     case Lookup::unknown_operation:
-      refuse(opcode.token, "unknown operation `{}`{}", opcode.token.text, because(opcode.name));
+      refuse(opcode.token, "unknown operation `{}`{}", opcode.token.text, reason_of_refusal(opcode.name));
     case Lookup::unknown_modifier:
       for (const std::string_view modifier : opcode.modifiers) {
-        if (const std::string reason = because(modifier); !reason.empty()) {
+        if (const std::string reason = reason_of_refusal(modifier); !reason.empty()) {
           refuse(opcode.token, "unknown modifier of `{}`{}", opcode.token.text, reason);
         }
       }

@@ -81,9 +81,8 @@ void ModuleParser::directive(const Token& word) {
   } else if (word.text == ".const" || word.text == ".global") {
     variable();
   } else if (word.text != ".visible" && word.text != ".weak") {
-    const std::string_view reason = word.text == ".func" ? "calls" : reason_of_refusal(word.text.substr(1));
-    throw Error(word.line, fmt::format("unknown directive `{}`{}{}", word.text,
-                                       reason.empty() ? "" : ": outside the subset are ", reason));
+    throw Error(word.line, fmt::format("unknown directive `{}`{}", word.text,
+                                       reason_of_refusal(word.text.substr(word.text.starts_with('.') ? 1 : 0))));
   }
 }
 
@@ -145,7 +144,7 @@ void ModuleParser::variable() {
   add_symbol(variables_, found.name, constants_address + offset);
   if (!lexer_.accept("=")) {
     throw Error(found.name.line,
-                fmt::format("`{}` has no value: variables are outside the subset, constants are not", found.name.text));
+                fmt::format("`{}` has no value: the subset has constants, but no variables", found.name.text));
   }
   const bool braced = lexer_.accept("{");
   std::uint64_t i = 0;

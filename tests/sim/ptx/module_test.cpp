@@ -106,7 +106,7 @@ std::string message(std::string_view text) {
 
 TEST(Module, RefusesStatementsOutsideOfTheSubsetAndSaysWhy) {
   const std::pair<const char*, const char*> refused[] = {
-      {"bar.sync 0;", "unknown operation `bar.sync`: barriers are outside the subset"},
+      {"bar.sync 0;", "unknown operation `bar.sync`: the subset has no barriers"},
       {"barrier.sync 0;", "barriers"},
       {"atom.global.add.u32 %w1, [%l1], 1;", "atomics"},
       {"red.global.add.u32 [%l1], 1;", "atomics"},
@@ -114,7 +114,7 @@ TEST(Module, RefusesStatementsOutsideOfTheSubsetAndSaysWhy) {
       {"brx.idx %w1, table;", "indirect branches"},
       {"ld.shared.u32 %w1, [%l1];", "shared memory"},
       {"st.local.u32 [%l1], %w1;", "local memory"},
-      {".shared .b8 buffer[16];", "unknown directive `.shared`: shared memory"},
+      {".shared .b8 buffer[16];", "unknown directive `.shared`: the subset has no shared memory"},
       {".local .b8 __local_depot0[16];", "local memory"},
       {"vote.sync.ballot.b32 %w1, %p1, -1;", "within a warp"},
       {"activemask.b32 %w1;", "within a warp"},
@@ -202,7 +202,7 @@ TEST(Module, RefusesOperandsThatDoNotFit) {
 
 TEST(Module, RefusesDeclarationsOutsideOfTheSubset) {
   const std::pair<const char*, const char*> refused[] = {
-      {".func f() { ret; }", "line 4: unknown directive `.func`: outside the subset are calls"},
+      {".func f() { ret; }", "line 4: unknown directive `.func`: the subset has no calls"},
       {".extern .shared .b8 s[4];", "unknown directive `.extern`"},
       {".shared .b8 s[4];", "shared memory"},
       {"\n.global .u32 counter;", "line 5: `counter` has no value"},

@@ -1,5 +1,7 @@
 #include "tests/sim/ptx/operations.hpp"
 
+#include <fmt/format.h>
+
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -299,13 +301,14 @@ Lookup find_operation(std::string_view spelling, Type type, Code* code) {
   return Lookup::found;
 }
 
-std::string_view reason_of_refusal(std::string_view word) {
+std::string reason_of_refusal(std::string_view word) {
   static const std::unordered_map<std::string_view, std::string_view> reasons = {
       {"bar", "barriers"},
       {"barrier", "barriers"},
       {"atom", "atomics"},
       {"red", "atomics"},
       {"call", "calls"},
+      {"func", "calls"},
       {"brx", "indirect branches"},
       {"shared", "shared memory"},
       {"local", "local memory"},
@@ -320,7 +323,7 @@ std::string_view reason_of_refusal(std::string_view word) {
       {"approx", "approximate arithmetic"},
   };
   const auto found = reasons.find(word);
-  return found == reasons.end() ? std::string_view() : found->second;
+  return found == reasons.end() ? "" : fmt::format(": the subset has no {}", found->second);
 }
 
 Execute conversion(Type to, Type from, bool saturate) {

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "tests/sim/ptx/instruction.hpp"
@@ -31,8 +32,8 @@ enum class Lookup { found, unknown_operation, unknown_modifier, wrong_type };
 /// `spelling` is operation and modifiers, without types: "mul.wide", "setp.lt", "prmt.f4e".
 Lookup find_operation(std::string_view spelling, Type type, Code* code);
 
-/// Why the subset has it not, if the word tells: "barriers", "atomics". `word` is an operation or a modifier.
-std::string_view reason_of_refusal(std::string_view word);
+/// ": the subset has no barriers", if `word`, an operation, a modifier or a directive, tells so much; else empty.
+std::string reason_of_refusal(std::string_view word);
 
 /// Of integers; nullptr for other types. Slots: target, source. The bits above `to` become zero.
 Execute conversion(Type to, Type from, bool saturate);
