@@ -21,8 +21,8 @@ struct Launch {
 
 struct Counters {
   std::uint64_t threads = 0;
-  std::uint64_t instructions = 0;
-  std::uint64_t loads = 0;  // of memory, not of parameters; a vector is one
+  std::uint64_t instructions = 0;  // steps: a guard is one of its own
+  std::uint64_t loads = 0;         // of memory, not of parameters; a vector is one
   std::uint64_t stores = 0;
   std::uint64_t loaded_bytes = 0;
   std::uint64_t stored_bytes = 0;
