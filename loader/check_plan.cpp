@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "loader/alignment.hpp"
 #include "loader/limits.hpp"
 #include "loader/plan.hpp"
 
@@ -116,6 +117,10 @@ class Checker {
       if (extent.bytes == 0 || extent.bytes > plan_.slab_bytes) {
         return fmt::format("extent {}: {} bytes in slabs of {}", i, extent.bytes, plan_.slab_bytes);
       }
+      const std::uint64_t table_bytes = extent.delivery_count * table_entry_bytes;
+      if (has_tables() && align_up(extent.bytes, delivery_table_alignment_bytes) + table_bytes > plan_.slab_bytes) {
+        return fmt::format("extent {}: no room for the table of {} deliveries", i, extent.delivery_count);
+      }
       const std::uint64_t file_bytes = plan_.catalogue->shards[extent.shard].bytes;
       if (extent.bytes > file_bytes || extent.offset > file_bytes - extent.bytes) {
         return fmt::format("extent {}: outside its shard", i);
@@ -138,8 +143,13 @@ class Checker {
     return {};
   }
 
-  // Whether an extent may begin, or end, at this byte of a shard: at a block, or where the block would split an element
-  // of a tensor that is cast.
+  bool has_tables() const {
+    return std::any_of(plan_.devices.begin(), plan_.devices.end(),
+                       [](DeviceId device) { return device.kind == DeviceId::Kind::cuda; });
+  }
+
+  // Whether an extent may begin, or end, at this byte of a shard: at a block, where the block would split an element of
+  // a tensor that is cast, or, where tables bound the number of deliveries, with a tensor.
   bool may_begin_at(std::uint32_t shard, std::uint64_t offset) const {
     if (offset % block_bytes == 0) return true;
     const std::uint64_t block = offset + block_bytes - offset % block_bytes;
@@ -152,6 +162,7 @@ class Checker {
         [&](const Placement& placement) { return place_of(placement) <= std::pair(shard, offset); });
     if (found == plan_.placements.end()) return false;
     const TensorInfo& tensor = tensors_[found->tensor];
+    if (has_tables() && tensor.shard == shard && tensor.offset == offset) return true;
     const std::uint64_t element_bytes = bits(tensor.dtype) / 8;
     return plan_.is_cast(*found) && tensor.shard == shard && tensor.offset <= offset &&
            (offset - tensor.offset) % element_bytes == 0 && block - offset < element_bytes;
@@ -289,8 +300,7 @@ class Checker {
       if (costs.devices[i].tensors != on_device[i].tensors) return "tensors of a device is wrong";
       if (costs.devices[i].arena_bytes % block_bytes != 0) return "arena_bytes is no multiple of a block";
       const bool needs_scratch = launches[i] && plan_.devices[i].kind == DeviceId::Kind::cuda;
-      if (costs.devices[i].scratch_bytes !=
-          (needs_scratch ? scratch_slabs * plan_.slab_bytes + scratch_tail_bytes : 0)) {
+      if (costs.devices[i].scratch_bytes != (needs_scratch ? scratch_slabs * plan_.slab_bytes : 0)) {
         return "scratch_bytes is wrong";
       }
     }

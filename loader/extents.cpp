@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 #include "loader/alignment.hpp"
 #include "loader/limits.hpp"
@@ -74,16 +75,60 @@ class Gatherer {
   std::vector<ReadRange> ranges_;
 };
 
-// Where `range` is cut next, at most a slab behind `begin`: at a block, unless that would split an element of a cast
-// tensor. `tensor` moves on to the one that the cut meets.
-std::uint64_t next_cut(const ReadRange& range, std::uint64_t begin, std::uint64_t slab_bytes,
-                       const BigVector<Wanted>& wanted, std::size_t& tensor) {
-  if (range.end - begin <= slab_bytes) return range.end;
-  const std::uint64_t cut = align_down(begin + slab_bytes, block_bytes);
-  while (tensor < wanted.size() &&
-         (wanted[tensor].shard < range.shard || (wanted[tensor].shard == range.shard && wanted[tensor].end <= cut))) {
+// What one extent may hold.
+struct ExtentBounds {
+  std::uint64_t bytes;
+  std::uint64_t deliveries;
+};
+
+// Where there is a CUDA device, a sixteenth of each slab is left to the tables of deliveries.
+ExtentBounds bounds_of(const PlanData& plan) {
+  constexpr std::uint64_t share = 16;
+  static_assert(limits::slab_bytes_unit / share % block_bytes == 0);
+  static_assert(limits::slab_bytes_unit / share >= limits::devices_max * table_entry_bytes,
+                "a tensor for every device");
+  const bool tables = std::any_of(plan.devices.begin(), plan.devices.end(),
+                                  [](DeviceId device) { return device.kind == DeviceId::Kind::cuda; });
+  if (!tables) return {plan.slab_bytes, std::numeric_limits<std::uint64_t>::max()};
+  const std::uint64_t table_bytes = plan.slab_bytes / share;
+  return {plan.slab_bytes - table_bytes, table_bytes / table_entry_bytes};
+}
+
+// Where a part of `range` ends that begins at `begin` and may hold as many deliveries as `bounds` say; no further than
+// `cut`. `tensor` is the first that reaches beyond `begin`. At a block, unless even one block's tensors are too many.
+std::uint64_t cut_by_deliveries(std::uint64_t begin, std::uint64_t cut, const ExtentBounds& bounds,
+                                const BigVector<Wanted>& wanted, std::size_t tensor) {
+  const std::uint32_t shard = wanted[tensor].shard;
+  const std::uint32_t first = wanted[tensor].first_placement;
+  while (tensor < wanted.size() && wanted[tensor].shard == shard && wanted[tensor].begin < cut &&
+         wanted[tensor].first_placement + wanted[tensor].placement_count - first <= bounds.deliveries) {
     ++tensor;
   }
+  if (tensor == wanted.size() || wanted[tensor].shard != shard || wanted[tensor].begin >= cut) return cut;
+  // Moved before an element that it would split, the cut must still be behind `begin`.
+  constexpr std::uint64_t element_bytes_max = 8;
+  const std::uint64_t block = align_down(wanted[tensor].begin, block_bytes);
+  return block >= begin + element_bytes_max ? block : wanted[tensor].begin;
+}
+
+// Where `range` is cut next, behind `begin`: at a block, unless that would split an element of a cast tensor. `tensor`
+// moves on to the one that the cut meets.
+std::uint64_t next_cut(const ReadRange& range, std::uint64_t begin, const ExtentBounds& bounds,
+                       const BigVector<Wanted>& wanted, std::size_t& tensor) {
+  const auto skip_to = [&](std::uint64_t offset) {
+    while (tensor < wanted.size() && (wanted[tensor].shard < range.shard ||
+                                      (wanted[tensor].shard == range.shard && wanted[tensor].end <= offset))) {
+      ++tensor;
+    }
+  };
+  std::uint64_t cut = range.end;
+  if (range.end - begin > bounds.bytes) cut = align_down(begin + bounds.bytes, block_bytes);
+  skip_to(begin);
+  if (tensor < wanted.size() && wanted[tensor].shard == range.shard) {
+    cut = cut_by_deliveries(begin, cut, bounds, wanted, tensor);
+  }
+  if (cut == range.end) return cut;
+  skip_to(cut);
   if (tensor == wanted.size()) return cut;
   const Wanted& met = wanted[tensor];
   if (met.shard != range.shard || met.begin >= cut) return cut;
@@ -93,12 +138,13 @@ std::uint64_t next_cut(const ReadRange& range, std::uint64_t begin, std::uint64_
 void cut_ranges(PlanData& plan, const std::vector<ReadRange>& ranges, const BigVector<Wanted>& wanted) {
   std::uint64_t count = 0;
   // An extent is a slab, but for less than a block where elements straddle blocks: this reserves enough, nearly always.
-  for (const ReadRange& range : ranges) count += (range.end - range.begin) / plan.slab_bytes + 1;
+  const ExtentBounds bounds = bounds_of(plan);
+  for (const ReadRange& range : ranges) count += (range.end - range.begin) / bounds.bytes + 1;
   plan.extents.reserve(count);
   std::size_t tensor = 0;
   for (const ReadRange& range : ranges) {
     for (std::uint64_t begin = range.begin; begin < range.end;) {
-      const std::uint64_t end = next_cut(range, begin, plan.slab_bytes, wanted, tensor);
+      const std::uint64_t end = next_cut(range, begin, bounds, wanted, tensor);
       Extent& extent = plan.extents.emplace_back();
       extent.offset = begin;
       extent.bytes = static_cast<std::uint32_t>(end - begin);

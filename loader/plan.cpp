@@ -80,7 +80,7 @@ void count_costs(PlanData& plan, std::uint64_t staging_bytes) {
       costs.copies += cost.copies;
       costs.launches += cost.launches;
       if (cost.launches != 0 && plan.devices[device].kind == DeviceId::Kind::cuda) {
-        costs.devices[device].scratch_bytes = scratch_slabs * plan.slab_bytes + scratch_tail_bytes;
+        costs.devices[device].scratch_bytes = scratch_slabs * plan.slab_bytes;
       }
     }
   }

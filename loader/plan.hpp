@@ -11,7 +11,9 @@
 //   Three deliveries: the second part of A, all of B, the first part of C. A tensor is published with its last one.
 //
 // Invariants (checked by check_plan(), which tests and debug builds run):
-//  - extents are sorted by shard and offset and disjoint: no byte of a shard is in two; none is longer than a slab;
+//  - extents are sorted by shard and offset and disjoint: no byte of a shard is in two; none is longer than a slab,
+//  with
+//    the table of its deliveries where there is a CUDA device;
 //  - deliveries of an extent lie inside it, are sorted by device, then by source offset; no element is in two of them;
 //  - every byte of every placement is the target of exactly one delivery, and no two placements of a device overlap.
 #pragma once
@@ -149,10 +151,13 @@ struct ExtentCost {
 /// read in place. `deliveries` are those of the extent that belong to one device.
 ExtentCost cost_of(const PlanData& plan, const Extent& extent, std::span<const Delivery> deliveries);
 
-/// Device memory beside the arena that a lane needs which launches kernels: extents on their way, and room for a
-/// kernel's last vector read to pass the end.
+/// Device memory beside the arena that a lane needs which launches kernels: extents on their way, in slabs.
 inline constexpr std::uint64_t scratch_slabs = 4;
-inline constexpr std::uint64_t scratch_tail_bytes = 16;
+
+/// An extent travels to such a lane with a table of its deliveries behind it in its slab: an entry each, for each CUDA
+/// device in turn. cuda/delivery_format.hpp says what is in it.
+inline constexpr std::uint64_t table_entry_bytes = 40;
+inline constexpr std::uint64_t delivery_table_alignment_bytes = 16;
 
 /// As the public make_plan(), which calls it.
 Plan make_plan(std::shared_ptr<const Catalogue> catalogue, const Request& request, const Options& options);

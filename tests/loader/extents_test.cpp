@@ -47,7 +47,7 @@ TEST(Extents, AreWholeBlocksButForTheEndOfTheFile) {
 TEST(Extents, AreCutAtSlabs) {
   CatalogueBuilder builder;
   builder.shard(100).bytes("a", 150 * kib);
-  EXPECT_THAT(extents(plan_of(builder, onto(cuda(0), {"*"}))),
+  EXPECT_THAT(extents(plan_of(builder, onto(null(), {"*"}))),
               ElementsAre("0:0+65536", "0:65536+65536", "0:131072+22628"));
 }
 
@@ -69,7 +69,7 @@ TEST(Extents, ReadNoGapThatFillsOneOfThem) {
   // Merged, the gap would be the second of three extents.
   CatalogueBuilder builder;
   builder.shard(4096).bytes("a", 64 * kib).bytes("gap", limits::gap_bytes_max).bytes("b", 4096);
-  EXPECT_THAT(extents(plan_of(builder, onto(cuda(0), {"a", "b"}))), ElementsAre("0:4096+65536", "0:135168+4096"));
+  EXPECT_THAT(extents(plan_of(builder, onto(null(), {"a", "b"}))), ElementsAre("0:4096+65536", "0:135168+4096"));
 }
 
 TEST(Extents, ShareTheBlockThatTwoTensorsShare) {
@@ -98,7 +98,33 @@ TEST(Extents, GoBetweenTheElementsOfACastWhereTheseStraddleBlocks) {
 TEST(Extents, AreCutAtBlocksWhereTheSameTensorIsTakenAsItIs) {
   CatalogueBuilder builder;
   builder.shard(4097).tensor("a", f32, {16 * kib});
-  EXPECT_THAT(extents(plan_of(builder, onto(cuda(0), {"*"}))), ElementsAre("0:4096+65536", "0:69632+1"));
+  EXPECT_THAT(extents(plan_of(builder, onto(null(), {"*"}))), ElementsAre("0:4096+65536", "0:69632+1"));
+}
+
+TEST(Extents, LeaveASixteenthOfTheSlabToTheTablesOfCudaDevices) {
+  CatalogueBuilder builder;
+  builder.shard(100).bytes("a", 150 * kib);
+  EXPECT_THAT(extents(plan_of(builder, onto(cuda(0), {"*"}))),
+              ElementsAre("0:0+61440", "0:61440+61440", "0:122880+30820"));
+}
+
+TEST(Extents, EndWhereTheTablesOfCudaDevicesAreFull) {
+  // A table of 4096 bytes has 102 entries: at blocks where tensors are large enough, between two where they are not.
+  const auto cut_for = [](std::vector<DeviceId> devices) {
+    CatalogueBuilder builder;
+    builder.shard(4096);
+    for (int i = 0; i < 150; ++i) builder.bytes(fmt::format("small {}", i), 10);
+    for (int i = 0; i < 150; ++i) builder.bytes(fmt::format("large {}", i), 100);
+    Request request;
+    request.devices = std::move(devices);
+    request.add("*");
+    return extents(plan_of(builder, request));
+  };
+  EXPECT_THAT(cut_for({cuda(0)}),
+              ElementsAre("0:4096+1020 unaligned", "0:5116+3076 unaligned", "0:8192+8192", "0:16384+4212"));
+  EXPECT_THAT(cut_for({cuda(0), cuda(1)}),
+              ElementsAre("0:4096+510 unaligned", "0:4606+510 unaligned", "0:5116+780 unaligned",
+                          "0:5896+2296 unaligned", "0:8192+4096", "0:12288+4096", "0:16384+4212"));
 }
 
 TEST(Extents, ListDeliveriesByDeviceAndThenByOffset) {
