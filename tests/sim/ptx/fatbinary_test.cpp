@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <string_view>
@@ -35,10 +36,11 @@ Bytes entry(std::uint16_t kind, std::uint32_t architecture, std::string_view pay
 }
 
 Bytes image(std::initializer_list<Bytes> parts) {
-  Bytes bytes(16);
-  for (const Bytes& part : parts) {
-    bytes.insert(bytes.end(), part.begin(), part.end());
-  }
+  std::size_t size = 16;
+  for (const Bytes& part : parts) size += part.size();
+  Bytes bytes(size);
+  auto end = bytes.begin() + 16;
+  for (const Bytes& part : parts) end = std::copy(part.begin(), part.end(), end);
   put<std::uint32_t>(bytes, 0, 0xba55ed50u);
   put<std::uint16_t>(bytes, 4, 1);
   put<std::uint16_t>(bytes, 6, 16);
