@@ -12,10 +12,9 @@ std::shared_ptr<Device> open_device(DeviceId id, Workers& workers) {
     case DeviceId::Kind::null:
       return std::make_shared<NullDevice>();
     case DeviceId::Kind::cuda:
-      break;
+      return open_cuda_device(id.ordinal);
   }
-  throw Error(ErrorCode::device_unavailable, name(id) + ": this build of sluice drives no CUDA devices", {},
-              "load to `host`");
+  throw Error(ErrorCode::device_unavailable, name(id) + ": no such device", {}, "load to `host`");
 }
 
 }  // namespace sluice

@@ -34,7 +34,8 @@ class Arena {
 
 /// One slab's content on its way to one device.
 struct LaneWork {
-  const std::byte* slab = nullptr;  // the extent's first byte; stays as it is until the work is collected
+  std::byte* slab = nullptr;  // the extent's first byte; stays as it is until the work is collected. Behind the extent
+                              // there is room for the lane's own use: loader/plan.hpp, table_entry_bytes
   const Extent* extent = nullptr;
   std::span<const Delivery> deliveries;  // of this device, sorted by source offset
   std::uint64_t tag = 0;                 // comes back
@@ -50,6 +51,9 @@ struct LaneDone {
 class Lane {
  public:
   virtual ~Lane() = default;
+  /// An extent with these deliveries of the device's is on its way to a slab: the time to make ready what it will need.
+  /// A hint: what it asks for may never be delivered.
+  virtual void expect(std::span<const Delivery> deliveries) = 0;
   /// Queues the work and returns; never waits for the device. Throws Error{device_unavailable}.
   virtual void deliver(const LaneWork& work) = 0;
   /// Appends what has finished since the last call. Throws the device's Error once it has failed.
@@ -67,14 +71,17 @@ class Device {
   /// A lane that runs `plan` into `arena`. `wakeup` is notified, from any thread, when there is something to collect.
   /// All arguments outlive the lane.
   virtual std::unique_ptr<Lane> open_lane(const PlanData& plan, Arena& arena, Wakeup& wakeup) = 0;
-  /// Pins host memory for fast copies to this device, for the process; unpin() before it is unmapped. The host pins
-  /// nothing. Throws Error{out_of_memory}.
-  virtual void pin(std::span<std::byte> memory) = 0;
+  /// Pins host memory for fast copies to this device and all others of its kind; unpin() by the same device before it
+  /// is unmapped. False where there is no need to. Throws Error{out_of_memory, device_unavailable}.
+  virtual bool pin(std::span<std::byte> memory) = 0;
   virtual void unpin(std::span<std::byte> memory) noexcept = 0;
 };
 
 /// Opens a device by its id. `workers` do the host's copies and casts and outlive the device.
 /// Throws Error{device_unavailable} with the reason and the way out.
 std::shared_ptr<Device> open_device(DeviceId id, Workers& workers);
+
+/// The one seam to cuda/, which defines it: open_device() of `cuda:ordinal`.
+std::shared_ptr<Device> open_cuda_device(int ordinal);
 
 }  // namespace sluice

@@ -1,7 +1,9 @@
 #include "loader/host_device.hpp"
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstring>
+#include <limits>
 #include <mutex>
 
 #include "loader/cast.hpp"
@@ -62,11 +64,25 @@ class HostLane final : public Lane {
     idle_.wait(lock, [this] { return in_flight_ == 0; });
   }
 
-  void deliver(const LaneWork& work) override {
-    {
-      const std::lock_guard lock(mutex_);
-      ++in_flight_;
+  /// Touches fresh memory while storage is still at work: a cast that has to do it holds its slab twice as long.
+  void expect(std::span<const Delivery> deliveries) override {
+    std::uint64_t first = std::numeric_limits<std::uint64_t>::max();
+    std::uint64_t last = 0;
+    for (const Delivery& delivery : deliveries) {
+      first = std::min(first, delivery.target_offset);
+      last = std::max(last, delivery.target_offset + (delivery.rows - 1) * delivery.target_stride +
+                                plan_.target_run_bytes(delivery));
     }
+    begin();
+    workers_.run([this, first, last] {
+      arena_.populate(first, last - first);
+      const std::lock_guard lock(mutex_);
+      end();
+    });
+  }
+
+  void deliver(const LaneWork& work) override {
+    begin();
     // Extents of one load go to disjoint places, so their order does not matter: whichever worker is free takes the
     // next.
     workers_.run([this, work] {
@@ -75,7 +91,7 @@ class HostLane final : public Lane {
       const std::lock_guard lock(mutex_);
       finished_.push_back({work.tag, place.cost});
       wakeup_.notify();
-      if (--in_flight_ == 0) idle_.notify_all();  // under the lock: the lane may be gone as soon as it is let go
+      end();
     });
   }
 
@@ -86,6 +102,15 @@ class HostLane final : public Lane {
   }
 
  private:
+  void begin() {
+    const std::lock_guard lock(mutex_);
+    ++in_flight_;
+  }
+  /// Under the lock: the lane may be gone as soon as it is let go.
+  void end() {
+    if (--in_flight_ == 0) idle_.notify_all();
+  }
+
   const PlanData& plan_;
   Arena& arena_;
   Wakeup& wakeup_;

@@ -103,14 +103,17 @@ void LoadRun::make_staging() {
   // The plan may have been made with other options: it gets what it counted on, within the engine's own bound.
   const auto count = static_cast<std::uint32_t>(
       std::min((plan_.costs.staging_bytes + slab_bytes - 1) / slab_bytes, parts_.options.staging_bytes / slab_bytes));
-  if (count == 0 || (parts_.staging != nullptr && parts_.staging->slab_count() >= count)) return;
-  if (parts_.staging != nullptr) {
-    parts_.reader->use_slabs({}, parts_.fallbacks);
-    parts_.staging.reset();
+  if (count == 0) return;
+  if (parts_.staging == nullptr || parts_.staging->slab_count() < count) {
+    if (parts_.staging != nullptr) {
+      parts_.reader->use_slabs({}, parts_.fallbacks);
+      parts_.staging.reset();
+    }
+    std::erase_if(parts_.fallbacks, [](const Fallback& told) { return told.what == "registered buffers"; });
+    parts_.staging = std::make_unique<Staging>(slab_bytes, count);
+    parts_.reader->use_slabs(parts_.staging->memory(), parts_.fallbacks);
   }
-  std::erase_if(parts_.fallbacks, [](const Fallback& told) { return told.what == "registered buffers"; });
-  parts_.staging = std::make_unique<Staging>(slab_bytes, count);
-  parts_.reader->use_slabs(parts_.staging->memory(), parts_.fallbacks);
+  for (const DeviceId id : plan_.devices) parts_.staging->pin_by(parts_.devices.at(id));
 }
 
 void LoadRun::turn() {
@@ -234,6 +237,12 @@ bool LoadRun::take_extent() {
   const std::uint32_t index = free_trips_.back();
   free_trips_.pop_back();
   trips_[index] = trip;
+  if (trip.slab != nullptr) {
+    for (std::size_t device = 0; device < lanes_.size(); ++device) {
+      const auto deliveries = plan_.deliveries_of(extent, device);
+      if (!deliveries.empty()) lanes_[device]->expect(deliveries);
+    }
+  }
   // What comes out of the page cache is copied by a thread that touches the memory as it goes.
   if (arena == nullptr || trip.path == ReadPath::cached) {
     ready_.push_back(index);

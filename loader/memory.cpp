@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -120,11 +121,12 @@ void Mapping::populate(std::uint64_t offset, std::uint64_t bytes) noexcept {
   const std::uint64_t last = std::min(align_up(offset + bytes, huge_page_bytes), bytes_);
   if (first >= last) return;
   if (madvise(data_ + first, last - first, MADV_POPULATE_WRITE) == 0) return;
-  // Before Linux 5.14: write what is there already, once a page. Nobody else writes these pages before they are
-  // populated but storage itself, which the engine starts afterwards.
+  // Before Linux 5.14: write what is there already, once a page. Storage or a neighbour's delivery may be writing to
+  // the same huge page, so that only a write that cannot come between theirs will do.
   for (std::uint64_t at = first; at < last; at += 4096) {
-    auto* const byte = reinterpret_cast<volatile char*>(data_ + at);
-    *byte = *byte;
+    const std::atomic_ref<std::byte> byte(data_[at]);
+    std::byte present = byte.load(std::memory_order_relaxed);
+    byte.compare_exchange_strong(present, present, std::memory_order_relaxed);
   }
 }
 

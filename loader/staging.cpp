@@ -12,6 +12,14 @@ Staging::Staging(std::uint64_t slab_bytes, std::uint32_t count)
   for (std::uint32_t index = count; index-- > 0;) free_.push_back(index);
 }
 
+Staging::~Staging() {
+  if (pinned_by_ != nullptr) pinned_by_->unpin(memory());
+}
+
+void Staging::pin_by(const std::shared_ptr<Device>& device) {
+  if (pinned_by_ == nullptr && device->pin(memory())) pinned_by_ = device;
+}
+
 std::byte* Staging::take() noexcept {
   if (free_.empty()) return nullptr;
   const std::uint32_t index = free_.back();

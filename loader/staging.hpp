@@ -6,9 +6,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
+#include "loader/device.hpp"
 #include "loader/memory.hpp"
 
 namespace sluice {
@@ -17,8 +19,12 @@ class Staging {
  public:
   /// `count` slabs of `slab_bytes`, in one mapping of huge pages where there are any; touched only when lent first.
   Staging(std::uint64_t slab_bytes, std::uint32_t count);
+  ~Staging();
   Staging(const Staging&) = delete;
   Staging& operator=(const Staging&) = delete;
+
+  /// Has a device pin the slabs until they are unmapped, unless one has already. Throws as Device::pin().
+  void pin_by(const std::shared_ptr<Device>& device);
 
   /// A free slab, the one that was given back last (its pages are warm), or nullptr.
   std::byte* take() noexcept;
@@ -44,8 +50,9 @@ class Staging {
   std::uint32_t slab_count_;
   std::uint32_t out_peak_ = 0;
   Mapping memory_;
-  std::vector<std::uint32_t> free_;  // a stack of indices
-  std::vector<std::uint32_t> uses_;  // by index; 0: free
+  std::shared_ptr<Device> pinned_by_;  // nullptr: not pinned
+  std::vector<std::uint32_t> free_;    // a stack of indices
+  std::vector<std::uint32_t> uses_;    // by index; 0: free
 };
 
 }  // namespace sluice

@@ -16,7 +16,7 @@ TEST(OpenDevice, OpensTheHostAndTheNullDevice) {
   EXPECT_EQ(open_device(null(), workers)->id(), null());
 }
 
-TEST(OpenDevice, SaysWhichDeviceThisBuildCannotDrive) {
+TEST(OpenDevice, SaysWhichDeviceIsNotThere) {
   Workers workers(1);
   try {
     open_device(cuda(3), workers);

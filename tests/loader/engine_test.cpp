@@ -185,7 +185,7 @@ TEST(Engine, SaysWhatMemoryIsMissingBeforeItReads) {
   EXPECT_THAT(error.what(), HasSubstr("are free"));
 }
 
-TEST(Engine, SaysThatItDrivesNoCudaDevice) {
+TEST(Engine, SaysWhyThereIsNoCudaDevice) {
   const TemporaryFolder folder;
   write_shard(folder, "a.safetensors", model);
   Request request = everything();

@@ -33,7 +33,7 @@ class HostDeviceTest : public testing::Test {
     arena_ = device_.allocate(plan_->costs.devices[0].arena_bytes);
   }
 
-  LaneWork work(std::uint64_t tag) const {
+  LaneWork work(std::uint64_t tag) {
     return {slab_.data(), &plan_->extents[0], plan_->deliveries_of(plan_->extents[0], 0), tag};
   }
 
@@ -116,6 +116,18 @@ TEST_F(HostDeviceTest, PopulatingAnArenaThatIsBeingFilledHarmsNothing) {
   lane->deliver(work(0));
   arena_->populate(0, plan_->costs.devices[0].arena_bytes);
   collect(*lane, 1);
+  expect_all_delivered();
+}
+
+TEST_F(HostDeviceTest, MemoryIsMadeReadyForWhatIsExpectedAndMayNeverCome) {
+  std::unique_ptr<Lane> lane = device_.open_lane(*plan_, *arena_, wakeup_);
+  const auto deliveries = plan_->deliveries_of(plan_->extents[0], 0);
+  lane->expect(deliveries);
+  lane->expect(deliveries.last(1));
+  lane->deliver(work(0));
+  collect(*lane, 1);
+  lane->expect(deliveries);
+  lane.reset();
   expect_all_delivered();
 }
 

@@ -1,0 +1,56 @@
+#include "cuda/context.hpp"
+
+#include <fmt/format.h>
+
+namespace sluice {
+namespace {
+
+const Driver& driver_for(int ordinal) {
+  try {
+    return driver();
+  } catch (const Error& error) {
+    throw Error(error.code(), fmt::format("cuda:{}: {}", ordinal, error.message()), {}, error.hint());
+  }
+}
+
+}  // namespace
+
+Context::Context(int ordinal)
+    : driver_(driver_for(ordinal)),
+      ordinal_(ordinal),
+      device_(find_device(driver_, ordinal)),
+      device_name_(describe_device(driver_, ordinal)) {
+  check(driver_.cuDevicePrimaryCtxRetain(&handle_, device_), "cuDevicePrimaryCtxRetain");
+}
+
+Context::~Context() {
+  ignore(driver_.cuDevicePrimaryCtxRelease(device_));
+}
+
+CurrentContext::CurrentContext(const Context& context) : driver_(context.driver()) {
+  context.check(driver_.cuCtxPushCurrent(context.handle()), "cuCtxPushCurrent");
+}
+
+CurrentContext::~CurrentContext() {
+  cu::Context popped = nullptr;
+  ignore(driver_.cuCtxPopCurrent(&popped));
+}
+
+Stream::Stream(const Context& context) : context_(context) {
+  context.check(context.driver().cuStreamCreate(&handle_, cu::stream_non_blocking), "cuStreamCreate");
+}
+
+Stream::~Stream() {
+  with_context(context_, [this] { ignore(context_.driver().cuStreamDestroy(handle_)); });
+}
+
+Event::Event(const Context& context) : context_(context) {
+  context.check(context.driver().cuEventCreate(&handle_, cu::event_blocking_sync | cu::event_disable_timing),
+                "cuEventCreate");
+}
+
+Event::~Event() {
+  with_context(context_, [this] { ignore(context_.driver().cuEventDestroy(handle_)); });
+}
+
+}  // namespace sluice

@@ -1,0 +1,101 @@
+// Context: one GPU's primary context, shared with everybody else in the process: retained while this lives, never
+// reset, never flagged. CurrentContext makes it the calling thread's for a scope. Streams and events belong to a
+// context. Threads: any, at any time.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "cuda/driver.hpp"
+
+namespace sluice {
+
+class Context {
+ public:
+  /// Throws Error{device_unavailable}: no driver, no such device, or the driver refuses.
+  explicit Context(int ordinal);
+  ~Context();
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+
+  const Driver& driver() const noexcept { return driver_; }
+  int ordinal() const noexcept { return ordinal_; }
+  const std::string& device_name() const noexcept { return device_name_; }  // for messages
+  cu::Context handle() const noexcept { return handle_; }
+  /// Throws what the answer of `call` means unless it is success.
+  void check(cu::Result result, std::string_view call) const { sluice::check(driver_, result, call, device_name_); }
+
+ private:
+  const Driver& driver_;
+  int ordinal_;
+  cu::Device device_;
+  std::string device_name_;
+  cu::Context handle_ = nullptr;
+};
+
+/// What was current on this thread before is so again afterwards: it may be the caller's thread.
+class CurrentContext {
+ public:
+  /// Throws Error{device_unavailable}.
+  explicit CurrentContext(const Context& context);
+  ~CurrentContext();
+  CurrentContext(const CurrentContext&) = delete;
+  CurrentContext& operator=(const CurrentContext&) = delete;
+
+ private:
+  const Driver& driver_;
+};
+
+/// Calls `release` with the context current, or not at all where that is refused: then the context is dead, and what it
+/// had with it. For destructors.
+template <typename Release>
+void with_context(const Context& context, Release release) noexcept {
+  try {
+    const CurrentContext current(context);
+    release();
+  } catch (const Error&) {
+  }
+}
+
+/// A stream that waits for no other, not even the default one.
+class Stream {
+ public:
+  /// With the context current. Throws as Context::check().
+  explicit Stream(const Context& context);
+  /// What is in flight must have ended.
+  ~Stream();
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  cu::Stream handle() const noexcept { return handle_; }
+  void synchronize() const { context_.check(context_.driver().cuStreamSynchronize(handle_), "cuStreamSynchronize"); }
+  /// What comes after this waits for what `event` recorded last.
+  void wait_for(cu::Event event) const {
+    context_.check(context_.driver().cuStreamWaitEvent(handle_, event, 0), "cuStreamWaitEvent");
+  }
+
+ private:
+  const Context& context_;
+  cu::Stream handle_ = nullptr;
+};
+
+/// An event that threads sleep on rather than spin.
+class Event {
+ public:
+  /// With the context current. Throws as Context::check().
+  explicit Event(const Context& context);
+  ~Event();
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+
+  cu::Event handle() const noexcept { return handle_; }
+  void record(const Stream& stream) const {
+    context_.check(context_.driver().cuEventRecord(handle_, stream.handle()), "cuEventRecord");
+  }
+
+ private:
+  const Context& context_;
+  cu::Event handle_ = nullptr;
+};
+
+}  // namespace sluice

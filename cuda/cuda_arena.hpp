@@ -1,0 +1,36 @@
+// CudaArena: the tensors that sluice places on one GPU, in one allocation.
+#pragma once
+
+#include <memory>
+#include <mutex>
+
+#include "cuda/device_memory.hpp"
+#include "loader/device.hpp"
+
+namespace sluice {
+
+class CudaArena final : public Arena {
+ public:
+  CudaArena(std::shared_ptr<const Context> context, std::uint64_t bytes);
+
+  std::byte* data() const noexcept override;
+  /// Device memory is present from the start.
+  void populate(std::uint64_t, std::uint64_t) noexcept override {}
+  void read_back(std::uint64_t offset, void* target, std::uint64_t bytes) const override;
+
+ private:
+  const std::shared_ptr<const Context> context_;
+  const DeviceMemory memory_;
+
+  /// The way back to the host, made when it is first gone. Straight to the caller's memory, which is not pinned, it
+  /// would go through the driver's own buffers, and wait for the default stream.
+  struct WayBack {
+    explicit WayBack(const Context& context);
+    Stream stream;
+    PinnedMemory buffer;
+  };
+  mutable std::mutex mutex_;
+  mutable std::unique_ptr<const WayBack> way_back_;
+};
+
+}  // namespace sluice
