@@ -24,17 +24,16 @@ def layer_tensors(width):
     yield "mlp.down_proj.weight", (width, inner)
 
 
-def size(shape):
-    return 2 * int(numpy.prod(shape))  # BF16
-
-
-def make(folder, size_bytes):
+def make(folder, size_bytes, dtype="BF16"):
     """Makes the checkpoint unless it is there. It is complete once its digests are written."""
     folder = pathlib.Path(folder)
     if (folder / "digests.json").exists():
         return
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+
+    def size(shape):
+        return {"BF16": 2, "F32": 4}[dtype] * int(numpy.prod(shape))
 
     width = 2048 if size_bytes >= 1 << 30 else 512
     layer_bytes = sum(size(shape) for _, shape in layer_tensors(width))
@@ -48,7 +47,7 @@ def make(folder, size_bytes):
                    for name, shape in layer_tensors(width)]
         header, end = {}, 0
         for name, shape in tensors:
-            header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": (end, end + size(shape))}
+            header[name] = {"dtype": dtype, "shape": shape, "data_offsets": (end, end + size(shape))}
             end += size(shape)
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)

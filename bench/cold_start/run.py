@@ -1,0 +1,118 @@
+"""Cold and warm starts of a checkpoint, sluice beside the machine's limit and others, all in one run; a table in Markdown.
+
+usage: run.py BUILD FOLDER [--bytes 4294967296] [--rounds 5] [--only TEXT]...
+
+BUILD is a release build of sluice; the checkpoints (four shards, BF16 and F32) are made in FOLDER. See
+bench/measuring.py for how it measures. Seconds are a process's own, from its first line (sluice: from the beginning of
+open) to the last byte in memory.
+"""
+
+import argparse
+import functools
+import json
+import os
+import pathlib
+import sys
+
+root = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(root / "bench"), str(root / "scripts")]
+import demo_checkpoint  # noqa: E402
+import measuring  # noqa: E402
+
+
+class Bench:
+    def __init__(self, build, rounds, only):
+        self.build, self.rounds, self.only = build, rounds, only
+
+    def bare(self, name, files, *options):
+        command = [self.build / f"bench/bench_cold_start_{name}", *options, *files]
+        return lambda: json.loads(measuring.run(command))
+
+    def safetensors(self, files, backend):
+        command = [sys.executable, root / "bench/cold_start/safetensors_load.py", backend, *files]
+        return lambda: json.loads(measuring.run(command, {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}))
+
+    def sluice(self, checkpoint, *options):
+        return lambda: measuring.sluice(self.build / "sluice", checkpoint, *options)["stats"]
+
+    def show(self, title, contenders, prepare, memory_bytes):
+        contenders = {name: run for name, run in contenders.items()
+                      if not self.only or any(text in name for text in self.only)}
+        if not contenders:
+            return
+        rows = measuring.measure(contenders, prepare, memory_bytes, self.rounds)
+        best = max(row.rate for row in rows.values())
+        print(f"## {title}\n\n| contender | GB/s | least to most | of the best | CPU s/GB | peak resident MiB |")
+        print("| --- | ---: | ---: | ---: | ---: | ---: |")
+        for name, row in rows.items():
+            resident = f"{row.resident / 2**20:.0f}" if row.resident else ""
+            print(f"| {name} | {row.rate:.2f} | {row.least:.2f} to {row.most:.2f} | {row.rate / best:.2f} | "
+                  f"{row.cpu:.4f} | {resident} |")
+        print(flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("build", type=pathlib.Path)
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--bytes", type=int, default=4 << 30)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", action="append")
+    asked = parser.parse_args()
+    bench = Bench(asked.build, asked.rounds, asked.only)
+    checkpoints, files, size = {}, {}, {}
+    for dtype in ("BF16", "F32"):
+        checkpoints[dtype] = asked.folder / f"{dtype.lower()}-{asked.bytes >> 20}MiB"
+        demo_checkpoint.make(checkpoints[dtype], asked.bytes, dtype)
+        files[dtype] = sorted(checkpoints[dtype].glob("*.safetensors"))
+        size[dtype] = sum(map(os.path.getsize, files[dtype]))
+    print(f"{measuring.machine()}; {size['BF16'] / 1e9:.2f} GB in {len(files['BF16'])} shards; "
+          f"medians of {asked.rounds}, in turns\n")
+
+    shards = files["BF16"]
+    cold = functools.partial(measuring.make_cold, shards)
+    bf16 = checkpoints["BF16"]
+    bench.show("Storage alone, cold", {
+        **{f"fio: direct io_uring, {block} x {depth}": functools.partial(measuring.fio, shards, block, depth)
+           for block, depth in (("1M", 16), ("2M", 8), ("4M", 4), ("4M", 16))},
+        "sluice --device null": bench.sluice(bf16, "--device", "null"),
+        "sluice --device null --staging 16MiB": bench.sluice(bf16, "--device", "null", "--staging", "16MiB"),
+    }, cold, 1 << 30)
+    bench.show("Into fresh memory, cold", {
+        "bare loop: direct io_uring, 1 MiB x 16": bench.bare("direct", shards, 1 << 20, 16, 0),
+        "bare loop: direct io_uring, 4 MiB x 4": bench.bare("direct", shards, 4 << 20, 4, 0),
+        "bare loop: direct io_uring, 4 MiB x 16": bench.bare("direct", shards, 4 << 20, 16, 0),
+        "two threads of pread": bench.bare("pread", shards, 4 << 20, 2),
+        "safetensors load_file, mmap": bench.safetensors(shards, "mmap"),
+        "safetensors load_file, pread": bench.safetensors(shards, "pread"),
+        "sluice": bench.sluice(bf16),
+        "sluice --staging 16MiB": bench.sluice(bf16, "--staging", "16MiB"),
+    }, cold, 5 * size["BF16"] // 4)
+    bench.show("Into fresh memory, warm", {
+        "two threads of pread, 4 MiB": bench.bare("pread", shards, 4 << 20, 2),
+        "two threads of pread, 1 MiB": bench.bare("pread", shards, 1 << 20, 2),
+        "safetensors load_file, mmap": bench.safetensors(shards, "mmap"),
+        "safetensors load_file, pread": bench.safetensors(shards, "pread"),
+        "sluice": bench.sluice(bf16),
+    }, lambda: measuring.make_warm(shards), 5 * size["BF16"] // 4)
+    bench.show("Cast while loading BF16, cold", {
+        "the limit of to F32: direct reads into slabs, beside two threads that fill twice as much":
+            bench.bare("direct", shards, 4 << 20, 16, 2),
+        "as it is": bench.sluice(bf16),
+        "to F32": bench.sluice(bf16, "--dtype", "F32"),
+    }, cold, 9 * size["BF16"] // 4)
+    f32 = checkpoints["F32"]
+    bench.show("Cast while loading F32, cold", {
+        "the limit of to BF16: direct reads into slabs, beside two threads that fill half as much":
+            bench.bare("direct", files["F32"], 4 << 20, 16, 0.5),
+        "as it is": bench.sluice(f32),
+        "to BF16": bench.sluice(f32, "--dtype", "BF16"),
+        "to F8_E4M3": bench.sluice(f32, "--dtype", "F8_E4M3"),
+    }, functools.partial(measuring.make_cold, files["F32"]), 5 * size["F32"] // 4)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except measuring.Failed as failed:
+        sys.exit(f"cold_start: {failed}")

@@ -1,0 +1,79 @@
+// What does the engine itself cost? Loads with the null reader onto the null device read and deliver nothing: what is
+// left is planning's extents and deliveries on their way through the engine. The least of the runs counts.
+// Sketch on paper: an extent is a file look-up, a slab, a read and a lane's work, some ten calls: 1 us. A delivery is a
+// counter to decrement and a tensor to publish: 50 ns.
+// usage: bench_engine PATH [RUNS]
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <vector>
+
+#include "sluice/sluice.hpp"
+
+namespace {
+
+struct Costs {
+  double load_seconds = 1e9;
+  double cpu_seconds = 1e9;
+  std::uint64_t extents = 0;
+  std::uint64_t deliveries = 0;
+  std::uint64_t tensors = 0;
+};
+
+double process_cpu_seconds() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](timeval time) {
+    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+Costs measure(const sluice::Checkpoint& checkpoint, const char* select, std::uint64_t slab_bytes, int runs) {
+  sluice::Options options;
+  options.reader = sluice::ReaderKind::null;
+  options.slab_bytes = slab_bytes;
+  sluice::Request request;
+  request.devices = {sluice::null()};
+  request.add(select);
+  const sluice::Plan plan = sluice::make_plan(checkpoint, request, options);
+  sluice::Engine engine(options);
+  engine.start(plan).wait();  // makes the engine's parts
+  Costs costs;
+  costs.extents = plan.costs().extents;
+  costs.deliveries = plan.costs().deliveries;
+  costs.tensors = plan.costs().devices[0].tensors;
+  for (int run = 0; run < runs; ++run) {
+    const double before = process_cpu_seconds();
+    sluice::Load load = engine.start(plan);
+    load.wait();
+    costs.load_seconds = std::min(costs.load_seconds, load.statistics().load_seconds);
+    costs.cpu_seconds = std::min(costs.cpu_seconds, process_cpu_seconds() - before);
+  }
+  return costs;
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  if (count < 2) {
+    fmt::print(stderr, "usage: bench_engine PATH [RUNS]\n");
+    return 2;
+  }
+  const int runs = count > 2 ? std::max(1, std::atoi(arguments[2])) : 7;
+  const auto checkpoint = sluice::Checkpoint::open(arguments[1]);
+  fmt::print("| tensors | slab | extents | deliveries | load ms | CPU ms | ns an extent | ns a delivery |\n");
+  fmt::print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
+  for (const char* const select : {"*", "*.weight"}) {
+    for (const std::uint64_t slab_bytes : {1u << 20, 4u << 20, 16u << 20}) {
+      const Costs costs = measure(checkpoint, select, slab_bytes, runs);
+      fmt::print("| {} {} | {} MiB | {} | {} | {:.1f} | {:.1f} | {:.0f} | {:.0f} |\n", costs.tensors, select,
+                 slab_bytes >> 20, costs.extents, costs.deliveries, costs.load_seconds * 1e3, costs.cpu_seconds * 1e3,
+                 costs.load_seconds * 1e9 / static_cast<double>(costs.extents),
+                 costs.load_seconds * 1e9 / static_cast<double>(costs.deliveries));
+    }
+  }
+  return 0;
+}
