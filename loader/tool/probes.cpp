@@ -1,6 +1,5 @@
 #include "loader/tool/probes.hpp"
 
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
@@ -9,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -19,6 +19,8 @@
 #include <string_view>
 #include <system_error>
 
+#include "cuda/driver.hpp"
+#include "cuda/kernel_image.hpp"
 #include "loader/memory.hpp"
 #include "loader/thread.hpp"
 #include "loader/tool/text.hpp"
@@ -111,6 +113,25 @@ Check probe_numa() {
   if (online.empty() || online == "0") return {"numa", Status::info, "one node"};
   return {"numa", Status::info, fmt::format("nodes {}", online),
           "numactl --cpunodebind=N --membind=N, with the node of the disk, keeps memory near"};
+}
+
+/// The NUMA node that a device on the PCI bus is near, "-1" where the system does not know.
+std::string numa_node_of(const Driver& cuda, cu::Device device) {
+  char bus_id[32] = {};
+  if (cuda.cuDeviceGetPCIBusId(bus_id, sizeof bus_id, device) != cu::Result::success) return "-1";
+  std::string id(bus_id);
+  std::transform(id.begin(), id.end(), id.begin(), [](unsigned char c) { return std::tolower(c); });
+  const std::string node = first_line(("/sys/bus/pci/devices/" + id + "/numa_node").c_str());
+  return node.empty() ? "-1" : node;
+}
+
+Check probe_gpu(const Driver& cuda, int ordinal) {
+  const cu::Device device = find_device(cuda, ordinal);
+  const std::string node = numa_node_of(cuda, device);
+  return {fmt::format("cuda:{}", ordinal),
+          Status::ok,
+          fmt::format("{}{}", describe_device(cuda, ordinal), node == "-1" ? "" : ", near NUMA node " + node),
+          {}};
 }
 
 Check probe_descriptors() {
@@ -207,20 +228,25 @@ std::vector<Check> probe_machine() {
 }
 
 std::vector<Check> probe_devices() {
-  // The library is looked for, not started: that would take seconds and hundreds of megabytes on a machine with many
-  // GPUs.
-  void* const driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
-  if (driver == nullptr) {
-    return {{"cuda", Status::info, "no CUDA driver here (libcuda.so.1 is not found)",
-             "load to host, or install the GPU's driver"}};
+  int count = 0;
+  std::vector<Check> checks;
+  try {
+    const Driver& cuda = driver();
+    check(cuda, cuda.cuDeviceGetCount(&count), "cuDeviceGetCount");
+    checks.push_back({"cuda",
+                      Status::ok,
+                      fmt::format("a driver for CUDA {}.{}, {} device{}", cuda.version / 1000, cuda.version % 1000 / 10,
+                                  count, count == 1 ? "" : "s"),
+                      {}});
+    for (int ordinal = 0; ordinal < count; ++ordinal) checks.push_back(probe_gpu(cuda, ordinal));
+    if (kernel_fatbinary().empty()) {
+      checks.push_back({"cuda kernel", Status::failed, "this sluice was built without nvcc: it can copy, but not cast",
+                        "build it where nvcc 12.8 or newer is found (scripts/setup brings one)"});
+    }
+  } catch (const Error& error) {
+    checks.push_back({"cuda", Status::info, error.message(), error.hint()});
   }
-  using GetVersion = int (*)(int*);
-  const auto get_version = reinterpret_cast<GetVersion>(dlsym(driver, "cuDriverGetVersion"));
-  int version = 0;
-  if (get_version == nullptr || get_version(&version) != 0) version = 0;
-  const std::string which = version > 0 ? fmt::format(" for CUDA {}.{}", version / 1000, version % 1000 / 10) : "";
-  return {{"cuda", Status::info, fmt::format("a CUDA driver is installed{}; this build drives no GPUs", which),
-           "load to host"}};
+  return checks;
 }
 
 }  // namespace sluice::tool

@@ -510,6 +510,48 @@ class Interrupted(ToolTest):
         self.assertIn(b"\r\x1b[Ksluice: ", drawn)  # the line is cleared before the last word
 
 
+class Cuda(ToolTest):
+    """On the simulated driver, which ends the process at the first thing that a real one would not forgive."""
+
+    def setUp(self):
+        super().setUp()
+        simulator = pathlib.Path(SLUICE).parent / "tests/sim"
+        if not (simulator / "libcuda.so.1").exists():
+            self.skipTest(f"no simulated driver in {simulator}")
+        self.environment = {**os.environ, "LD_LIBRARY_PATH": str(simulator)}
+
+    def loaded(self, *arguments):
+        result = sluice("load", *arguments, "--digest", "sha256", "--json", env=self.environment)
+        if b"without nvcc" in result.stderr:
+            self.skipTest("built without nvcc")
+        self.assertEqual((result.returncode, result.stderr), (0, b""))
+        return json.loads(result.stdout)
+
+    def test_gpus_get_what_the_host_gets(self):
+        model, _ = self.checkpoint()
+        for options in ([], ["--dtype", "F32"], ["--dtype", "F8_E4M3"], ["--dtype", "F64"]):
+            with self.subTest(options=options):
+                on_host = self.json_of("load", str(model), "--digest", "sha256", *options)
+                on_gpus = self.loaded(str(model), "--device", "cuda:0,cuda:1", *options)
+                self.assertEqual(
+                    sorted((tensor["name"], tensor["device"], tensor["digest"]) for tensor in on_gpus["tensors"]),
+                    sorted((tensor["name"], device, tensor["digest"]) for tensor in on_host["tensors"]
+                           for device in ("cuda:0", "cuda:1")))
+                planned = self.json_of("plan", str(model), "--device", "cuda:0,cuda:1", *options)
+                for key in ("bytes", "delivered_bytes", "extents", "copies", "launches"):
+                    self.assertEqual(planned["stats"][key], on_gpus["stats"][key], key)
+
+    def test_a_gpu_that_is_not_there(self):
+        model, _ = self.checkpoint()
+        result = sluice("load", str(model), "--device", "cuda:2", env=self.environment)
+        self.check_fault(result, 1, "cuda:2", "2 CUDA devices")
+
+    def test_doctor_names_the_gpus(self):
+        result = sluice("doctor", env=self.environment)
+        self.assertEqual((result.returncode, result.stderr), (0, b""))
+        self.assertRegex(result.stdout.decode(), r"(?m)^ok +cuda:1 ")
+
+
 class Doctor(ToolTest):
     def test_each_check_is_a_line(self):
         result = sluice("doctor", str(self.folder))
