@@ -41,7 +41,10 @@ Stream::Stream(const Context& context) : context_(context) {
 }
 
 Stream::~Stream() {
-  with_context(context_, [this] { ignore(context_.driver().cuStreamDestroy(handle_)); });
+  with_context(context_, [this] {
+    ignore(context_.driver().cuStreamSynchronize(handle_));
+    ignore(context_.driver().cuStreamDestroy(handle_));
+  });
 }
 
 Event::Event(const Context& context) : context_(context) {

@@ -62,7 +62,7 @@ class Stream {
  public:
   /// With the context current. Throws as Context::check().
   explicit Stream(const Context& context);
-  /// What is in flight must have ended.
+  /// Waits for what is in flight.
   ~Stream();
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;

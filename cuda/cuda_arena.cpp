@@ -23,7 +23,7 @@ std::byte* CudaArena::data() const noexcept {
   return reinterpret_cast<std::byte*>(align_up(memory_.pointer(), arena_alignment_bytes));
 }
 
-CudaArena::WayBack::WayBack(const Context& context) : stream(context), buffer(context, way_back_bytes) {}
+CudaArena::WayBack::WayBack(const Context& context) : buffer(context, way_back_bytes), stream(context) {}
 
 void CudaArena::read_back(std::uint64_t offset, void* target, std::uint64_t bytes) const {
   const CurrentContext current(*context_);

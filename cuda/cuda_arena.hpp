@@ -26,8 +26,8 @@ class CudaArena final : public Arena {
   /// would go through the driver's own buffers, and wait for the default stream.
   struct WayBack {
     explicit WayBack(const Context& context);
-    Stream stream;
     PinnedMemory buffer;
+    Stream stream;
   };
   mutable std::mutex mutex_;
   mutable std::unique_ptr<const WayBack> way_back_;

@@ -34,6 +34,7 @@ DeliveryKernel::DeliveryKernel(const Context& context, const Stream& stream) : c
     launch(0, 0, {}, 0, stream);
     stream.synchronize();
   } catch (...) {
+    ignore(context.driver().cuStreamSynchronize(stream.handle()));
     unload();
     throw;
   }

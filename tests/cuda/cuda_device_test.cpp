@@ -1,0 +1,278 @@
+// Goal: loads onto GPUs deliver what the host would get, whatever the driver's order of doing things, and end in one
+// clean error, with everything given back, whatever call or operation fails.
+// Method: whole loads on the simulated driver, which is strict: each kind under 200 seeds; then each call, allocation
+// and operation of a load failed once in turn.
+#include "cuda/cuda_device.hpp"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "cuda/kernel_image.hpp"
+#include "loader/memory.hpp"
+#include "tests/loader/small_model.hpp"
+#include "tests/sim/control.hpp"
+
+namespace sluice {
+namespace {
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr std::uint64_t seeds = 8;  // sanitizers look at the code, not at the order
+#else
+constexpr std::uint64_t seeds = 200;
+#endif
+
+// Several extents in slabs of 64 KiB, none of them aligned, and one of so many tensors that its table is full.
+std::vector<TestTensor> model() {
+  std::vector<TestTensor> tensors = {{"scalar", f64, {}},    {"none", bf16, {0, 7}},       {"embed", f32, {40, 300}},
+                                     {"norm", bf16, {33}},   {"down", bf16, {90, 200}},    {"ids", i64, {51}},
+                                     {"packed", f4, {3, 2}}, {"eight", f8_e4m3, {30, 99}}, {"half", f16, {7, 31}}};
+  for (int i = 0; i < 150; ++i) tensors.push_back({fmt::format("scale {}", i), f32, {}});
+  return tensors;
+}
+
+Options small_slabs() {
+  Options options;
+  options.staging_bytes = 256 << 10;
+  options.slab_bytes = 64 << 10;
+  options.threads = 2;
+  return options;
+}
+
+struct Kind {
+  std::vector<DeviceId> devices;
+  std::optional<Dtype> cast;
+};
+
+class CudaDeviceTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (kernel_fatbinary().empty()) GTEST_SKIP() << "built without nvcc";
+    sim::reset();
+  }
+  void TearDown() override { sim::reset(); }
+
+  Plan plan_of(const Kind& kind) const {
+    Request request = everything(kind.cast);
+    request.devices = kind.devices;
+    return make_plan(Checkpoint::open(file_.string()), request, small_slabs());
+  }
+
+  /// That every device has every tensor, and each is right.
+  void expect_right(const Load& load, const Kind& kind) const {
+    load.wait();
+    for (const DeviceId device : kind.devices) {
+      for (const TestTensor& tensor : tensors_) {
+        const Dtype dtype = kind.cast && is_castable(tensor.dtype) ? *kind.cast : tensor.dtype;
+        const std::vector<std::byte> want = expected(tensor, dtype);
+        const Tensor* const got = load.find(tensor.name, device);
+        ASSERT_NE(got, nullptr) << tensor.name << " on " << name(device);
+        std::vector<std::byte> bytes(got->bytes);
+        load.read_back(*got, 0, bytes.data(), bytes.size());
+        ASSERT_TRUE(bytes == want) << tensor.name << " on " << name(device) << ": delivered bytes differ";
+      }
+    }
+  }
+
+  static void expect_clean() {
+    sim::check_leaks();
+    for (const sim::Violation& violation : sim::take_violations()) {
+      ADD_FAILURE() << sim::name(violation.rule) << ": " << violation.message;
+    }
+  }
+
+  TemporaryFolder folder_;
+  const std::vector<TestTensor> tensors_ = model();
+  const std::filesystem::path file_ = write_shard(folder_, "model.safetensors", tensors_, 3);
+};
+
+class CudaLoadTest : public CudaDeviceTest, public testing::WithParamInterface<Kind> {};
+
+TEST_P(CudaLoadTest, DeliversTheSameInEveryOrder) {
+  for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
+    sim::Settings settings;
+    settings.seed = seed;
+    settings.policy = seed == 1 ? sim::Policy::eager : seed == 2 ? sim::Policy::lazy : sim::Policy::random;
+    sim::reset(settings);
+    {
+      Engine engine(small_slabs());
+      const Plan plan = plan_of(GetParam());
+      const Load load = engine.start(plan);
+      expect_right(load, GetParam());
+      const Stats stats = load.statistics();
+      EXPECT_EQ(stats.copies, plan.costs().copies);
+      EXPECT_EQ(stats.launches, plan.costs().launches);
+    }
+    expect_clean();
+    if (HasFailure()) FAIL() << "with seed " << seed;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Cuda, CudaLoadTest,
+                         testing::Values(Kind{{cuda(0)}, {}}, Kind{{cuda(0)}, f32}, Kind{{cuda(0)}, bf16},
+                                         Kind{{cuda(0)}, f8_e4m3}, Kind{{cuda(0), cuda(1)}, {}},
+                                         Kind{{cuda(0), cuda(1)}, f32}, Kind{{cuda(1), host()}, {}},
+                                         Kind{{host(), cuda(0)}, f16}),
+                         [](const testing::TestParamInfo<Kind>& tested) {
+                           std::string text;
+                           for (const DeviceId device : tested.param.devices) text += name(device);
+                           std::erase(text, ':');
+                           return text + "_" + (tested.param.cast ? std::string(name(*tested.param.cast)) : "as_it_is");
+                         });
+
+const Kind faulty_kind{{cuda(0), cuda(1)}, bf16};
+
+TEST_F(CudaDeviceTest, EachCallThatFailsOnceEndsTheLoadInOneErrorAndTheNextLoadIsRight) {
+  {
+    Engine engine(small_slabs());
+    expect_right(engine.start(plan_of(faulty_kind)), faulty_kind);
+  }
+  const auto calls = sim::counters().calls;
+  expect_clean();
+  for (const auto& [call, count] : calls) {
+    if (call == "cuGetProcAddress") continue;  // the table of calls is made once a process
+    for (std::uint64_t nth = 1; nth <= count; nth += count > 20 ? count / 10 : 1) {
+      SCOPED_TRACE(fmt::format("{}, use {} of {}", call, nth, count));
+      sim::reset();
+      {
+        // How often an event is waited for is a matter of timing: what did not fail this load fails the next.
+        bool failed = false;
+        Engine engine(small_slabs());
+        sim::fail_call(call, nth, call == "cuMemAlloc" ? cu::Result::out_of_memory : cu::Result::unknown);
+        try {
+          expect_right(engine.start(plan_of(faulty_kind)), faulty_kind);
+        } catch (const Error& error) {
+          EXPECT_THAT(error.code(), testing::AnyOf(ErrorCode::device_unavailable, ErrorCode::out_of_memory));
+          EXPECT_FALSE(error.hint().empty()) << error.what();
+          failed = true;
+        }
+        try {
+          expect_right(engine.start(plan_of(faulty_kind)), faulty_kind);
+        } catch (const Error& error) {
+          EXPECT_FALSE(failed) << "the next load: " << error.what();
+        }
+      }
+      // Where the context cannot be made current, nothing can be given back either.
+      if (call == "cuCtxPushCurrent") sim::reset();
+      expect_clean();
+    }
+  }
+}
+
+TEST_F(CudaDeviceTest, EachOperationThatFailsEndsTheLoadInOneError) {
+  const Plan plan = plan_of(faulty_kind);
+  for (std::uint64_t nth = 1; nth <= plan.costs().copies + plan.costs().launches; ++nth) {
+    SCOPED_TRACE(fmt::format("operation {}", nth));
+    sim::reset();
+    {
+      Engine engine(small_slabs());
+      const Load load = engine.start(plan);
+      sim::fail_operation(nth);
+      try {
+        expect_right(load, faulty_kind);
+      } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ErrorCode::device_unavailable);
+      }
+    }
+    expect_clean();
+  }
+}
+
+TEST_F(CudaDeviceTest, ALoadCanBeLeftAtAnyMoment) {
+  for (std::size_t taken = 0; taken < 8; ++taken) {
+    sim::Settings settings;
+    settings.policy = sim::Policy::lazy;
+    sim::reset(settings);
+    {
+      Engine engine(small_slabs());
+      const Load load = engine.start(plan_of(faulty_kind));
+      for (std::size_t i = 0; i < taken; ++i) load.arrival(i * 40);
+    }
+    expect_clean();
+  }
+}
+
+TEST_F(CudaDeviceTest, SaysHowMuchMemoryIsMissingBeforeTheFirstRead) {
+  sim::Settings settings;
+  settings.devices[1].memory_bytes = 64 << 10;
+  sim::reset(settings);
+  {
+    Engine engine(small_slabs());
+    try {
+      engine.start(plan_of(faulty_kind)).wait();
+      FAIL() << "it was loaded";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::out_of_memory);
+      EXPECT_THAT(error.what(), testing::HasSubstr("cuda:1"));
+    }
+    EXPECT_EQ(sim::counters().calls["cuMemAlloc"], 0u);
+  }
+  expect_clean();
+}
+
+TEST_F(CudaDeviceTest, LoadsNoKernelWhereNothingIsCast) {
+  {
+    Engine engine(small_slabs());
+    Request request;
+    request.devices = {cuda(0)};
+    request.add("embed");
+    engine.start(make_plan(Checkpoint::open(file_.string()), request, small_slabs())).wait();
+    EXPECT_EQ(sim::counters().calls["cuLaunchKernel"], 0u);
+    EXPECT_EQ(sim::counters().on_default_streams, 0u);
+  }
+  expect_clean();
+}
+
+TEST_F(CudaDeviceTest, ArenasLieAtBlocksAndAreReadBackFromAnyByte) {
+  std::vector<TestTensor> large = {{"large", u8, {(5 << 20) + 3}}};
+  const auto file = write_shard(folder_, "large.safetensors", large);
+  {
+    CudaDevice device(1);
+    EXPECT_EQ(device.id(), cuda(1));
+    EXPECT_EQ(device.allocate(0)->data(), nullptr);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(device.allocate(3 << 20)->data()) % 4096, 0u);
+    Engine engine;
+    Request request = everything();
+    request.devices = {cuda(1)};
+    const Load load = engine.start(make_plan(Checkpoint::open(file.string()), request));
+    const Tensor& tensor = load.wait("large");
+    std::vector<std::byte> bytes(tensor.bytes - 5);
+    load.read_back(tensor, 5, bytes.data(), bytes.size());
+    const std::vector<std::byte> want = large[0].content();
+    EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), want.begin() + 5));
+  }
+  expect_clean();
+}
+
+TEST_F(CudaDeviceTest, PinsHostMemoryForAllDevicesUntilItIsUnpinned) {
+  {
+    CudaDevice device(0);
+    const Mapping memory(8 << 20, "test");
+    EXPECT_TRUE(device.pin({memory.data(), 8 << 20}));
+    EXPECT_THROW(device.pin({memory.data(), 8 << 20}), Error) << "twice";
+    device.unpin({memory.data(), 8 << 20});
+    EXPECT_TRUE(device.pin({memory.data(), 8 << 20}));
+    device.unpin({memory.data(), 8 << 20});
+  }
+  expect_clean();
+}
+
+TEST_F(CudaDeviceTest, OldDriversGetTheSameCodeAsOldPtx) {
+  for (const int version : {11000, 11040, 12040}) {
+    SCOPED_TRACE(version);
+    sim::Settings settings;
+    settings.driver_version = version;
+    sim::reset(settings);
+    {
+      Engine engine(small_slabs());
+      expect_right(engine.start(plan_of(faulty_kind)), faulty_kind);
+    }
+    expect_clean();
+  }
+}
+
+}  // namespace
+}  // namespace sluice
