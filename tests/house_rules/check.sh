@@ -19,7 +19,7 @@ code() {
 
 mapfile -t library < <(find include loader -path loader/tool -prune -o \( -name '*.hpp' -o -name '*.h' -o -name '*.cpp' \) -print)
 mapfile -t public < <(find include -type f)
-mapfile -t everything < <(find . \( -path ./build -o -path ./.git -o -path ./.cache \) -prune -o -type f -print)
+mapfile -t everything < <(find . \( -path ./build -o -path ./.git -o -path ./.cache -o -name __pycache__ \) -prune -o -type f -print)
 
 rule 'the library never prints, exits or reads the environment' "$(code "${library[@]}" | grep -E \
   '\b(printf|fprintf|vprintf|puts|fputs|putchar|perror|println|abort|_?exit|quick_exit|terminate|(secure_)?getenv|setenv)\(|std::(cout|cerr|clog)\b|fmt::print\b|#include <(iostream|print|fmt/ostream\.h)>')"
