@@ -11,9 +11,8 @@
 //   Three deliveries: the second part of A, all of B, the first part of C. A tensor is published with its last one.
 //
 // Invariants (checked by check_plan(), which tests and debug builds run):
-//  - extents are sorted by shard and offset and disjoint: no byte of a shard is in two; none is longer than a slab,
-//  with
-//    the table of its deliveries where there is a CUDA device;
+//  - extents are sorted by shard and offset and disjoint: no byte of a shard is in two; none is longer than a slab, and
+//    where there is a CUDA device, neither is an extent with the table of its deliveries;
 //  - deliveries of an extent lie inside it, are sorted by device, then by source offset; no element is in two of them;
 //  - every byte of every placement is the target of exactly one delivery, and no two placements of a device overlap.
 #pragma once
