@@ -58,11 +58,14 @@ def make_cold(files):
 
 def make_warm(files):
     buffer = memoryview(bytearray(4 << 20))
-    for path in files:
-        with open(path, "rb", buffering=0) as file:
-            while file.readinto(buffer):
-                pass
-    return all(cached_bytes(path) == os.path.getsize(path) for path in files)
+    for _ in range(5):
+        for path in files:
+            with open(path, "rb", buffering=0) as file:
+                while file.readinto(buffer):
+                    pass
+        if all(cached_bytes(path) == os.path.getsize(path) for path in files):
+            return True
+    return False
 
 
 def warm_up_memory(size):
@@ -134,12 +137,14 @@ class Row:
 
 
 def measure(contenders, prepare, memory_bytes, rounds):
-    """Runs contenders (name -> function that gives bytes, seconds, cpu_seconds) in turns; name -> Row."""
+    """Runs contenders (name -> function that gives bytes, seconds, cpu_seconds) in turns; name -> Row. `prepare` says
+    whether it could."""
     runs = {name: [] for name in contenders}
     for turn in range(rounds):
         for name in list(contenders)[::-1 if turn % 2 else 1]:
             for _ in range(5):
-                prepare()
+                if not prepare():
+                    raise Failed("the page cache does not do what it is asked: no figures")
                 warm_up_memory(memory_bytes)
                 result, was_disturbed = disturbed(contenders[name])
                 if not was_disturbed:

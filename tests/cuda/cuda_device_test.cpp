@@ -8,6 +8,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -20,9 +21,11 @@ namespace sluice {
 namespace {
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr std::uint64_t seeds = 8;  // sanitizers look at the code, not at the order
+constexpr std::uint64_t seeds = 3;  // sanitizers look at the code, not at the order
+constexpr std::uint64_t uses = 2;
 #else
 constexpr std::uint64_t seeds = 200;
+constexpr std::uint64_t uses = 10;  // of one call that are failed in turn: all of them if they are few
 #endif
 
 // Several extents in slabs of 64 KiB, none of them aligned, and one of so many tensors that its table is full.
@@ -134,7 +137,7 @@ TEST_F(CudaDeviceTest, EachCallThatFailsOnceEndsTheLoadInOneErrorAndTheNextLoadI
   expect_clean();
   for (const auto& [call, count] : calls) {
     if (call == "cuGetProcAddress") continue;  // the table of calls is made once a process
-    for (std::uint64_t nth = 1; nth <= count; nth += count > 20 ? count / 10 : 1) {
+    for (std::uint64_t nth = 1; nth <= count; nth += std::max<std::uint64_t>(1, count / uses)) {
       SCOPED_TRACE(fmt::format("{}, use {} of {}", call, nth, count));
       sim::reset();
       {
