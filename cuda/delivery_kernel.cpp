@@ -25,10 +25,9 @@ DeliveryKernel::DeliveryKernel(const Context& context, const Stream& stream) : c
   cu::Result result = load(kernel_fatbinary().data());
   if (is_unknown_to_driver(result)) result = load(kernel_ptx_for_old_drivers().data());
   if (result != cu::Result::success) {
-    const int version = context.driver().version;
     throw driver_error(
         context.driver(), result, "loading the kernel",
-        fmt::format("{}, a driver for CUDA {}.{}", context.device_name(), version / 1000, version % 1000 / 10));
+        fmt::format("{}, a driver for CUDA {}", context.device_name(), version_text(context.driver().version)));
   }
   try {
     launch(0, 0, {}, 0, stream);

@@ -19,10 +19,6 @@ Error unavailable(std::string message, std::string_view hint) {
   return {ErrorCode::device_unavailable, std::move(message), {}, std::string(hint)};
 }
 
-std::string version_text(int version) {
-  return fmt::format("{}.{}", version / 1000, version % 1000 / 10);
-}
-
 /// Finds entry points as a driver of any age allows: by cuGetProcAddress, which knows versions, else by symbol.
 class EntryPoints {
  public:
@@ -137,6 +133,10 @@ std::string describe_result(const Driver& driver, cu::Result result) {
 }
 
 }  // namespace
+
+std::string version_text(int version) {
+  return fmt::format("{}.{}", version / 1000, version % 1000 / 10);
+}
 
 const Driver& driver() {
   static const Driver table = open_driver("libcuda.so.1");

@@ -18,6 +18,9 @@ struct Driver : cu::Calls {
   int version = 0;  // of CUDA, as far as the driver implements it: 12040 is 12.4
 };
 
+/// "12.4" for 12040.
+std::string version_text(int version);
+
 /// The driver of this process. The first call loads it and takes a while, 0.1 to some seconds on machines with many
 /// GPUs; a call that fails may be repeated. Throws Error{device_unavailable}: no driver, too old, no device, used after
 /// a fork, or whatever else cuInit complains of.

@@ -8,6 +8,7 @@
 
 #include "loader/cast.hpp"
 #include "loader/memory.hpp"
+#include "loader/placement.hpp"
 
 namespace sluice {
 namespace {
@@ -69,9 +70,11 @@ class HostLane final : public Lane {
     std::uint64_t first = std::numeric_limits<std::uint64_t>::max();
     std::uint64_t last = 0;
     for (const Delivery& delivery : deliveries) {
+      const Placement& placement = plan_.placements[delivery.placement];
+      const Dtype from = plan_.catalogue->tensors[placement.tensor].dtype;
       first = std::min(first, delivery.target_offset);
       last = std::max(last, delivery.target_offset + (delivery.rows - 1) * delivery.target_stride +
-                                plan_.target_run_bytes(delivery));
+                                delivered_bytes(delivery.run_bytes, from, placement.dtype));
     }
     begin();
     workers_.run([this, first, last] {

@@ -94,12 +94,6 @@ struct PlanData {
     const auto first = std::partition_point(all.begin(), all.end(), before(device));
     return {first, std::partition_point(first, all.end(), before(device + 1))};
   }
-  /// What one row of a delivery fills in the arena.
-  std::uint64_t target_run_bytes(const Delivery& delivery) const noexcept {
-    const Placement& placement = placements[delivery.placement];
-    const Dtype from = catalogue->tensors[placement.tensor].dtype;
-    return from == placement.dtype ? delivery.run_bytes : delivery.run_bytes / bits(from) * bits(placement.dtype);
-  }
   bool is_cast(const Placement& placement) const noexcept {
     return placement.dtype != catalogue->tensors[placement.tensor].dtype;
   }

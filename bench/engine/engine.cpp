@@ -4,12 +4,12 @@
 // counter to decrement and a tensor to publish: 50 ns.
 // usage: bench_engine PATH [RUNS]
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <vector>
 
+#include "loader/stopwatch.hpp"
 #include "sluice/sluice.hpp"
 
 namespace {
@@ -21,15 +21,6 @@ struct Costs {
   std::uint64_t deliveries = 0;
   std::uint64_t tensors = 0;
 };
-
-double process_cpu_seconds() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](timeval time) {
-    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
 
 Costs measure(const sluice::Checkpoint& checkpoint, const char* select, std::uint64_t slab_bytes, int runs) {
   sluice::Options options;
@@ -46,11 +37,11 @@ Costs measure(const sluice::Checkpoint& checkpoint, const char* select, std::uin
   costs.deliveries = plan.costs().deliveries;
   costs.tensors = plan.costs().devices[0].tensors;
   for (int run = 0; run < runs; ++run) {
-    const double before = process_cpu_seconds();
+    const sluice::Stopwatch stopwatch;
     sluice::Load load = engine.start(plan);
     load.wait();
     costs.load_seconds = std::min(costs.load_seconds, load.statistics().load_seconds);
-    costs.cpu_seconds = std::min(costs.cpu_seconds, process_cpu_seconds() - before);
+    costs.cpu_seconds = std::min(costs.cpu_seconds, stopwatch.cpu_seconds());
   }
   return costs;
 }

@@ -228,17 +228,17 @@ std::vector<Check> probe_machine() {
 }
 
 std::vector<Check> probe_devices() {
-  int count = 0;
+  int devices = 0;
   std::vector<Check> checks;
   try {
     const Driver& cuda = driver();
-    check(cuda, cuda.cuDeviceGetCount(&count), "cuDeviceGetCount");
+    check(cuda, cuda.cuDeviceGetCount(&devices), "cuDeviceGetCount");
     checks.push_back({"cuda",
                       Status::ok,
-                      fmt::format("a driver for CUDA {}.{}, {} device{}", cuda.version / 1000, cuda.version % 1000 / 10,
-                                  count, count == 1 ? "" : "s"),
+                      fmt::format("a driver for CUDA {}, {}", version_text(cuda.version),
+                                  count(static_cast<std::uint64_t>(devices), "device")),
                       {}});
-    for (int ordinal = 0; ordinal < count; ++ordinal) checks.push_back(probe_gpu(cuda, ordinal));
+    for (int ordinal = 0; ordinal < devices; ++ordinal) checks.push_back(probe_gpu(cuda, ordinal));
     if (kernel_fatbinary().empty()) {
       checks.push_back({"cuda kernel", Status::failed, "this sluice was built without nvcc: it can copy, but not cast",
                         "build it where nvcc 12.8 or newer is found (scripts/setup brings one)"});
