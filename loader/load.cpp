@@ -87,10 +87,13 @@ Load::~Load() {
   if (state_ == nullptr) return;
   state_->cancel();
   state_->wait_until_finished();
-  // The engine may hold the state a moment longer; the memory goes with its handle.
+  // The engine may hold the state a moment longer; the memory goes with its handle, and the error does not end on the
+  // engine's thread while a caller still reads it.
   std::vector<std::shared_ptr<Arena>> arenas;
+  std::exception_ptr error;
   const std::lock_guard lock(state_->mutex);
   arenas.swap(state_->arenas);
+  error.swap(state_->error);
 }
 
 const Tensor* Load::arrival(std::size_t index) const {

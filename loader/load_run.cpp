@@ -49,7 +49,7 @@ void LoadRun::run() noexcept {
   stats_.seconds = catalogue.open_seconds + plan_.seconds + seconds;
   stats_.cpu_seconds = catalogue.open_cpu_seconds + plan_.cpu_seconds + stopwatch.cpu_seconds();
   fill_in_stats();
-  state_.finish(error, stats_);
+  state_.finish(std::move(error), stats_);
 }
 
 void LoadRun::start_up() {
