@@ -32,7 +32,6 @@ class CudaLane final : public Lane {
            Arena& arena, Wakeup& wakeup);
   ~CudaLane() override;
 
-  void expect(std::span<const Delivery>) override {}
   void deliver(const LaneWork& work) override;
   void collect(std::vector<LaneDone>& done) override;
 

@@ -51,9 +51,6 @@ struct LaneDone {
 class Lane {
  public:
   virtual ~Lane() = default;
-  /// An extent with these deliveries of the device's is on its way to a slab: the time to make ready what it will need.
-  /// A hint: what it asks for may never be delivered.
-  virtual void expect(std::span<const Delivery> deliveries) = 0;
   /// Queues the work and returns; never waits for the device. Throws Error{device_unavailable}.
   virtual void deliver(const LaneWork& work) = 0;
   /// Appends what has finished since the last call. Throws the device's Error once it has failed.

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <condition_variable>
 #include <cstring>
-#include <limits>
 #include <mutex>
 
 #include "loader/cast.hpp"
@@ -27,7 +26,8 @@ class HostArena final : public Arena {
   Mapping memory_;
 };
 
-/// Casts each row of `delivery`, out of the slab, into its place.
+/// Casts each row of `delivery`, out of the slab, into its place. Fresh memory is better touched here than ahead: the
+/// zeros that the kernel puts there are then overwritten in the processor's caches.
 void cast_rows(const PlanData& plan, const Delivery& delivery, const std::byte* slab, std::byte* arena) {
   const Placement& placement = plan.placements[delivery.placement];
   const Dtype from = plan.catalogue->tensors[placement.tensor].dtype;
@@ -65,27 +65,11 @@ class HostLane final : public Lane {
     idle_.wait(lock, [this] { return in_flight_ == 0; });
   }
 
-  /// Touches fresh memory while storage is still at work: a cast that has to do it holds its slab twice as long.
-  void expect(std::span<const Delivery> deliveries) override {
-    std::uint64_t first = std::numeric_limits<std::uint64_t>::max();
-    std::uint64_t last = 0;
-    for (const Delivery& delivery : deliveries) {
-      const Placement& placement = plan_.placements[delivery.placement];
-      const Dtype from = plan_.catalogue->tensors[placement.tensor].dtype;
-      first = std::min(first, delivery.target_offset);
-      last = std::max(last, delivery.target_offset + (delivery.rows - 1) * delivery.target_stride +
-                                delivered_bytes(delivery.run_bytes, from, placement.dtype));
-    }
-    begin();
-    workers_.run([this, first, last] {
-      arena_.populate(first, last - first);
-      const std::lock_guard lock(mutex_);
-      end();
-    });
-  }
-
   void deliver(const LaneWork& work) override {
-    begin();
+    {
+      const std::lock_guard lock(mutex_);
+      ++in_flight_;
+    }
     // Extents of one load go to disjoint places, so their order does not matter: whichever worker is free takes the
     // next.
     workers_.run([this, work] {
@@ -94,7 +78,7 @@ class HostLane final : public Lane {
       const std::lock_guard lock(mutex_);
       finished_.push_back({work.tag, place.cost});
       wakeup_.notify();
-      end();
+      if (--in_flight_ == 0) idle_.notify_all();  // under the lock: the lane may be gone as soon as it is let go
     });
   }
 
@@ -105,15 +89,6 @@ class HostLane final : public Lane {
   }
 
  private:
-  void begin() {
-    const std::lock_guard lock(mutex_);
-    ++in_flight_;
-  }
-  /// Under the lock: the lane may be gone as soon as it is let go.
-  void end() {
-    if (--in_flight_ == 0) idle_.notify_all();
-  }
-
   const PlanData& plan_;
   Arena& arena_;
   Wakeup& wakeup_;

@@ -237,12 +237,6 @@ bool LoadRun::take_extent() {
   const std::uint32_t index = free_trips_.back();
   free_trips_.pop_back();
   trips_[index] = trip;
-  if (trip.slab != nullptr) {
-    for (std::size_t device = 0; device < lanes_.size(); ++device) {
-      const auto deliveries = plan_.deliveries_of(extent, device);
-      if (!deliveries.empty()) lanes_[device]->expect(deliveries);
-    }
-  }
   // What comes out of the page cache is copied by a thread that touches the memory as it goes.
   if (arena == nullptr || trip.path == ReadPath::cached) {
     ready_.push_back(index);

@@ -19,7 +19,6 @@ class NullLane final : public Lane {
  public:
   NullLane(const PlanData& plan, Wakeup& wakeup) : plan_(plan), wakeup_(wakeup) {}
 
-  void expect(std::span<const Delivery>) override {}
   void deliver(const LaneWork& work) override {
     finished_.push_back({work.tag, cost_of(plan_, *work.extent, work.deliveries)});
     wakeup_.notify();

@@ -19,7 +19,7 @@ How to read it:
                    direct: O_DIRECT wherever the file system takes it; buffered: never
   --reader KIND    auto (default): the first that works of uring and pread; or one of these two by name;
                    or null, which reads nothing and delivers noise, to measure all that comes behind it
-  --staging BYTES  host memory for bytes on their way, at most (default 64MiB, at least 256KiB)
+  --staging BYTES  host memory for bytes on their way, at most (default 128MiB, at least 256KiB)
   --slab BYTES     the most that is read at once, a multiple of 64KiB (default 4MiB, or less where staging is small)
   --queue-depth N  reads in flight, 1 to 256 (default 16)
   --threads N      threads for casts and copies, 1 to 256 (default: one a processor, 16 at most)

@@ -119,18 +119,6 @@ TEST_F(HostDeviceTest, PopulatingAnArenaThatIsBeingFilledHarmsNothing) {
   expect_all_delivered();
 }
 
-TEST_F(HostDeviceTest, MemoryIsMadeReadyForWhatIsExpectedAndMayNeverCome) {
-  std::unique_ptr<Lane> lane = device_.open_lane(*plan_, *arena_, wakeup_);
-  const auto deliveries = plan_->deliveries_of(plan_->extents[0], 0);
-  lane->expect(deliveries);
-  lane->expect(deliveries.last(1));
-  lane->deliver(work(0));
-  collect(*lane, 1);
-  lane->expect(deliveries);
-  lane.reset();
-  expect_all_delivered();
-}
-
 TEST_F(HostDeviceTest, DeliverReturnsWhileTheWorkersAreBusyAndTheLaneWaitsForThemAtTheEnd) {
   std::latch begun(2);
   std::latch release(1);

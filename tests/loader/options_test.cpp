@@ -43,7 +43,7 @@ std::string refusal(const Options& options) {
 
 TEST(Options, AreFilledInWhereTheyAreZero) {
   const Options options = resolve({});
-  EXPECT_EQ(options.staging_bytes, 64 * mib);
+  EXPECT_EQ(options.staging_bytes, 128 * mib);
   EXPECT_EQ(options.slab_bytes, 4 * mib);
   EXPECT_EQ(options.queue_depth, 16u);
   EXPECT_THAT(options.threads, AllOf(Ge(1u), Le(16u)));
