@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "cuda/context.hpp"
+#include "cuda/cuda_pinner.hpp"
 #include "cuda/delivery_kernel.hpp"
 #include "loader/device.hpp"
 
@@ -18,13 +19,17 @@ class CudaDevice final : public Device {
   DeviceId id() const noexcept override;
   std::uint64_t free_bytes() const override;
   std::shared_ptr<Arena> allocate(std::uint64_t bytes) override;
+  void warm_up() noexcept override;
   std::unique_ptr<Lane> open_lane(const PlanData& plan, Arena& arena, Wakeup& wakeup) override;
-  bool pin(std::span<std::byte> memory) override;
-  void unpin(std::span<std::byte> memory) noexcept override;
+  std::shared_ptr<Pinner> pinner() const override { return pinner_; }
 
  private:
+  const DeliveryKernel& load_kernel_once();
+
   const std::shared_ptr<const Context> context_;
-  std::unique_ptr<const DeliveryKernel> kernel_;  // made by the first lane that launches it
+  const std::shared_ptr<Pinner> pinner_;
+  std::mutex mutex_;
+  std::unique_ptr<const DeliveryKernel> kernel_;  // made when it is first needed
 };
 
 }  // namespace sluice

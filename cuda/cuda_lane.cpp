@@ -51,7 +51,7 @@ void CudaLane::deliver(const LaneWork& work) {
     end->record(kernels_);
   }
   const std::lock_guard lock(mutex_);
-  in_flight_.push_back({std::move(end), {work.tag, cost}});
+  in_flight_.push_back({std::move(end), work.extent, {work.tag, cost}});
   queued_.notify_one();
 }
 
@@ -101,6 +101,18 @@ std::unique_ptr<Event> CudaLane::take_event() {
     }
   }
   return std::make_unique<Event>(context_);
+}
+
+bool CudaLane::order(CUstream_st* stream, std::span<const Extent> extents) {
+  const CurrentContext current(context_);
+  // Under the lock no event is taken for something else: a stream waits for what an event recorded last.
+  const std::lock_guard lock(mutex_);
+  if (error_ != nullptr) std::rethrow_exception(error_);
+  for (const InFlight& work : in_flight_) {
+    if (work.extent < extents.data() || work.extent >= extents.data() + extents.size()) continue;
+    context_.check(context_.driver().cuStreamWaitEvent(stream, work.end->handle(), 0), "cuStreamWaitEvent");
+  }
+  return true;
 }
 
 void CudaLane::collect(std::vector<LaneDone>& done) {

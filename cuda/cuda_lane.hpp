@@ -33,6 +33,7 @@ class CudaLane final : public Lane {
   ~CudaLane() override;
 
   void deliver(const LaneWork& work) override;
+  bool order(CUstream_st* stream, std::span<const Extent> extents) override;
   void collect(std::vector<LaneDone>& done) override;
 
  private:
@@ -43,6 +44,7 @@ class CudaLane final : public Lane {
   };
   struct InFlight {
     std::unique_ptr<Event> end;
+    const Extent* extent;
     LaneDone done;
   };
 

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cctype>
+#include <fstream>
 #include <iterator>
 
 namespace sluice {
@@ -213,6 +215,24 @@ std::string describe_device(const Driver& driver, int ordinal) {
     add(digits);
   }
   return known.empty() ? line : fmt::format("{} ({})", line, known);
+}
+
+std::string sysfs_folder(const Driver& driver, int ordinal) {
+  cu::Device device = 0;
+  char bus[64] = {};
+  if (driver.cuDeviceGet(&device, ordinal) != cu::Result::success ||
+      driver.cuDeviceGetPCIBusId(bus, sizeof bus, device) != cu::Result::success) {
+    return {};
+  }
+  std::string name = bus;
+  for (char& letter : name) letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
+  return "/sys/bus/pci/devices/" + name;
+}
+
+int numa_node_of(const Driver& driver, int ordinal) {
+  std::ifstream file(sysfs_folder(driver, ordinal) + "/numa_node");
+  int node = -1;  // what the system says itself where it does not know
+  return file >> node ? node : -1;
 }
 
 Error driver_error(const Driver& driver, cu::Result result, std::string_view call, std::string_view device) {

@@ -32,6 +32,13 @@ cu::Device find_device(const Driver& driver, int ordinal);
 /// For messages: "cuda:1 (NVIDIA H100, 0000:3b:00.0, GPU-01020304-...)"; what the driver does not tell is left out.
 std::string describe_device(const Driver& driver, int ordinal);
 
+/// Where Linux tells of the device on its bus, "/sys/bus/pci/devices/0000:3b:00.0"; empty where the driver does not
+/// say.
+std::string sysfs_folder(const Driver& driver, int ordinal);
+
+/// The NUMA node that the device is attached to; -1 where that is unknown.
+int numa_node_of(const Driver& driver, int ordinal);
+
 /// The Error that an answer other than success of `call` ("cuMemAlloc") means. `device` is describe_device()'s.
 Error driver_error(const Driver& driver, cu::Result result, std::string_view call, std::string_view device = {});
 

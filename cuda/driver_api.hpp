@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 
+struct CUstream_st;  // as public headers name it
+
 namespace sluice::cu {
 
 /// CUresult. Drivers may return numbers that are not listed here.
@@ -61,7 +63,7 @@ enum class Result : int {
 using Device = int;                   // CUdevice
 using DevicePointer = std::uint64_t;  // CUdeviceptr
 using Context = struct ContextHandle*;
-using Stream = struct StreamHandle*;
+using Stream = ::CUstream_st*;
 using Event = struct EventHandle*;
 using Module = struct ModuleHandle*;
 using Function = struct FunctionHandle*;

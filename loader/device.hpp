@@ -9,12 +9,15 @@
 #include <span>
 #include <vector>
 
+#include "loader/pinner.hpp"
 #include "loader/plan.hpp"
 #include "loader/wakeup.hpp"
 #include "loader/workers.hpp"
 #include "sluice/device.hpp"
 #include "sluice/error.hpp"
 #include "sluice/stats.hpp"
+
+struct CUstream_st;  // sluice/load.hpp
 
 namespace sluice {
 
@@ -47,16 +50,21 @@ struct LaneDone {
 };
 
 /// One device's in-order path for one load: slab -> arena, cast and placed, and the slab is free again.
-/// Threads: the engine's only. The destructor waits for what is in flight.
+/// Threads: the engine's only, but for order(). The destructor waits for what is in flight.
 class Lane {
  public:
   virtual ~Lane() = default;
   /// Queues the work and returns; never waits for the device. Throws Error{device_unavailable}.
   virtual void deliver(const LaneWork& work) = 0;
+  /// Has the work that a caller queues on `stream` from now on wait for what has been delivered of `extents`, some
+  /// neighbours in the plan. False, and nothing done, on a device without streams. Any thread; does not wait for the
+  /// device. Throws Error{device_unavailable}.
+  virtual bool order(CUstream_st* stream, std::span<const Extent> extents) = 0;
   /// Appends what has finished since the last call. Throws the device's Error once it has failed.
   virtual void collect(std::vector<LaneDone>& done) = 0;
 };
 
+/// Threads: any, at any time.
 class Device {
  public:
   virtual ~Device() = default;
@@ -65,13 +73,14 @@ class Device {
   virtual std::uint64_t free_bytes() const = 0;
   /// Throws Error{out_of_memory}.
   virtual std::shared_ptr<Arena> allocate(std::uint64_t bytes) = 0;
+  /// Makes what open_lane() may need and keeps it, so that it takes no time there. What is refused here is refused
+  /// there.
+  virtual void warm_up() noexcept = 0;
   /// A lane that runs `plan` into `arena`. `wakeup` is notified, from any thread, when there is something to collect.
-  /// All arguments outlive the lane.
+  /// All arguments outlive the lane. Throws Error{out_of_memory, device_unavailable}.
   virtual std::unique_ptr<Lane> open_lane(const PlanData& plan, Arena& arena, Wakeup& wakeup) = 0;
-  /// Pins host memory for fast copies to this device and all others of its kind; unpin() by the same device before it
-  /// is unmapped. False where there is no need to. Throws Error{out_of_memory, device_unavailable}.
-  virtual bool pin(std::span<std::byte> memory) = 0;
-  virtual void unpin(std::span<std::byte> memory) noexcept = 0;
+  /// What pins the slabs that its lanes copy out of; nullptr where ordinary memory will do.
+  virtual std::shared_ptr<Pinner> pinner() const = 0;
 };
 
 /// Opens a device by its id. `workers` do the host's copies and casts and outlive the device.

@@ -25,24 +25,41 @@ struct Engine::State {
     EngineParts parts;
     parts.options = options;
     parts.wakeup = wakeup;
-    while (const std::shared_ptr<LoadState> load = next()) {
-      LoadRun(*load, parts).run();
+    for (Job job = next(); job.load != nullptr || !job.devices.empty(); job = next()) {
+      if (job.load == nullptr) {
+        parts.prepare(job.devices);
+      } else {
+        LoadRun(*job.load, parts).run();
+      }
       const std::lock_guard lock(mutex);
-      loads.pop_front();
+      jobs.pop_front();
     }
   }
 
-  /// The load whose turn it is, or nullptr when the engine ends.
-  std::shared_ptr<LoadState> next() {
+  /// A load to run, or devices to prepare; neither: the engine ends.
+  struct Job {
+    std::shared_ptr<LoadState> load;
+    std::vector<DeviceId> devices;
+  };
+
+  Job next() {
     std::unique_lock lock(mutex);
-    changed.wait(lock, [this] { return stopping || !loads.empty(); });
-    return loads.empty() ? nullptr : loads.front();
+    changed.wait(lock, [this] { return stopping || !jobs.empty(); });
+    return jobs.empty() ? Job{} : jobs.front();
+  }
+
+  void queue(Job job) {
+    {
+      const std::lock_guard lock(mutex);
+      jobs.push_back(std::move(job));
+    }
+    changed.notify_all();
   }
 
   const std::shared_ptr<Wakeup> wakeup;
   std::mutex mutex;
   std::condition_variable changed;
-  std::deque<std::shared_ptr<LoadState>> loads;  // the first is running
+  std::deque<Job> jobs;  // the first is being done
   bool stopping = false;
   std::thread thread;  // last: it uses all of the above
 };
@@ -53,10 +70,16 @@ Engine::~Engine() {
   {
     const std::lock_guard lock(state_->mutex);
     state_->stopping = true;
-    for (const std::shared_ptr<LoadState>& load : state_->loads) load->cancel();
+    for (const State::Job& job : state_->jobs) {
+      if (job.load != nullptr) job.load->cancel();
+    }
   }
   state_->changed.notify_all();
   state_->thread.join();
+}
+
+void Engine::prepare(const std::vector<DeviceId>& devices) {
+  if (!devices.empty()) state_->queue({nullptr, devices});
 }
 
 Load Engine::start(const Plan& plan) {
@@ -67,11 +90,7 @@ Load Engine::start(const Plan& plan) {
                 {}, "pass the engine's options to make_plan");
   }
   auto load = std::make_shared<LoadState>(plan.data(), state_->wakeup);
-  {
-    const std::lock_guard lock(state_->mutex);
-    state_->loads.push_back(load);
-  }
-  state_->changed.notify_all();
+  state_->queue({load, {}});
   return Load(std::move(load));
 }
 

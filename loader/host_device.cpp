@@ -82,6 +82,8 @@ class HostLane final : public Lane {
     });
   }
 
+  bool order(CUstream_st*, std::span<const Extent>) override { return false; }
+
   void collect(std::vector<LaneDone>& done) override {
     const std::lock_guard lock(mutex_);
     done.insert(done.end(), finished_.begin(), finished_.end());

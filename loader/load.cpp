@@ -14,14 +14,16 @@ namespace sluice {
 LoadState::LoadState(std::shared_ptr<const PlanData> plan_to_run, std::shared_ptr<Wakeup> engine_wakeup)
     : plan(std::move(plan_to_run)),
       wakeup(std::move(engine_wakeup)),
+      delivered(plan->extents.size(), false),
       tensors(Plan(plan).tensors()),
       arrived(tensors.size(), false) {
   arrivals.reserve(tensors.size());
 }
 
-void LoadState::place(std::vector<std::shared_ptr<Arena>> all) {
+void LoadState::place(std::vector<std::shared_ptr<Arena>> all, std::span<const std::unique_ptr<Lane>> open_lanes) {
   const std::lock_guard lock(mutex);
   arenas = std::move(all);
+  for (const auto& lane : open_lanes) lanes.push_back(lane.get());
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const Placement& placement = plan->placements[i];
     std::byte* const base = arenas[placement.device]->data();
@@ -29,11 +31,18 @@ void LoadState::place(std::vector<std::shared_ptr<Arena>> all) {
   }
 }
 
-void LoadState::publish(std::span<const std::uint32_t> placements, const Stats& known) {
+void LoadState::close_lanes() noexcept {
+  const std::lock_guard lock(mutex);
+  lanes.clear();
+}
+
+void LoadState::publish(std::span<const std::uint32_t> placements, std::span<const std::uint32_t> extents,
+                        const Stats& known) {
   {
     const std::lock_guard lock(mutex);
     stats = known;
-    if (placements.empty()) return;
+    if (placements.empty() && extents.empty()) return;
+    for (const std::uint32_t extent : extents) delivered[extent] = true;
     for (const std::uint32_t placement : placements) arrived[placement] = true;
     arrivals.insert(arrivals.end(), placements.begin(), placements.end());
   }
@@ -121,7 +130,8 @@ const Tensor* find_arrived(LoadState& state, std::string_view name, const Device
   return state.arrived[*placement] ? &state.tensors[*placement] : nullptr;
 }
 
-const Tensor& wait_for(LoadState& state, std::string_view name, const DeviceId* device) {
+/// The placement of a name that somebody waits for.
+std::uint32_t find_placement(const LoadState& state, std::string_view name, const DeviceId* device) {
   const auto placement = state.placement_of(name, device);
   if (!placement) {
     throw Error(ErrorCode::tensor_not_found,
@@ -130,10 +140,34 @@ const Tensor& wait_for(LoadState& state, std::string_view name, const DeviceId* 
                 {state.plan->catalogue->path.string(), {}, std::string(name)},
                 "add a rule to the request that takes it");
   }
+  return *placement;
+}
+
+const Tensor& wait_for(LoadState& state, std::string_view name, const DeviceId* device) {
+  const std::uint32_t placement = find_placement(state, name, device);
   std::unique_lock lock(state.mutex);
-  state.changed.wait(lock, [&] { return state.finished || state.arrived[*placement]; });
-  if (!state.arrived[*placement]) std::rethrow_exception(state.error);
-  return state.tensors[*placement];
+  state.changed.wait(lock, [&] { return state.finished || state.arrived[placement]; });
+  if (!state.arrived[placement]) std::rethrow_exception(state.error);
+  return state.tensors[placement];
+}
+
+const Tensor& order_behind(LoadState& state, CUstream_st* stream, std::string_view name, const DeviceId* device) {
+  const std::uint32_t placement = find_placement(state, name, device);
+  const std::span<const Extent> extents = state.plan->extents_of(state.plan->placements[placement]);
+  const std::size_t first = extents.data() - state.plan->extents.data();
+  const auto delivered = [&] {
+    const auto begin = state.delivered.begin() + static_cast<std::ptrdiff_t>(first);
+    return std::find(begin, begin + static_cast<std::ptrdiff_t>(extents.size()), false) ==
+           begin + static_cast<std::ptrdiff_t>(extents.size());
+  };
+  std::unique_lock lock(state.mutex);
+  state.changed.wait(lock, [&] { return state.finished || state.arrived[placement] || delivered(); });
+  if (!state.arrived[placement] && !state.lanes.empty() &&
+      state.lanes[state.plan->placements[placement].device]->order(stream, extents)) {
+    return state.tensors[placement];
+  }
+  lock.unlock();
+  return wait_for(state, name, device);
 }
 
 }  // namespace
@@ -150,6 +184,13 @@ const Tensor& Load::wait(std::string_view name) const {
 }
 const Tensor& Load::wait(std::string_view name, DeviceId device) const {
   return wait_for(*state_, name, &device);
+}
+
+const Tensor& Load::wait_on(CUstream_st* stream, std::string_view name) const {
+  return order_behind(*state_, stream, name, nullptr);
+}
+const Tensor& Load::wait_on(CUstream_st* stream, std::string_view name, DeviceId device) const {
+  return order_behind(*state_, stream, name, &device);
 }
 
 void Load::wait() const {

@@ -48,27 +48,22 @@ void LoadRun::run() noexcept {
   stats_.load_seconds = seconds - start_up_seconds;
   stats_.seconds = catalogue.open_seconds + plan_.seconds + seconds;
   stats_.cpu_seconds = catalogue.open_cpu_seconds + plan_.cpu_seconds + stopwatch.cpu_seconds();
-  fill_in_stats();
   state_.finish(std::move(error), stats_);
 }
 
 void LoadRun::start_up() {
   if (state_.cancel_requested) throw Error(ErrorCode::cancelled, "the load was cancelled");
-  if (parts_.workers == nullptr) parts_.workers = std::make_unique<Workers>(parts_.options.threads);
-  std::vector<Device*> devices;
-  for (const DeviceId id : plan_.devices) {
-    std::shared_ptr<Device>& device = parts_.devices[id];
-    if (device == nullptr) device = open_device(id, *parts_.workers);
-    devices.push_back(device.get());
-  }
-  make_reader_once();
+  const Stopwatch stopwatch;
+  parts_.make_workers_once();
+  parts_.begin_to_open(plan_.devices);
+  parts_.make_reader_once();
+  stats_.reader = parts_.reader->kind();
+  for (const DeviceId id : plan_.devices) parts_.device(id);
+  stats_.devices_seconds = stopwatch.seconds();
   check_memory();
-  make_staging();
-  for (std::size_t i = 0; i < devices.size(); ++i) {
-    arenas_.push_back(devices[i]->allocate(plan_.costs.devices[i].arena_bytes));
-    lanes_.push_back(devices[i]->open_lane(plan_, *arenas_.back(), *parts_.wakeup));
-  }
-  state_.place(arenas_);
+  // The plan may have been made with other options: it gets what it counted on, within the engine's own bound.
+  const std::uint64_t slab_bytes = parts_.options.slab_bytes;
+  parts_.make_staging_once((plan_.costs.staging_bytes + slab_bytes - 1) / slab_bytes, plan_.devices);
   files_ = std::make_unique<ShardFiles>(plan_, *parts_.reader, parts_.options.io, stats_.fallbacks);
 
   deliveries_left_.reserve(plan_.placements.size());
@@ -76,17 +71,51 @@ void LoadRun::start_up() {
     deliveries_left_.push_back(plan_.placements[i].deliveries);
     if (plan_.placements[i].deliveries == 0) complete_.push_back(i);  // tensors of no bytes are there from the start
   }
+  begin_to_open_lanes();
 }
 
-void LoadRun::make_reader_once() {
-  if (parts_.reader == nullptr) parts_.reader = make_reader(parts_.options, *parts_.wakeup, parts_.fallbacks);
-  stats_.reader = parts_.reader->kind();
+void LoadRun::begin_to_open_lanes() {
+  const std::size_t count = plan_.devices.size();
+  arenas_.resize(count);
+  lanes_.resize(count);
+  lanes_to_open_ = count;
+  for (std::size_t i = 0; i < count; ++i) {
+    parts_.workers->run([this, i, device = parts_.device(plan_.devices[i])] {
+      const Stopwatch stopwatch;
+      std::shared_ptr<Arena> arena;
+      std::unique_ptr<Lane> lane;
+      std::exception_ptr error;
+      try {
+        arena = device->allocate(plan_.costs.devices[i].arena_bytes);
+        lane = device->open_lane(plan_, *arena, *parts_.wakeup);
+      } catch (...) {
+        error = std::current_exception();
+      }
+      const std::lock_guard lock(marks_mutex_);
+      arenas_[i] = std::move(arena);
+      lanes_[i] = std::move(lane);
+      if (error != nullptr) opening_error_ = std::move(error);
+      lanes_seconds_ = std::max(lanes_seconds_, stopwatch.seconds());
+      --lanes_to_open_;
+      parts_.wakeup->notify();
+      marked_.notify_all();
+    });
+  }
+}
+
+bool LoadRun::lanes_are_open() {
+  if (lanes_are_open_) return true;
+  const std::lock_guard lock(marks_mutex_);
+  if (lanes_to_open_ > 0) return false;
+  if (opening_error_ != nullptr) std::rethrow_exception(opening_error_);
+  state_.place(arenas_, lanes_);
+  return lanes_are_open_ = true;
 }
 
 void LoadRun::check_memory() const {
   std::map<DeviceId, std::uint64_t> needed;
   for (const PlanCosts::OnDevice& on : plan_.costs.devices) needed[on.device] += on.arena_bytes + on.scratch_bytes;
-  const std::uint64_t staging_bytes = parts_.staging == nullptr ? 0 : parts_.staging->memory().size();
+  const std::uint64_t staging_bytes = parts_.staging == nullptr ? 0 : parts_.staging->memory().bytes().size();
   needed[host()] += plan_.costs.staging_bytes - std::min(plan_.costs.staging_bytes, staging_bytes);
   for (const auto& [id, bytes] : needed) {
     const auto device = parts_.devices.find(id);
@@ -98,41 +127,25 @@ void LoadRun::check_memory() const {
   }
 }
 
-void LoadRun::make_staging() {
-  const std::uint64_t slab_bytes = parts_.options.slab_bytes;
-  // The plan may have been made with other options: it gets what it counted on, within the engine's own bound.
-  const auto count = static_cast<std::uint32_t>(
-      std::min((plan_.costs.staging_bytes + slab_bytes - 1) / slab_bytes, parts_.options.staging_bytes / slab_bytes));
-  if (count == 0) return;
-  if (parts_.staging == nullptr || parts_.staging->slab_count() < count) {
-    if (parts_.staging != nullptr) {
-      parts_.reader->use_slabs({}, parts_.fallbacks);
-      parts_.staging.reset();
-    }
-    std::erase_if(parts_.fallbacks, [](const Fallback& told) { return told.what == "registered buffers"; });
-    parts_.staging = std::make_unique<Staging>(slab_bytes, count);
-    parts_.reader->use_slabs(parts_.staging->memory(), parts_.fallbacks);
-  }
-  for (const DeviceId id : plan_.devices) parts_.staging->pin_by(parts_.devices.at(id));
-}
-
 void LoadRun::turn() {
-  finish_reads();
-  finish_lanes();
-  publish();
-  if (published_ == plan_.placements.size()) return;
+  reads_in_flight_ -= static_cast<std::uint32_t>(done_.size());
+  read_.insert(read_.end(), done_.begin(), done_.end());
+  done_.clear();
+  // What is read before the lanes are open waits for them in its slab.
+  if (lanes_are_open()) {
+    finish_reads();
+    finish_lanes();
+    publish();
+    if (published_ == plan_.placements.size()) return;
+  }
   if (state_.cancel_requested) throw Error(ErrorCode::cancelled, "the load was cancelled");
   take_extents();
   submit_ready();
 }
 
 void LoadRun::finish_reads() {
-  reads_in_flight_ -= static_cast<std::uint32_t>(done_.size());
-  std::vector<Done> done;
-  done.swap(done_);  // what this throws half-way is no longer in flight
-  for (const Done& read : done) finish_read(read);
-  done.clear();
-  done_.swap(done);  // keeps its memory
+  for (const Done& read : read_) finish_read(read);
+  read_.clear();
 }
 
 void LoadRun::finish_read(const Done& done) {
@@ -173,6 +186,7 @@ void LoadRun::hand_to_lanes(std::uint32_t index) {
     const auto device = static_cast<std::size_t>(std::countr_zero(left));
     lanes_[device]->deliver({trip.slab, &extent, plan_.deliveries_of(extent, device), index});
   }
+  delivered_.push_back(trip.extent);
 }
 
 void LoadRun::finish_lanes() {
@@ -201,8 +215,9 @@ void LoadRun::complete(std::span<const Delivery> deliveries) {
 void LoadRun::publish() {
   for (const std::uint32_t placement : complete_) stats_.delivered_bytes += plan_.placements[placement].bytes;
   published_ += complete_.size();
-  state_.publish(complete_, stats_);
+  state_.publish(complete_, delivered_, stats_);
   complete_.clear();
+  delivered_.clear();
 }
 
 void LoadRun::take_extents() {
@@ -221,6 +236,7 @@ bool LoadRun::take_extent() {
   const Delivery& first = plan_.deliveries[extent.first_delivery];
   Arena* arena = nullptr;
   if (extent.in_place) {
+    if (!lanes_are_open_) return false;
     arena = arenas_[plan_.placements[first.placement].device].get();
     trip.target = arena->data() + first.target_offset;
   } else {
@@ -245,9 +261,10 @@ bool LoadRun::take_extent() {
   ++populating_;
   parts_.workers->run([this, arena, index, offset = first.target_offset, bytes = extent.bytes] {
     arena->populate(offset, bytes);
-    const std::lock_guard lock(populated_mutex_);
+    const std::lock_guard lock(marks_mutex_);
     populated_.push_back(index);
     parts_.wakeup->notify();
+    marked_.notify_all();
   });
   return true;
 }
@@ -262,7 +279,7 @@ ReadPath LoadRun::choose_path(const Extent& extent, const ShardFiles::File& file
 
 void LoadRun::submit_ready() {
   {
-    const std::lock_guard lock(populated_mutex_);
+    const std::lock_guard lock(marks_mutex_);
     ready_.insert(ready_.end(), populated_.begin(), populated_.end());
     populating_ -= static_cast<std::uint32_t>(populated_.size());
     populated_.clear();
@@ -301,27 +318,26 @@ void LoadRun::throw_read_error(const Extent& extent, const Done& done) const {
 void LoadRun::drain() noexcept {
   bool ring_broke = false;
   try {
-    while (reads_in_flight_ > 0 || populating_ > 0) {
+    while (reads_in_flight_ > 0) {
       done_.clear();
       parts_.reader->wait(done_, true);
       reads_in_flight_ -= static_cast<std::uint32_t>(done_.size());
-      const std::lock_guard lock(populated_mutex_);
-      populating_ -= static_cast<std::uint32_t>(populated_.size());
-      populated_.clear();
     }
   } catch (...) {
     ring_broke = true;
   }
+  {
+    std::unique_lock lock(marks_mutex_);
+    marked_.wait(lock, [this] { return populating_ == populated_.size() && lanes_to_open_ == 0; });
+  }
+  state_.close_lanes();
   lanes_.clear();  // waits for what is in flight
   files_.reset();
-  if (parts_.staging != nullptr) stats_.peak_staging_bytes = parts_.staging->take_peak_bytes();
+  fill_in_stats();
   if (ring_broke) {
-    // Closing the ring lets the kernel keep the pages it may still write to; letting the workers go finishes what they
-    // do to our memory. The next load makes them anew.
+    // Closing the ring lets the kernel keep the pages it may still write to. The next load makes both anew.
     parts_.reader.reset();
     parts_.staging.reset();
-    parts_.devices.clear();
-    parts_.workers.reset();
   } else if (parts_.staging != nullptr) {
     parts_.staging->give_back_all();
   }
@@ -331,6 +347,15 @@ void LoadRun::drain() noexcept {
 void LoadRun::fill_in_stats() {
   stats_.fallbacks.insert(stats_.fallbacks.begin(), parts_.fallbacks.begin(), parts_.fallbacks.end());
   if (!page_cache_.refusal().empty()) stats_.fallbacks.push_back({"cachestat", page_cache_.refusal()});
+  stats_.lanes_seconds = lanes_seconds_;
+  if (parts_.staging != nullptr) {
+    const SlabMemory& memory = parts_.staging->memory();
+    if (const std::string refusal = memory.refusal(); !refusal.empty()) {
+      stats_.fallbacks.push_back({"pinned slabs", refusal});
+    }
+    stats_.pinning_seconds = memory.pinning_seconds();
+    stats_.peak_staging_bytes = parts_.staging->take_peak_bytes();
+  }
   stats_.peak_resident_bytes = peak_resident_bytes();
 }
 

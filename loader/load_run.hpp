@@ -5,13 +5,17 @@
 //     next in the plan -> taken (a slab, an open shard; fresh memory is touched by a worker) -> ready -> reading
 //                      -> in its lanes -> done: the slab is free, tensors that are complete are published
 //
+// Workers open the lanes beside the first reads, which wait for them in their slabs.
+//
 // Whatever happens elsewhere - a read ends, a lane is done, a worker has touched memory, a caller cancels - only leaves
 // a mark and wakes the engine out of Reader::wait(). turn() is the one place that looks at the marks and decides what
 // is next.
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -42,11 +46,11 @@ class LoadRun {
   };
 
   void start_up();
-  void make_reader_once();
   void check_memory() const;
-  void make_staging();
+  void begin_to_open_lanes();
 
   void turn();
+  bool lanes_are_open();
   void finish_reads();
   void finish_read(const Done& done);
   void finish_lanes();
@@ -70,10 +74,13 @@ class LoadRun {
   PageCache page_cache_;
   std::unique_ptr<ShardFiles> files_;
   std::vector<std::shared_ptr<Arena>> arenas_;
-  std::vector<std::unique_ptr<Lane>> lanes_;  // by device of the plan
+  std::vector<std::unique_ptr<Lane>> lanes_;  // by device of the plan; both the workers' until the lanes are open
+
+  bool lanes_are_open_ = false;
 
   std::vector<std::uint32_t> deliveries_left_;  // by placement
   std::vector<std::uint32_t> complete_;         // placements to publish at the end of this turn
+  std::vector<std::uint32_t> delivered_;        // extents likewise, that went to their lanes
   std::uint64_t published_ = 0;
 
   std::uint32_t next_extent_ = 0;
@@ -82,11 +89,17 @@ class LoadRun {
   std::deque<std::uint32_t> ready_;
   std::uint32_t reads_in_flight_ = 0;
   std::uint32_t populating_ = 0;
-  std::vector<Done> done_;           // scratch of a turn
+  std::vector<Done> done_;           // of the last wait
+  std::vector<Done> read_;           // and what has not been handed on since
   std::vector<LaneDone> lane_done_;  // scratch of a turn
 
-  std::mutex populated_mutex_;
-  std::vector<std::uint32_t> populated_;  // trips whose memory has been touched; workers append
+  // What workers mark.
+  std::mutex marks_mutex_;
+  std::condition_variable marked_;
+  std::vector<std::uint32_t> populated_;  // trips whose memory has been touched
+  std::size_t lanes_to_open_ = 0;
+  double lanes_seconds_ = 0;  // of the slowest
+  std::exception_ptr opening_error_;
 };
 
 }  // namespace sluice

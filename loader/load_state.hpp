@@ -27,10 +27,12 @@ struct LoadState {
 
   // The engine's side.
 
-  /// Fills in where tensors will lie: one arena a device of the plan. Before the first publish().
-  void place(std::vector<std::shared_ptr<Arena>> arenas);
-  /// These placements are complete; `stats` is what is known so far.
-  void publish(std::span<const std::uint32_t> placements, const Stats& stats);
+  /// Fills in where tensors will lie and what takes them there: one arena and one lane a device of the plan. Before the
+  /// first publish(). The lanes are used until close_lanes().
+  void place(std::vector<std::shared_ptr<Arena>> arenas, std::span<const std::unique_ptr<Lane>> lanes);
+  void close_lanes() noexcept;
+  /// These placements are complete, and these extents are with their lanes; `stats` is what is known so far.
+  void publish(std::span<const std::uint32_t> placements, std::span<const std::uint32_t> extents, const Stats& stats);
   /// The load has ended; `error` is null where it is complete. Nothing touches the arenas any more.
   void finish(std::exception_ptr error, const Stats& stats);
 
@@ -48,6 +50,8 @@ struct LoadState {
   std::mutex mutex;
   std::condition_variable changed;
   std::vector<std::shared_ptr<Arena>> arenas;  // by device of the plan
+  std::vector<Lane*> lanes;                    // by device of the plan; empty before and after they may be used
+  std::vector<bool> delivered;                 // by extent: it is with its lanes
   std::vector<Tensor> tensors;                 // by placement; never resized
   std::vector<bool> arrived;                   // by placement
   std::vector<std::uint32_t> arrivals;         // placements in order of arrival

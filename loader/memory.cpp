@@ -1,9 +1,13 @@
 #include "loader/memory.hpp"
 
 #include <fmt/format.h>
+#include <linux/mempolicy.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <charconv>
@@ -128,6 +132,15 @@ void Mapping::populate(std::uint64_t offset, std::uint64_t bytes) noexcept {
     std::byte present = byte.load(std::memory_order_relaxed);
     byte.compare_exchange_strong(present, present, std::memory_order_relaxed);
   }
+}
+
+void Mapping::prefer_node(int node) noexcept {
+  constexpr int bits = 8 * sizeof(unsigned long);
+  std::array<unsigned long, 16> nodes{};
+  if (node < 0 || node >= bits * static_cast<int>(nodes.size())) return;
+  nodes[static_cast<std::size_t>(node / bits)] = 1ul << (node % bits);
+  // The kernel looks at one bit less than it is told of (get_nodes() in its mm/mempolicy.c).
+  syscall(SYS_mbind, data_, bytes_, MPOL_PREFERRED, nodes.data(), bits * nodes.size() + 1, 0);
 }
 
 std::uint64_t available_memory_bytes() noexcept {

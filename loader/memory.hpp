@@ -26,6 +26,10 @@ class Mapping {
   /// are read into.
   void populate(std::uint64_t offset, std::uint64_t bytes) noexcept;
 
+  /// Asks for pages on one NUMA node, as long as that has any free. Before memory is touched; -1: wherever the thread
+  /// runs that touches it. A hint.
+  void prefer_node(int node) noexcept;
+
  private:
   std::byte* data_ = nullptr;
   std::uint64_t bytes_ = 0;

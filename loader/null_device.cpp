@@ -23,6 +23,7 @@ class NullLane final : public Lane {
     finished_.push_back({work.tag, cost_of(plan_, *work.extent, work.deliveries)});
     wakeup_.notify();
   }
+  bool order(CUstream_st*, std::span<const Extent>) override { return false; }
   void collect(std::vector<LaneDone>& done) override {
     done.insert(done.end(), finished_.begin(), finished_.end());
     finished_.clear();

@@ -11,8 +11,8 @@ class NullDevice final : public Device {
   std::uint64_t free_bytes() const override;
   std::shared_ptr<Arena> allocate(std::uint64_t bytes) override;
   std::unique_ptr<Lane> open_lane(const PlanData& plan, Arena& arena, Wakeup& wakeup) override;
-  bool pin(std::span<std::byte>) override { return false; }
-  void unpin(std::span<std::byte>) noexcept override {}
+  void warm_up() noexcept override {}
+  std::shared_ptr<Pinner> pinner() const override { return nullptr; }
 };
 
 }  // namespace sluice

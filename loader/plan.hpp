@@ -94,6 +94,18 @@ struct PlanData {
     const auto first = std::partition_point(all.begin(), all.end(), before(device));
     return {first, std::partition_point(first, all.end(), before(device + 1))};
   }
+  /// The extents that hold a tensor's bytes: neighbours. None for a tensor of no bytes.
+  std::span<const Extent> extents_of(const Placement& placement) const noexcept {
+    const TensorInfo& tensor = catalogue->tensors[placement.tensor];
+    const auto first = std::partition_point(extents.begin(), extents.end(), [&](const Extent& extent) {
+      return extent.shard < tensor.shard ||
+             (extent.shard == tensor.shard && extent.offset + extent.bytes <= tensor.offset);
+    });
+    const auto last = std::partition_point(first, extents.end(), [&](const Extent& extent) {
+      return extent.shard == tensor.shard && extent.offset < tensor.offset + tensor.bytes;
+    });
+    return {first, last};
+  }
   bool is_cast(const Placement& placement) const noexcept {
     return placement.dtype != catalogue->tensors[placement.tensor].dtype;
   }

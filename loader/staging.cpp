@@ -6,27 +6,23 @@
 
 namespace sluice {
 
-Staging::Staging(std::uint64_t slab_bytes, std::uint32_t count)
-    : slab_bytes_(slab_bytes), slab_count_(count), memory_(slab_bytes * count, "staging"), uses_(count, 0) {
-  free_.reserve(count);
-  for (std::uint32_t index = count; index-- > 0;) free_.push_back(index);
-}
-
-Staging::~Staging() {
-  if (pinned_by_ != nullptr) pinned_by_->unpin(memory());
-}
-
-void Staging::pin_by(const std::shared_ptr<Device>& device) {
-  if (pinned_by_ == nullptr && device->pin(memory())) pinned_by_ = device;
+Staging::Staging(std::uint64_t slab_bytes, std::unique_ptr<SlabMemory> memory)
+    : slab_bytes_(slab_bytes), memory_(std::move(memory)) {
+  free_.reserve(slab_count());
+  uses_.reserve(slab_count());
 }
 
 std::byte* Staging::take() noexcept {
-  if (free_.empty()) return nullptr;
+  if (free_.empty()) {
+    if (uses_.size() == memory_->ready_bytes() / slab_bytes_) return nullptr;
+    free_.push_back(static_cast<std::uint32_t>(uses_.size()));
+    uses_.push_back(0);
+  }
   const std::uint32_t index = free_.back();
   free_.pop_back();
   uses_[index] = 1;
-  out_peak_ = std::max(out_peak_, slab_count_ - free_count());
-  return memory_.data() + index * slab_bytes_;
+  out_peak_ = std::max(out_peak_, ++out_);
+  return memory_->bytes().data() + index * slab_bytes_;
 }
 
 void Staging::count(std::byte* slab, std::uint32_t uses) noexcept {
@@ -37,24 +33,25 @@ void Staging::count(std::byte* slab, std::uint32_t uses) noexcept {
 void Staging::give_back(std::byte* slab) noexcept {
   const std::uint32_t index = index_of(slab);
   assert(uses_[index] > 0);
-  if (--uses_[index] == 0) free_.push_back(index);
+  if (--uses_[index] > 0) return;
+  free_.push_back(index);
+  --out_;
 }
 
 void Staging::give_back_all() noexcept {
-  for (std::uint32_t index = 0; index < slab_count_; ++index) {
+  for (std::uint32_t index = 0; index < uses_.size(); ++index) {
     if (std::exchange(uses_[index], 0) != 0) free_.push_back(index);
   }
+  out_ = 0;
 }
 
 std::uint64_t Staging::take_peak_bytes() noexcept {
-  const std::uint64_t peak = out_peak_ * slab_bytes_;
-  out_peak_ = slab_count_ - free_count();
-  return peak;
+  return slab_bytes_ * std::exchange(out_peak_, out_);
 }
 
 std::uint32_t Staging::index_of(const std::byte* slab) const noexcept {
-  const auto distance = static_cast<std::uint64_t>(slab - memory_.data());
-  assert(distance % slab_bytes_ == 0 && distance / slab_bytes_ < slab_count_);
+  const auto distance = static_cast<std::uint64_t>(slab - memory_->bytes().data());
+  assert(distance % slab_bytes_ == 0 && distance / slab_bytes_ < uses_.size());
   return static_cast<std::uint32_t>(distance / slab_bytes_);
 }
 

@@ -1,7 +1,6 @@
 // Staging: the bounded pool of slabs between reader and lanes; the only host memory that grows with speed.
 // A slab is free -> lent to one extent -> counted by each lane that needs it -> free. Staging owns it throughout.
 // Threads: the engine's only. take() never blocks: it returns nullptr when all are out.
-// Errors: the constructor throws Error{out_of_memory}.
 #pragma once
 
 #include <cstddef>
@@ -10,21 +9,14 @@
 #include <span>
 #include <vector>
 
-#include "loader/device.hpp"
-#include "loader/memory.hpp"
+#include "loader/slab_memory.hpp"
 
 namespace sluice {
 
 class Staging {
  public:
-  /// `count` slabs of `slab_bytes`, in one mapping of huge pages where there are any; touched only when lent first.
-  Staging(std::uint64_t slab_bytes, std::uint32_t count);
-  ~Staging();
-  Staging(const Staging&) = delete;
-  Staging& operator=(const Staging&) = delete;
-
-  /// Has a device pin the slabs until they are unmapped, unless one has already. Throws as Device::pin().
-  void pin_by(const std::shared_ptr<Device>& device);
+  /// As many slabs as `memory` has room for; those that are not ready yet join as they become so.
+  Staging(std::uint64_t slab_bytes, std::unique_ptr<SlabMemory> memory);
 
   /// A free slab, the one that was given back last (its pages are warm), or nullptr.
   std::byte* take() noexcept;
@@ -36,10 +28,11 @@ class Staging {
   /// Frees what is still out: for a load that ended early, once nothing touches its slabs any more.
   void give_back_all() noexcept;
 
-  std::span<std::byte> memory() const noexcept { return {memory_.data(), slab_bytes_ * slab_count_}; }
+  const SlabMemory& memory() const noexcept { return *memory_; }
   std::uint64_t slab_bytes() const noexcept { return slab_bytes_; }
-  std::uint32_t slab_count() const noexcept { return slab_count_; }
-  std::uint32_t free_count() const noexcept { return static_cast<std::uint32_t>(free_.size()); }
+  std::uint32_t slab_count() const noexcept {
+    return static_cast<std::uint32_t>(memory_->bytes().size() / slab_bytes_);
+  }
   /// The most bytes of slabs that were out at a time since the last call.
   std::uint64_t take_peak_bytes() noexcept;
 
@@ -47,12 +40,11 @@ class Staging {
   std::uint32_t index_of(const std::byte* slab) const noexcept;
 
   std::uint64_t slab_bytes_;
-  std::uint32_t slab_count_;
+  std::uint32_t out_ = 0;
   std::uint32_t out_peak_ = 0;
-  Mapping memory_;
-  std::shared_ptr<Device> pinned_by_;  // nullptr: not pinned
-  std::vector<std::uint32_t> free_;    // a stack of indices
-  std::vector<std::uint32_t> uses_;    // by index; 0: free
+  std::unique_ptr<SlabMemory> memory_;
+  std::vector<std::uint32_t> uses_;  // by index, of the slabs that were ready when this last looked; 0: free
+  std::vector<std::uint32_t> free_;  // a stack of indices
 };
 
 }  // namespace sluice

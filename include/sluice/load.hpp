@@ -19,6 +19,8 @@
 #include "sluice/stats.hpp"
 #include "sluice/tensor.hpp"
 
+struct CUstream_st;  // CUDA's own: CUstream and cudaStream_t are pointers to it
+
 namespace sluice {
 
 struct LoadState;
@@ -73,6 +75,14 @@ class SLUICE_API Load {
   /// load ended before the tensor arrived.
   const Tensor& wait(std::string_view name) const;
   const Tensor& wait(std::string_view name, DeviceId device) const;
+
+  /// Has the work that is queued on `stream` from now on wait for one tensor, on a CUDA device: kernels may be queued
+  /// behind it with the pointer that it returns, and the host waits only until the tensor is read, not for the device.
+  /// What goes wrong on the device after that is thrown by wait(). `stream` is a CUstream or cudaStream_t, of the
+  /// tensor's device and not capturing a graph; it may be the default stream. On a device without streams it is wait().
+  /// Throws as wait() does.
+  const Tensor& wait_on(CUstream_st* stream, std::string_view name) const;
+  const Tensor& wait_on(CUstream_st* stream, std::string_view name, DeviceId device) const;
 
   /// Waits for all of them. Throws the load's Error.
   void wait() const;

@@ -32,8 +32,8 @@ struct Options {
   // How fast it does it.
 
   /// The most host memory in bytes that all slabs together take; 256 KiB at least. More lets slow or distant storage
-  /// work on more extents at a time; less than 16 MiB costs speed on any. The default is twice what storage is asked for
-  /// at a time, so that it has no pause while as much again is cast and copied.
+  /// work on more extents at a time; less than 16 MiB costs speed on any. The default is twice what storage is asked
+  /// for at a time, so that it has no pause while as much again is cast and copied.
   std::uint64_t staging_bytes = 128ull << 20;
   /// Bytes of one slab, and so the most of one extent: a multiple of 64 KiB. 0: 4 MiB, or less where staging is small.
   /// Small slabs cost system calls, large ones delay the first tensor.

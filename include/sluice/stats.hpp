@@ -19,7 +19,8 @@ struct Progress {
 
 /// A faster way that was tried and refused, or a slower one that had to be taken.
 struct Fallback {
-  std::string what;    // "io_uring", "registered buffers", "registered files", "O_DIRECT", "cachestat"
+  std::string what;    // "io_uring", "registered buffers", "registered files", "O_DIRECT", "cachestat",
+                       // "pinned slabs"
   std::string reason;  // what refused it, and what would allow it
 };
 
@@ -32,6 +33,11 @@ struct Stats {
   double plan_seconds = 0;
   double start_up_seconds = 0;  // from start() to the first read: ring, slabs, arenas, devices
   double load_seconds = 0;      // from the first read to the last tensor published
+
+  // Where start-up and what runs beside the first reads go.
+  double devices_seconds = 0;  // waiting for drivers and contexts; next to nothing after Engine::prepare()
+  double lanes_seconds = 0;    // arenas, streams, kernels: of the slowest device, beside the first reads
+  double pinning_seconds = 0;  // pinning the engine's slabs, when that was done: once, and most of it beside reads
 
   ReaderKind reader = ReaderKind::automatic;  // which one ran
   std::uint64_t direct_bytes = 0;             // of `bytes`: read with O_DIRECT

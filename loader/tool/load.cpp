@@ -51,10 +51,11 @@ std::vector<std::string> digests_of(const Load& load, const std::vector<Tensor>&
 }  // namespace
 
 void load(const Arguments& arguments, Output& output, Interrupts& interrupts) {
+  Engine engine(arguments.options);
+  engine.prepare(arguments.devices);
   const Checkpoint checkpoint = Checkpoint::open(arguments.path, arguments.options.threads);
   const Plan plan =
       with_select_explained(arguments, [&] { return make_plan(checkpoint, request_of(arguments), arguments.options); });
-  Engine engine(arguments.options);
   Load load = engine.start(plan);
   wait_for(load, interrupts);
 

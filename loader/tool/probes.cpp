@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -21,7 +20,9 @@
 
 #include "cuda/driver.hpp"
 #include "cuda/kernel_image.hpp"
+#include "loader/device.hpp"
 #include "loader/memory.hpp"
+#include "loader/stopwatch.hpp"
 #include "loader/thread.hpp"
 #include "loader/tool/text.hpp"
 #include "loader/uring_reader.hpp"
@@ -115,23 +116,40 @@ Check probe_numa() {
           "numactl --cpunodebind=N --membind=N, with the node of the disk, keeps memory near"};
 }
 
-/// The NUMA node that a device on the PCI bus is near, "-1" where the system does not know.
-std::string numa_node_of(const Driver& cuda, cu::Device device) {
-  char bus_id[32] = {};
-  if (cuda.cuDeviceGetPCIBusId(bus_id, sizeof bus_id, device) != cu::Result::success) return "-1";
-  std::string id(bus_id);
-  std::transform(id.begin(), id.end(), id.begin(), [](unsigned char c) { return std::tolower(c); });
-  const std::string node = first_line(("/sys/bus/pci/devices/" + id + "/numa_node").c_str());
-  return node.empty() ? "-1" : node;
+Check probe_gpu(const Driver& cuda, int ordinal) {
+  std::string finding = describe_device(cuda, ordinal);
+  if (const std::string folder = sysfs_folder(cuda, ordinal); !folder.empty()) {
+    const std::string speed = first_line((folder + "/current_link_speed").c_str());
+    const std::string width = first_line((folder + "/current_link_width").c_str());
+    // An idle GPU lowers its speed.
+    if (!speed.empty()) {
+      finding +=
+          fmt::format(", link {} x{} of at most {} x{}", speed, width, first_line((folder + "/max_link_speed").c_str()),
+                      first_line((folder + "/max_link_width").c_str()));
+    }
+  }
+  if (const int node = numa_node_of(cuda, ordinal); node >= 0) finding += fmt::format(", near NUMA node {}", node);
+  return {fmt::format("cuda:{}", ordinal), Status::ok, finding, {}};
 }
 
-Check probe_gpu(const Driver& cuda, int ordinal) {
-  const cu::Device device = find_device(cuda, ordinal);
-  const std::string node = numa_node_of(cuda, device);
-  return {fmt::format("cuda:{}", ordinal),
-          Status::ok,
-          fmt::format("{}{}", describe_device(cuda, ordinal), node == "-1" ? "" : ", near NUMA node " + node),
-          {}};
+/// Pins some memory, as loads do with their slabs.
+Check probe_pinning(int ordinal) {
+  try {
+    const std::shared_ptr<Pinner> pinner = open_cuda_device(ordinal)->pinner();
+    Mapping memory(huge_page_bytes * 16, "a probe");
+    memory.populate(0, memory.size());
+    const Stopwatch stopwatch;
+    pinner->pin({memory.data(), memory.size()});
+    const double seconds = stopwatch.seconds();
+    pinner->unpin({memory.data(), memory.size()});
+    return {"pinning",
+            Status::ok,
+            fmt::format("{} MiB in {:.1f} ms, {:.1f} GB/s", memory.size() >> 20, seconds * 1e3,
+                        static_cast<double>(memory.size()) / seconds / 1e9),
+            {}};
+  } catch (const Error& error) {
+    return {"pinning", Status::slow, error.message(), error.hint()};
+  }
 }
 
 Check probe_descriptors() {
@@ -239,6 +257,7 @@ std::vector<Check> probe_devices() {
                                   count(static_cast<std::uint64_t>(devices), "device")),
                       {}});
     for (int ordinal = 0; ordinal < devices; ++ordinal) checks.push_back(probe_gpu(cuda, ordinal));
+    if (devices > 0) checks.push_back(probe_pinning(0));
     if (kernel_fatbinary().empty()) {
       checks.push_back({"cuda kernel", Status::failed, "this sluice was built without nvcc: it can copy, but not cast",
                         "build it where nvcc 12.8 or newer is found (scripts/setup brings one)"});

@@ -140,6 +140,10 @@ void report_load(Output& output, const Checkpoint& checkpoint, std::span<const T
   fact(output, "read", "{} in {}: {:.2f} GB/s", decimal_size(stats.bytes), duration(stats.seconds), stats.gb_per_s());
   fact(output, "time", "open {}, plan {}, start-up {}, load {}", duration(stats.open_seconds),
        duration(stats.plan_seconds), duration(stats.start_up_seconds), duration(stats.load_seconds));
+  if (stats.pinning_seconds > 0) {
+    fact(output, "start-up", "devices {}, then beside reads: lanes {}, pinning {}", duration(stats.devices_seconds),
+         duration(stats.lanes_seconds), duration(stats.pinning_seconds));
+  }
   fact(output, "processor", "{}{}", duration(stats.cpu_seconds),
        gigabytes > 0 ? fmt::format(": {:.3f} s a GB", stats.cpu_seconds / gigabytes) : "");
   fact(output, "reader", "{}", how_it_was_read(stats));

@@ -9,11 +9,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <string>
 #include <vector>
 
+#include "cuda/device_memory.hpp"
 #include "cuda/kernel_image.hpp"
-#include "loader/memory.hpp"
 #include "tests/loader/small_model.hpp"
 #include "tests/sim/control.hpp"
 
@@ -250,15 +251,77 @@ TEST_F(CudaDeviceTest, ArenasLieAtBlocksAndAreReadBackFromAnyByte) {
   expect_clean();
 }
 
-TEST_F(CudaDeviceTest, PinsHostMemoryForAllDevicesUntilItIsUnpinned) {
+TEST_F(CudaDeviceTest, UsesMemoryOfTheDriversWhereItPinsNoOther) {
   {
-    CudaDevice device(0);
-    const Mapping memory(8 << 20, "test");
-    EXPECT_TRUE(device.pin({memory.data(), 8 << 20}));
-    EXPECT_THROW(device.pin({memory.data(), 8 << 20}), Error) << "twice";
-    device.unpin({memory.data(), 8 << 20});
-    EXPECT_TRUE(device.pin({memory.data(), 8 << 20}));
-    device.unpin({memory.data(), 8 << 20});
+    Engine engine(small_slabs());
+    sim::fail_call("cuMemHostRegister", 1, cu::Result::not_permitted);
+    const Load load = engine.start(plan_of(faulty_kind));
+    expect_right(load, faulty_kind);
+    const std::vector<Fallback> fallbacks = load.statistics().fallbacks;
+    const auto told = std::find_if(fallbacks.begin(), fallbacks.end(),
+                                   [](const Fallback& fallback) { return fallback.what == "pinned slabs"; });
+    ASSERT_NE(told, fallbacks.end());
+    EXPECT_THAT(told->reason, testing::HasSubstr("cuMemHostRegister"));
+    expect_right(engine.start(plan_of(faulty_kind)), faulty_kind);
+    EXPECT_EQ(sim::counters().calls["cuMemHostRegister"], 1u) << "what was refused is not asked for again";
+  }
+  expect_clean();
+}
+
+TEST_F(CudaDeviceTest, StartsUpBeforeTheFirstLoadWherePrepared) {
+  {
+    Engine engine(small_slabs());
+    engine.prepare(faulty_kind.devices);
+    engine.prepare({cuda(7), host()});  // what is wrong here is told by the load that asks for it
+    const auto load = std::make_unique<Load>(engine.start(plan_of(faulty_kind)));
+    expect_right(*load, faulty_kind);
+    EXPECT_EQ(sim::counters().calls["cuDevicePrimaryCtxRetain"], 2u);
+    EXPECT_THROW(engine.start(plan_of({{cuda(7)}, {}})).wait(), Error);
+    expect_right(engine.start(plan_of(faulty_kind)), faulty_kind);
+  }
+  expect_clean();
+}
+
+TEST_F(CudaDeviceTest, AStreamWaitsForATensorThatTheHostHasNotSeenArrive) {
+  for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
+    SCOPED_TRACE(seed);
+    sim::Settings settings;
+    settings.seed = seed;
+    settings.policy = seed == 1 ? sim::Policy::eager : seed == 2 ? sim::Policy::lazy : sim::Policy::random;
+    sim::reset(settings);
+    {
+      const Context context(1);
+      Engine engine(small_slabs());
+      const Load load = engine.start(plan_of(faulty_kind));
+      const CurrentContext current(context);
+      const Stream stream(context);
+      for (const TestTensor& wanted : tensors_) {
+        const Tensor& tensor = load.wait_on(stream.handle(), wanted.name, cuda(1));
+        if (tensor.bytes == 0) continue;
+        const PinnedMemory copied(context, tensor.bytes);
+        context.check(
+            context.driver().cuMemcpyDtoHAsync(copied.data(), reinterpret_cast<cu::DevicePointer>(tensor.data),
+                                               tensor.bytes, stream.handle()),
+            "cuMemcpyDtoHAsync");
+        stream.synchronize();
+        const std::vector<std::byte> want = expected(wanted, tensor.dtype);
+        EXPECT_EQ(std::memcmp(want.data(), copied.data(), want.size()), 0) << wanted.name;
+      }
+      EXPECT_EQ(load.wait_on(nullptr, "embed", cuda(1)).device, cuda(1)) << "the default stream will do";
+      EXPECT_THROW(load.wait_on(stream.handle(), "missing"), Error);
+      load.wait();
+    }
+    expect_clean();
+    if (HasFailure()) return;
+  }
+}
+
+TEST_F(CudaDeviceTest, WaitingOnAStreamForTheHostsTensorsIsWaiting) {
+  {
+    Engine engine(small_slabs());
+    const Kind kind{{host()}, bf16};
+    const Load load = engine.start(plan_of(kind));
+    EXPECT_EQ(load.find("embed"), &load.wait_on(nullptr, "embed"));
   }
   expect_clean();
 }

@@ -27,7 +27,7 @@ class CudaLaneTest : public testing::TestWithParam<sim::Policy> {
   ~CudaLaneTest() override {
     lane_.reset();
     arena_.reset();
-    if (device_ != nullptr && !slab_.empty()) device_->unpin(slab_);
+    if (device_ != nullptr && !slab_.empty()) device_->pinner()->unpin(slab_);
     device_.reset();
     EXPECT_EQ(sim::check_leaks(), 0u);
     for (const sim::Violation& violation : sim::take_violations()) ADD_FAILURE() << violation.message;
@@ -44,7 +44,7 @@ class CudaLaneTest : public testing::TestWithParam<sim::Policy> {
     slab_ = noise(plan_->extents.at(0).bytes);
     bytes_ = slab_;
     slab_.resize(plan_->slab_bytes);
-    device_->pin(slab_);
+    device_->pinner()->pin(slab_);
     arena_ = device_->allocate(plan_->costs.devices[0].arena_bytes);
     lane_ = device_->open_lane(*plan_, *arena_, wakeup_);
   }

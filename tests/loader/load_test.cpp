@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <set>
 #include <thread>
 
@@ -90,6 +91,20 @@ TEST_F(LoadTest, ReadsBackPartsAndRefusesWhatLiesOutside) {
   EXPECT_TRUE(std::equal(part.begin(), part.end(), content.begin() + 1000));
   EXPECT_THROW(load.read_back(tensor, tensor.bytes, part.data(), 1), Error);
   EXPECT_THROW(load.read_back(tensor, ~std::uint64_t{0}, part.data(), 2), Error);
+}
+
+// The engine's thread lets go of the load while this one reads the error: ThreadSanitizer looks on.
+TEST_F(LoadTest, AnErrorOutlivesItsLoad) {
+  std::filesystem::resize_file(folder_.path() / "model.safetensors", 1000);
+  for (int i = 0; i < 100; ++i) {
+    try {
+      engine_.start(*plan_).wait();
+      FAIL() << "it was loaded";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::file_changed);
+      EXPECT_THAT(error.path(), testing::EndsWith("model.safetensors"));
+    }
+  }
 }
 
 TEST_F(LoadTest, EndsWhatItHeldWhenAssignedTo) {
