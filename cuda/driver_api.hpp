@@ -158,6 +158,7 @@ using GetProcAddressV2 = Result (*)(const char* name, void** entry, int version,
   required(cuEventRecord, cuEventRecord, 2000, (Event event, Stream stream))                                           \
   required(cuEventQuery, cuEventQuery, 2000, (Event event))                                                            \
   required(cuEventSynchronize, cuEventSynchronize, 2000, (Event event))                                                \
+  required(cuEventElapsedTime, cuEventElapsedTime, 2000, (float* milliseconds, Event from, Event to))                  \
   required(cuLaunchKernel, cuLaunchKernel, 4000,                                                                       \
            (Function function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,  \
             unsigned block_z, unsigned shared_bytes, Stream stream, void** arguments, void** extra))                   \

@@ -113,6 +113,28 @@ TEST_F(ClockTest, WhoWaitsIsReleasedByTheClock) {
   for (std::thread& waiter : waiters) waiter.join();
 }
 
+TEST_F(ClockTest, EventsTellTheTimeBetweenThem) {
+  const auto stream = scene.stream();
+  const auto before = scene.event(0);
+  const auto after = scene.event(0);
+  const auto without_time = scene.event();
+  float milliseconds = 0;
+  const auto elapsed = [&](cu::Event first, cu::Event last) {
+    return cu::cuEventElapsedTime(&milliseconds, first, last);
+  };
+  advance_to(50);
+  Scene::ok(cu::cuEventRecord(before, stream));
+  EXPECT_EQ(elapsed(before, after), cu::Result::invalid_handle) << "never recorded";
+  scene.copy_in(target, slab, size, stream);
+  Scene::ok(cu::cuEventRecord(after, stream));
+  Scene::ok(cu::cuEventRecord(without_time, stream));
+  EXPECT_EQ(elapsed(before, after), cu::Result::not_ready);
+  advance_to(5000);
+  EXPECT_EQ(elapsed(before, after), cu::Result::success);
+  EXPECT_FLOAT_EQ(milliseconds, 0.0011F);
+  EXPECT_EQ(elapsed(before, without_time), cu::Result::invalid_handle);
+}
+
 TEST_F(ClockTest, SourcesMustBeAsTheyWereWhenTheyAreRead) {
   const auto stream = scene.stream();
   scene.copy_in(target, slab, size, stream);

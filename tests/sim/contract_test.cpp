@@ -123,6 +123,27 @@ TEST_F(Contract, AStreamWaitsForAnothersEvent) {
   EXPECT_EQ(its_->cuStreamDestroy(other), Result::success);
 }
 
+// cuEventElapsedTime: "Computes the elapsed time between two events (in milliseconds with a resolution of around 0.5
+// microseconds)".
+TEST_F(Contract, EventsTellTheTimeBetweenThem) {
+  cu::Event first = nullptr;
+  cu::Event last = nullptr;
+  ASSERT_EQ(its_->cuEventCreate(&first, cu::event_blocking_sync), Result::success);
+  ASSERT_EQ(its_->cuEventCreate(&last, cu::event_blocking_sync), Result::success);
+  float milliseconds = -1;
+  EXPECT_EQ(its_->cuEventElapsedTime(&milliseconds, first, last), Result::invalid_handle) << "never recorded";
+  ASSERT_EQ(its_->cuEventRecord(first, stream_), Result::success);
+  ASSERT_EQ(its_->cuMemcpyHtoDAsync(memory_, slab_, size, stream_), Result::success);
+  ASSERT_EQ(its_->cuEventRecord(last, stream_), Result::success);
+  ASSERT_EQ(its_->cuEventRecord(event_, stream_), Result::success);
+  ASSERT_EQ(its_->cuStreamSynchronize(stream_), Result::success);
+  EXPECT_EQ(its_->cuEventElapsedTime(&milliseconds, first, last), Result::success);
+  EXPECT_GT(milliseconds, 0);
+  EXPECT_EQ(its_->cuEventElapsedTime(&milliseconds, first, event_), Result::invalid_handle) << "it takes no time";
+  EXPECT_EQ(its_->cuEventDestroy(first), Result::success);
+  EXPECT_EQ(its_->cuEventDestroy(last), Result::success);
+}
+
 // CUDA C++ Programming Guide, device memory accesses: "always aligned to at least 256 bytes".
 TEST_F(Contract, AllocationsAreAligned) {
   cu::DevicePointer odd = 0;

@@ -46,10 +46,12 @@ Settings settings_of_environment() {
       number("SLUICE_SIM_DRIVER_VERSION", static_cast<std::uint64_t>(settings.driver_version), 10000, 99990));
   const std::uint64_t memory_bytes = number("SLUICE_SIM_MEMORY", std::uint64_t{8} << 30, 1, std::uint64_t{1} << 36);
   const std::uint64_t link = number("SLUICE_SIM_LINK", 0, 1, std::uint64_t{1} << 40);
+  const std::uint64_t kernel = number("SLUICE_SIM_KERNEL", 0, 1, std::uint64_t{1} << 42);
   if (link != 0) settings.clock = Clock::wall;
   for (DeviceSettings& device : settings.devices) {
     device.memory_bytes = memory_bytes;
     if (link != 0) device.link_bytes_per_second = static_cast<double>(link);
+    if (kernel != 0) device.kernel_bytes_per_second = static_cast<double>(kernel);
   }
   return settings;
 }

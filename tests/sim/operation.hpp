@@ -37,6 +37,7 @@ struct Operation {
   Stamp stamp;
   VectorClock clock;  // all that is ordered before it, and itself
   std::optional<Nanoseconds> end;
+  Nanoseconds done_at = 0;  // by the clock; without one, by the machine's
   int polls = 0;
   bool done = false;
 };

@@ -61,9 +61,9 @@ class Scene {
     ok(cu::cuStreamCreate(&streams.back(), flags));
     return streams.back();
   }
-  cu::Event event() {
+  cu::Event event(unsigned flags = cu::event_disable_timing) {
     events.emplace_back();
-    ok(cu::cuEventCreate(&events.back(), cu::event_disable_timing));
+    ok(cu::cuEventCreate(&events.back(), flags));
     return events.back();
   }
 

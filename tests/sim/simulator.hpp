@@ -38,6 +38,7 @@ struct DeviceState {
 
 struct EventState {
   int device = 0;
+  bool timed = false;
   std::shared_ptr<Operation> recorded;  // the last record; nullptr: never
 };
 

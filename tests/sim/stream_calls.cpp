@@ -205,7 +205,9 @@ Result cuStreamWaitEvent(Stream handle, Event event_handle, unsigned flags) {
 Result cuEventCreate(Event* event, unsigned flags) {
   return call("cuEventCreate", Needs::context, [&](Simulator& sim) {
     if ((flags & ~(event_blocking_sync | event_disable_timing)) != 0) return Result::invalid_value;
-    sim.events[++sim.last_id].device = sim.device_ordinal();
+    sim::EventState& state = sim.events[++sim.last_id];
+    state.device = sim.device_ordinal();
+    state.timed = (flags & event_disable_timing) == 0;
     *event = sim::to_handle<Event>(sim::HandleKind::event, sim.last_id);
     return Result::success;
   });
@@ -262,6 +264,31 @@ Result cuEventSynchronize(Event handle) {
     const std::shared_ptr<Operation> recorded = event->recorded;
     sim.timeline.wait(recorded);
     return sim.learn_done(*recorded);
+  });
+}
+
+// "If either event has not been recorded [...], CUDA_ERROR_INVALID_HANDLE is returned. If cuEventRecord() has been
+// called on both events but one or both of them has not yet been completed [...], CUDA_ERROR_NOT_READY is returned. If
+// either event was created with the CU_EVENT_DISABLE_TIMING flag, then this function will return
+// CUDA_ERROR_INVALID_HANDLE."
+Result cuEventElapsedTime(float* milliseconds, Event from_handle, Event to_handle) {
+  return call("cuEventElapsedTime", Needs::context, [&](Simulator& sim) {
+    Result result{};
+    const sim::EventState* from = sim.find_event(from_handle, result);
+    const sim::EventState* to = result == Result::success ? sim.find_event(to_handle, result) : nullptr;
+    if (result != Result::success) return result;
+    const bool comparable = from->timed && to->timed && from->device == to->device;
+    if (!comparable || from->recorded == nullptr || to->recorded == nullptr) return Result::invalid_handle;
+    const std::shared_ptr<Operation> first = from->recorded;
+    const std::shared_ptr<Operation> last = to->recorded;
+    for (const auto& recorded : {first, last}) {
+      sim.timeline.poll(*recorded);
+      if (!recorded->done) return Result::not_ready;
+    }
+    *milliseconds =
+        static_cast<float>((static_cast<double>(last->done_at) - static_cast<double>(first->done_at)) / 1e6);
+    sim.learn_done(*first);
+    return sim.learn_done(*last);
   });
 }
 

@@ -109,6 +109,7 @@ void Timeline::run(StreamState& stream) {
   if (operation->work && !ran_when_started) operation->work(*operation);
   if (operation->done) return;  // it was its device's last
   operation->done = true;
+  operation->done_at = clock_ == Clock::none ? wall_now() : now_;
   operation->after.clear();
   stream.queue.pop_front();
 }
@@ -185,8 +186,12 @@ std::size_t Timeline::advance_to(Nanoseconds time) {
 }
 
 void Timeline::follow_wall_clock() {
-  advance_to(static_cast<Nanoseconds>(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - wall_begin_).count()));
+  advance_to(wall_now());
+}
+
+Nanoseconds Timeline::wall_now() const {
+  return static_cast<Nanoseconds>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - wall_begin_).count());
 }
 
 std::size_t Timeline::release() {

@@ -70,6 +70,7 @@ class Timeline {
   StreamState* next_to_end();
   void follow_wall_clock();
   std::size_t release();
+  Nanoseconds wall_now() const;
 
   Policy policy_;
   Clock clock_;
