@@ -47,9 +47,8 @@ Stream::~Stream() {
   });
 }
 
-Event::Event(const Context& context) : context_(context) {
-  context.check(context.driver().cuEventCreate(&handle_, cu::event_blocking_sync | cu::event_disable_timing),
-                "cuEventCreate");
+Event::Event(const Context& context, unsigned flags) : context_(context) {
+  context.check(context.driver().cuEventCreate(&handle_, flags), "cuEventCreate");
 }
 
 Event::~Event() {

@@ -79,11 +79,11 @@ class Stream {
   cu::Stream handle_ = nullptr;
 };
 
-/// An event that threads sleep on rather than spin.
+/// An event: as a rule, one that threads sleep on rather than spin, and that does not tell the time.
 class Event {
  public:
   /// With the context current. Throws as Context::check().
-  explicit Event(const Context& context);
+  explicit Event(const Context& context, unsigned flags = cu::event_blocking_sync | cu::event_disable_timing);
   ~Event();
   Event(const Event&) = delete;
   Event& operator=(const Event&) = delete;

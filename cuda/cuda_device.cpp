@@ -26,13 +26,13 @@ std::shared_ptr<Arena> CudaDevice::allocate(std::uint64_t bytes) {
   return std::make_shared<CudaArena>(context_, bytes);
 }
 
-std::unique_ptr<Lane> CudaDevice::open_lane(const PlanData& plan, Arena& arena, Wakeup& wakeup) {
+std::unique_ptr<Lane> CudaDevice::open_lane(const PlanData& plan, Arena& arena, Wakeup& wakeup, Tracer& tracer) {
   const auto on = std::find(plan.devices.begin(), plan.devices.end(), id());
   const std::uint64_t scratch_bytes =
       plan.costs.devices[static_cast<std::size_t>(on - plan.devices.begin())].scratch_bytes;
   const DeliveryKernel* const kernel = scratch_bytes == 0 ? nullptr : &load_kernel_once();
   const CurrentContext current(*context_);
-  return std::make_unique<CudaLane>(*context_, kernel, scratch_bytes, plan, arena, wakeup);
+  return std::make_unique<CudaLane>(*context_, kernel, scratch_bytes, plan, arena, wakeup, tracer);
 }
 
 void CudaDevice::warm_up() noexcept {

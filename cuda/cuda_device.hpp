@@ -20,7 +20,7 @@ class CudaDevice final : public Device {
   std::uint64_t free_bytes() const override;
   std::shared_ptr<Arena> allocate(std::uint64_t bytes) override;
   void warm_up() noexcept override;
-  std::unique_ptr<Lane> open_lane(const PlanData& plan, Arena& arena, Wakeup& wakeup) override;
+  std::unique_ptr<Lane> open_lane(const PlanData& plan, Arena& arena, Wakeup& wakeup, Tracer& tracer) override;
   std::shared_ptr<Pinner> pinner() const override { return pinner_; }
 
  private:

@@ -12,7 +12,7 @@ static_assert(sizeof(Piece) == table_entry_bytes && table_alignment_bytes == del
               "the plan leaves room for the table in the slab");
 
 CudaLane::CudaLane(const Context& context, const DeliveryKernel* kernel, std::uint64_t scratch_bytes,
-                   const PlanData& plan, Arena& arena, Wakeup& wakeup)
+                   const PlanData& plan, Arena& arena, Wakeup& wakeup, Tracer& tracer)
     : context_(context),
       kernel_(kernel),
       plan_(plan),
@@ -20,7 +20,8 @@ CudaLane::CudaLane(const Context& context, const DeliveryKernel* kernel, std::ui
       arena_(reinterpret_cast<cu::DevicePointer>(arena.data())),
       scratch_(context, scratch_bytes),
       copies_(context),
-      kernels_(context) {
+      kernels_(context),
+      trace_(context, plan, tracer) {
   for (std::uint64_t i = 0; i < scratch_bytes / plan.slab_bytes; ++i) scratch_slabs_.emplace_back(context);
   waiter_ = start_thread("sluice-cuda", [this] { wait_in_order(); });
 }
@@ -36,6 +37,7 @@ CudaLane::~CudaLane() {
   with_context(context_, [this] {
     ignore(context_.driver().cuStreamSynchronize(copies_.handle()));
     ignore(context_.driver().cuStreamSynchronize(kernels_.handle()));
+    trace_.collect();
   });
 }
 
@@ -67,6 +69,7 @@ void CudaLane::copy(const LaneWork& work) {
     }
     void operator()(const Delivery&) const { assert(false); }  // cost_of() would have asked for a launch
   };
+  const LaneTrace::Scope scope(trace_, copies_, Span::What::copy, work);
   coalesce(plan_, work.deliveries, Copies{*this, work.slab});
 }
 
@@ -82,12 +85,18 @@ void CudaLane::launch(const LaneWork& work) {
   const ScratchSlab& slab = scratch_slabs_[index];
   const cu::DevicePointer scratch = scratch_.pointer() + index * plan_.slab_bytes;
   copies_.wait_for(slab.delivered.handle());  // of an event never recorded: waits for nothing
-  context_.check(context_.driver().cuMemcpyHtoDAsync(scratch, work.slab, table_begin + table_bytes(table->pieces),
-                                                     copies_.handle()),
-                 "cuMemcpyHtoDAsync");
+  {
+    const LaneTrace::Scope scope(trace_, copies_, Span::What::copy, work);
+    context_.check(context_.driver().cuMemcpyHtoDAsync(scratch, work.slab, table_begin + table_bytes(table->pieces),
+                                                       copies_.handle()),
+                   "cuMemcpyHtoDAsync");
+  }
   slab.copied.record(copies_);
   kernels_.wait_for(slab.copied.handle());
-  kernel_->launch(scratch, scratch + table_begin, *table, arena_, kernels_);
+  {
+    const LaneTrace::Scope scope(trace_, kernels_, Span::What::deliver, work);
+    kernel_->launch(scratch, scratch + table_begin, *table, arena_, kernels_);
+  }
   slab.delivered.record(kernels_);
 }
 
@@ -141,6 +150,9 @@ void CudaLane::wait_in_order() noexcept {
         finish_first();
       }
       wakeup_.notify();
+      lock.unlock();
+      trace_.collect();
+      lock.lock();
     }
   } catch (...) {
     if (!lock.owns_lock()) lock.lock();

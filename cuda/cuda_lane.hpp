@@ -20,6 +20,7 @@
 #include "cuda/context.hpp"
 #include "cuda/delivery_kernel.hpp"
 #include "cuda/device_memory.hpp"
+#include "cuda/lane_trace.hpp"
 #include "loader/device.hpp"
 
 namespace sluice {
@@ -29,7 +30,7 @@ class CudaLane final : public Lane {
   /// With the context current. `kernel` may be nullptr where `scratch_bytes` is 0: then nothing needs it. All outlive
   /// the lane.
   CudaLane(const Context& context, const DeliveryKernel* kernel, std::uint64_t scratch_bytes, const PlanData& plan,
-           Arena& arena, Wakeup& wakeup);
+           Arena& arena, Wakeup& wakeup, Tracer& tracer);
   ~CudaLane() override;
 
   void deliver(const LaneWork& work) override;
@@ -62,6 +63,7 @@ class CudaLane final : public Lane {
   const DeviceMemory scratch_;
   const Stream copies_;
   const Stream kernels_;
+  LaneTrace trace_;
   std::deque<ScratchSlab> scratch_slabs_;
   std::uint64_t launched_ = 0;
 

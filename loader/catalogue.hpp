@@ -20,6 +20,7 @@ struct Catalogue {
   BigVector<TensorInfo> tensors;  // in order of shard, then of offset
   NameTable by_name;
   std::uint64_t bytes = 0;
+  std::int64_t open_begin_ns = 0;  // of the steady clock
   double open_seconds = 0;
   double open_cpu_seconds = 0;
 

@@ -22,6 +22,7 @@
 #include "loader/safetensors_index.hpp"
 #include "loader/stopwatch.hpp"
 #include "loader/thread.hpp"
+#include "loader/tracer.hpp"
 #include "sluice/error.hpp"
 
 namespace sluice {
@@ -259,6 +260,7 @@ std::optional<SafetensorsIndex> find_shards(const fs::path& path, HeaderReader& 
 
 Checkpoint Checkpoint::open(const std::filesystem::path& path, unsigned threads) {
   const Stopwatch stopwatch;
+  const Tracer::Told told({.what = Span::What::open});
   if (path.empty())
     throw Error(ErrorCode::invalid_argument, "the path is empty", {}, "name a shard, a folder or an index");
 
@@ -284,6 +286,7 @@ Checkpoint Checkpoint::open(const std::filesystem::path& path, unsigned threads)
   if (twice) refuse_name(*catalogue, catalogue->tensors[*twice]);
   if (index) check_index(*index, shard_of_path, *catalogue, threads);
 
+  catalogue->open_begin_ns = stopwatch.begin_ns();
   catalogue->open_seconds = stopwatch.seconds();
   catalogue->open_cpu_seconds = stopwatch.cpu_seconds();
   return Checkpoint(std::move(catalogue));

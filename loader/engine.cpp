@@ -89,7 +89,7 @@ Load Engine::start(const Plan& plan) {
                             options_.slab_bytes),
                 {}, "pass the engine's options to make_plan");
   }
-  auto load = std::make_shared<LoadState>(plan.data(), state_->wakeup);
+  auto load = std::make_shared<LoadState>(plan.data(), state_->wakeup, options_.trace);
   state_->queue({load, {}});
   return Load(std::move(load));
 }

@@ -57,8 +57,8 @@ struct Place {
 
 class HostLane final : public Lane {
  public:
-  HostLane(const PlanData& plan, Arena& arena, Wakeup& wakeup, Workers& workers)
-      : plan_(plan), arena_(arena), wakeup_(wakeup), workers_(workers) {}
+  HostLane(const PlanData& plan, Arena& arena, Wakeup& wakeup, Tracer& tracer, Workers& workers)
+      : plan_(plan), arena_(arena), wakeup_(wakeup), tracer_(tracer), workers_(workers) {}
 
   ~HostLane() override {
     std::unique_lock lock(mutex_);
@@ -74,7 +74,14 @@ class HostLane final : public Lane {
     // next.
     workers_.run([this, work] {
       Place place{plan_, work.slab, arena_.data(), {}};
-      coalesce(plan_, work.deliveries, place);
+      {
+        const Tracer::Scope scope(tracer_, {.what = Span::What::deliver,
+                                            .row = Tracer::host,
+                                            .extent = plan_.index_of(*work.extent),
+                                            .tensors = static_cast<std::uint32_t>(work.deliveries.size()),
+                                            .bytes = work.extent->bytes});
+        coalesce(plan_, work.deliveries, place);
+      }
       const std::lock_guard lock(mutex_);
       finished_.push_back({work.tag, place.cost});
       wakeup_.notify();
@@ -94,6 +101,7 @@ class HostLane final : public Lane {
   const PlanData& plan_;
   Arena& arena_;
   Wakeup& wakeup_;
+  Tracer& tracer_;
   Workers& workers_;
   std::mutex mutex_;
   std::condition_variable idle_;
@@ -111,8 +119,8 @@ std::shared_ptr<Arena> HostDevice::allocate(std::uint64_t bytes) {
   return std::make_shared<HostArena>(bytes);
 }
 
-std::unique_ptr<Lane> HostDevice::open_lane(const PlanData& plan, Arena& arena, Wakeup& wakeup) {
-  return std::make_unique<HostLane>(plan, arena, wakeup, workers_);
+std::unique_ptr<Lane> HostDevice::open_lane(const PlanData& plan, Arena& arena, Wakeup& wakeup, Tracer& tracer) {
+  return std::make_unique<HostLane>(plan, arena, wakeup, tracer, workers_);
 }
 
 }  // namespace sluice

@@ -13,7 +13,7 @@ class HostDevice final : public Device {
   DeviceId id() const noexcept override { return host(); }
   std::uint64_t free_bytes() const override;
   std::shared_ptr<Arena> allocate(std::uint64_t bytes) override;
-  std::unique_ptr<Lane> open_lane(const PlanData& plan, Arena& arena, Wakeup& wakeup) override;
+  std::unique_ptr<Lane> open_lane(const PlanData& plan, Arena& arena, Wakeup& wakeup, Tracer& tracer) override;
   void warm_up() noexcept override {}
   std::shared_ptr<Pinner> pinner() const override { return nullptr; }
 

@@ -61,6 +61,9 @@ inline constexpr std::uint64_t in_place_bytes_min = 256 * 1024;
 // Copies of one extent to one CUDA device that are cheaper than a copy to scratch and a kernel launch.
 inline constexpr unsigned copies_per_extent_max = 4;
 
+// Spans that a load's trace keeps, of 40 bytes each. With extents of 4 MiB a terabyte to one GPU has some 750,000.
+inline constexpr std::uint64_t trace_spans_max = 1u << 20;
+
 // What a tensor that sluice places is aligned to at least, where it is large enough: what CUDA's own allocator gives.
 inline constexpr std::uint32_t tensor_alignment_bytes = 256;
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <utility>
 
@@ -11,13 +12,31 @@
 
 namespace sluice {
 
-LoadState::LoadState(std::shared_ptr<const PlanData> plan_to_run, std::shared_ptr<Wakeup> engine_wakeup)
+LoadState::LoadState(std::shared_ptr<const PlanData> plan_to_run, std::shared_ptr<Wakeup> engine_wakeup, bool trace)
     : plan(std::move(plan_to_run)),
       wakeup(std::move(engine_wakeup)),
+      tracer(trace),
       delivered(plan->extents.size(), false),
       tensors(Plan(plan).tensors()),
       arrived(tensors.size(), false) {
   arrivals.reserve(tensors.size());
+  // These came before there was a load to keep them.
+  const auto add = [this](Span span, double seconds) {
+    span.end_ns = span.begin_ns + std::llround(seconds * 1e9);
+    tracer.add(span);
+  };
+  const Catalogue& catalogue = *plan->catalogue;
+  add({.what = Span::What::open,
+       .row = Tracer::caller,
+       .tensors = static_cast<std::uint32_t>(catalogue.tensors.size()),
+       .begin_ns = catalogue.open_begin_ns},
+      catalogue.open_seconds);
+  add({.what = Span::What::plan,
+       .row = Tracer::caller,
+       .tensors = static_cast<std::uint32_t>(tensors.size()),
+       .bytes = plan->costs.read_bytes,
+       .begin_ns = plan->begin_ns},
+      plan->seconds);
 }
 
 void LoadState::place(std::vector<std::shared_ptr<Arena>> all, std::span<const std::unique_ptr<Lane>> open_lanes) {
@@ -107,7 +126,7 @@ Load::~Load() {
 
 const Tensor* Load::arrival(std::size_t index) const {
   std::unique_lock lock(state_->mutex);
-  state_->changed.wait(lock, [&] { return state_->finished || state_->arrivals.size() > index; });
+  state_->wait_until(lock, [&] { return state_->finished || state_->arrivals.size() > index; });
   if (index < state_->arrivals.size()) return &state_->tensors[state_->arrivals[index]];
   if (state_->error != nullptr) std::rethrow_exception(state_->error);
   return nullptr;
@@ -146,7 +165,7 @@ std::uint32_t find_placement(const LoadState& state, std::string_view name, cons
 const Tensor& wait_for(LoadState& state, std::string_view name, const DeviceId* device) {
   const std::uint32_t placement = find_placement(state, name, device);
   std::unique_lock lock(state.mutex);
-  state.changed.wait(lock, [&] { return state.finished || state.arrived[placement]; });
+  state.wait_until(lock, [&] { return state.finished || state.arrived[placement]; });
   if (!state.arrived[placement]) std::rethrow_exception(state.error);
   return state.tensors[placement];
 }
@@ -161,7 +180,7 @@ const Tensor& order_behind(LoadState& state, CUstream_st* stream, std::string_vi
            begin + static_cast<std::ptrdiff_t>(extents.size());
   };
   std::unique_lock lock(state.mutex);
-  state.changed.wait(lock, [&] { return state.finished || state.arrived[placement] || delivered(); });
+  state.wait_until(lock, [&] { return state.finished || state.arrived[placement] || delivered(); });
   if (!state.arrived[placement] && !state.lanes.empty() &&
       state.lanes[state.plan->placements[placement].device]->order(stream, extents)) {
     return state.tensors[placement];
@@ -195,7 +214,7 @@ const Tensor& Load::wait_on(CUstream_st* stream, std::string_view name, DeviceId
 
 void Load::wait() const {
   std::unique_lock lock(state_->mutex);
-  state_->changed.wait(lock, [this] { return state_->finished; });
+  state_->wait_until(lock, [this] { return state_->finished; });
   if (state_->error != nullptr) std::rethrow_exception(state_->error);
 }
 
@@ -212,6 +231,10 @@ Progress Load::progress() const noexcept {
 Stats Load::statistics() const {
   const std::lock_guard lock(state_->mutex);
   return state_->stats;
+}
+
+Trace Load::trace() const {
+  return state_->tracer.trace();
 }
 
 void Load::read_back(const Tensor& tensor, std::uint64_t offset, void* target, std::uint64_t bytes) const {

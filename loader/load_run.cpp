@@ -34,7 +34,10 @@ void LoadRun::run() noexcept {
   try {
     start_up();
     start_up_seconds = stopwatch.seconds();
-    for (turn(); published_ < plan_.placements.size(); turn()) parts_.reader->wait(done_, true);
+    for (turn(); published_ < plan_.placements.size(); turn()) {
+      const Tracer::Scope waiting(state_.tracer, {.what = Span::What::wait, .row = Tracer::engine});
+      parts_.reader->wait(done_, true);
+    }
   } catch (...) {
     error = std::current_exception();
   }
@@ -52,6 +55,7 @@ void LoadRun::run() noexcept {
 }
 
 void LoadRun::start_up() {
+  const Tracer::Scope scope(state_.tracer, {.what = Span::What::start_up, .row = Tracer::engine});
   if (state_.cancel_requested) throw Error(ErrorCode::cancelled, "the load was cancelled");
   const Stopwatch stopwatch;
   parts_.make_workers_once();
@@ -87,7 +91,7 @@ void LoadRun::begin_to_open_lanes() {
       std::exception_ptr error;
       try {
         arena = device->allocate(plan_.costs.devices[i].arena_bytes);
-        lane = device->open_lane(plan_, *arena, *parts_.wakeup);
+        lane = device->open_lane(plan_, *arena, *parts_.wakeup, state_.tracer);
       } catch (...) {
         error = std::current_exception();
       }
@@ -128,9 +132,7 @@ void LoadRun::check_memory() const {
 }
 
 void LoadRun::turn() {
-  reads_in_flight_ -= static_cast<std::uint32_t>(done_.size());
-  read_.insert(read_.end(), done_.begin(), done_.end());
-  done_.clear();
+  take_done_reads();
   // What is read before the lanes are open waits for them in its slab.
   if (lanes_are_open()) {
     finish_reads();
@@ -141,6 +143,13 @@ void LoadRun::turn() {
   if (state_.cancel_requested) throw Error(ErrorCode::cancelled, "the load was cancelled");
   take_extents();
   submit_ready();
+}
+
+void LoadRun::take_done_reads() {
+  reads_in_flight_ -= static_cast<std::uint32_t>(done_.size());
+  for (const Done& read : done_) state_.tracer.end(trips_[read.tag].reading);
+  read_.insert(read_.end(), done_.begin(), done_.end());
+  done_.clear();
 }
 
 void LoadRun::finish_reads() {
@@ -259,8 +268,13 @@ bool LoadRun::take_extent() {
     return true;
   }
   ++populating_;
-  parts_.workers->run([this, arena, index, offset = first.target_offset, bytes = extent.bytes] {
-    arena->populate(offset, bytes);
+  parts_.workers->run([this, arena, index, &extent, offset = first.target_offset] {
+    {
+      const Tracer::Scope scope(
+          state_.tracer,
+          {.what = Span::What::populate, .row = Tracer::host, .extent = plan_.index_of(extent), .bytes = extent.bytes});
+      arena->populate(offset, extent.bytes);
+    }
     const std::lock_guard lock(marks_mutex_);
     populated_.push_back(index);
     parts_.wakeup->notify();
@@ -286,7 +300,7 @@ void LoadRun::submit_ready() {
   }
   for (; !ready_.empty() && reads_in_flight_ < parts_.options.queue_depth; ready_.pop_front()) {
     const std::uint32_t index = ready_.front();
-    const Trip& trip = trips_[index];
+    Trip& trip = trips_[index];
     const Extent& extent = plan_.extents[trip.extent];
     const ShardFiles::File& file = *files_->open(extent.shard);
     Read read;
@@ -297,6 +311,11 @@ void LoadRun::submit_ready() {
     read.path = trip.path;
     read.in_slabs = trip.slab != nullptr;
     read.tag = index;
+    trip.reading = state_.tracer.begin({.what = Span::What::read,
+                                        .row = Tracer::reader,
+                                        .extent = trip.extent,
+                                        .tensors = extent.delivery_count,
+                                        .bytes = extent.bytes});
     parts_.reader->submit(read);
     ++reads_in_flight_;
   }
@@ -318,11 +337,7 @@ void LoadRun::throw_read_error(const Extent& extent, const Done& done) const {
 void LoadRun::drain() noexcept {
   bool ring_broke = false;
   try {
-    while (reads_in_flight_ > 0) {
-      done_.clear();
-      parts_.reader->wait(done_, true);
-      reads_in_flight_ -= static_cast<std::uint32_t>(done_.size());
-    }
+    for (; reads_in_flight_ > 0; take_done_reads()) parts_.reader->wait(done_, true);
   } catch (...) {
     ring_broke = true;
   }

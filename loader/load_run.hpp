@@ -43,6 +43,7 @@ class LoadRun {
     std::byte* target = nullptr;
     ReadPath path = ReadPath::buffered;
     std::uint64_t lanes_left = 0;  // a bit a device
+    Tracer::Begun reading;
   };
 
   void start_up();
@@ -51,6 +52,7 @@ class LoadRun {
 
   void turn();
   bool lanes_are_open();
+  void take_done_reads();
   void finish_reads();
   void finish_read(const Done& done);
   void finish_lanes();

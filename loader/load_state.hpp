@@ -16,6 +16,7 @@
 
 #include "loader/device.hpp"
 #include "loader/plan.hpp"
+#include "loader/tracer.hpp"
 #include "loader/wakeup.hpp"
 #include "sluice/stats.hpp"
 #include "sluice/tensor.hpp"
@@ -23,7 +24,7 @@
 namespace sluice {
 
 struct LoadState {
-  LoadState(std::shared_ptr<const PlanData> plan, std::shared_ptr<Wakeup> wakeup);
+  LoadState(std::shared_ptr<const PlanData> plan, std::shared_ptr<Wakeup> wakeup, bool trace);
 
   // The engine's side.
 
@@ -40,12 +41,20 @@ struct LoadState {
 
   void cancel() noexcept;
   void wait_until_finished() noexcept;
+  /// Waits, under `lock` of the mutex, until `there()`; a span for the tracer where it is not there yet.
+  template <typename There>
+  void wait_until(std::unique_lock<std::mutex>& lock, There there) {
+    if (there()) return;
+    const Tracer::Scope waiting(tracer, {.what = Span::What::wait, .row = Tracer::caller});
+    changed.wait(lock, there);
+  }
   /// The placement of a name, on `device` or on the first that the plan names; nothing if the plan does not deliver it.
   std::optional<std::uint32_t> placement_of(std::string_view name, const DeviceId* device) const noexcept;
 
   const std::shared_ptr<const PlanData> plan;
   const std::shared_ptr<Wakeup> wakeup;  // the engine's
   std::atomic<bool> cancel_requested = false;
+  Tracer tracer;
 
   std::mutex mutex;
   std::condition_variable changed;

@@ -45,7 +45,7 @@ std::shared_ptr<Arena> NullDevice::allocate(std::uint64_t) {
   return std::make_shared<NullArena>();
 }
 
-std::unique_ptr<Lane> NullDevice::open_lane(const PlanData& plan, Arena&, Wakeup& wakeup) {
+std::unique_ptr<Lane> NullDevice::open_lane(const PlanData& plan, Arena&, Wakeup& wakeup, Tracer&) {
   return std::make_unique<NullLane>(plan, wakeup);
 }
 

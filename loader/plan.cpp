@@ -11,6 +11,7 @@
 #include "loader/placement.hpp"
 #include "loader/request.hpp"
 #include "loader/stopwatch.hpp"
+#include "loader/tracer.hpp"
 #include "sluice/error.hpp"
 
 namespace sluice {
@@ -92,6 +93,7 @@ void count_costs(PlanData& plan, std::uint64_t staging_bytes) {
 
 Plan make_plan(std::shared_ptr<const Catalogue> catalogue, const Request& request, const Options& options) {
   const Stopwatch stopwatch;
+  const Tracer::Told told({.what = Span::What::plan});
   const Options resolved = resolve(options);
   const auto plan = std::make_shared<PlanData>();
   plan->catalogue = std::move(catalogue);
@@ -108,6 +110,7 @@ Plan make_plan(std::shared_ptr<const Catalogue> catalogue, const Request& reques
   cut_extents(*plan, wanted, in_place);
   count_costs(*plan, resolved.staging_bytes);
 
+  plan->begin_ns = stopwatch.begin_ns();
   plan->cpu_seconds = stopwatch.cpu_seconds();
   plan->seconds = stopwatch.seconds();
   assert(check_plan(*plan).empty());

@@ -79,6 +79,7 @@ struct PlanData {
   std::uint64_t slab_bytes = 0;       // the bound of its extents: an engine needs slabs at least as large
   std::uint32_t alignment_bytes = 0;  // the request's: what placements were promised
   PlanCosts costs;
+  std::int64_t begin_ns = 0;  // of the steady clock, when it was begun to be made
   double seconds = 0;
   double cpu_seconds = 0;
 
@@ -105,6 +106,9 @@ struct PlanData {
       return extent.shard == tensor.shard && extent.offset < tensor.offset + tensor.bytes;
     });
     return {first, last};
+  }
+  std::uint32_t index_of(const Extent& extent) const noexcept {
+    return static_cast<std::uint32_t>(&extent - extents.data());
   }
   bool is_cast(const Placement& placement) const noexcept {
     return placement.dtype != catalogue->tensors[placement.tensor].dtype;

@@ -18,6 +18,7 @@
 #include "sluice/export.hpp"
 #include "sluice/stats.hpp"
 #include "sluice/tensor.hpp"
+#include "sluice/trace.hpp"
 
 struct CUstream_st;  // CUDA's own: CUstream and cudaStream_t are pointers to it
 
@@ -95,6 +96,9 @@ class SLUICE_API Load {
 
   /// Complete once the load has ended; before that, what is known so far.
   Stats statistics() const;
+
+  /// What was done when, so far; complete once the load has ended. No spans unless Options::trace is set.
+  Trace trace() const;
 
   /// Copies `bytes` at `offset` of a tensor that has arrived into host memory at `target`. Throws
   /// Error{invalid_argument} outside the tensor and for the null device, which keeps nothing.

@@ -28,6 +28,9 @@ struct Options {
   IoMode io = IoMode::automatic;
   /// Who reads it.
   ReaderKind reader = ReaderKind::automatic;
+  /// Each load keeps a Trace. It costs some tenths of a microsecond and 40 bytes a span, of which an extent has a few,
+  /// and on GPUs up to four events an extent.
+  bool trace = false;
 
   // How fast it does it.
 

@@ -12,3 +12,4 @@
 #include "sluice/request.hpp"     // IWYU pragma: export
 #include "sluice/stats.hpp"       // IWYU pragma: export
 #include "sluice/tensor.hpp"      // IWYU pragma: export
+#include "sluice/trace.hpp"       // IWYU pragma: export

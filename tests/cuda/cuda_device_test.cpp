@@ -129,9 +129,15 @@ INSTANTIATE_TEST_SUITE_P(Cuda, CudaLoadTest,
 
 const Kind faulty_kind{{cuda(0), cuda(1)}, bf16};
 
+Options traced() {
+  Options options = small_slabs();
+  options.trace = true;  // its calls fail, too
+  return options;
+}
+
 TEST_F(CudaDeviceTest, EachCallThatFailsOnceEndsTheLoadInOneErrorAndTheNextLoadIsRight) {
   {
-    Engine engine(small_slabs());
+    Engine engine(traced());
     expect_right(engine.start(plan_of(faulty_kind)), faulty_kind);
   }
   const auto calls = sim::counters().calls;
@@ -144,7 +150,7 @@ TEST_F(CudaDeviceTest, EachCallThatFailsOnceEndsTheLoadInOneErrorAndTheNextLoadI
       {
         // How often an event is waited for is a matter of timing: what did not fail this load fails the next.
         bool failed = false;
-        Engine engine(small_slabs());
+        Engine engine(traced());
         sim::fail_call(call, nth, call == "cuMemAlloc" ? cu::Result::out_of_memory : cu::Result::unknown);
         try {
           expect_right(engine.start(plan_of(faulty_kind)), faulty_kind);

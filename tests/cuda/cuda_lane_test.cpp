@@ -7,6 +7,10 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 
+#include <atomic>
+#include <string>
+#include <thread>
+
 #include "cuda/cuda_device.hpp"
 #include "cuda/kernel_image.hpp"
 #include "loader/cast.hpp"
@@ -17,14 +21,10 @@
 namespace sluice {
 namespace {
 
-class CudaLaneTest : public testing::TestWithParam<sim::Policy> {
+class LaneTest : public testing::Test {
  protected:
-  CudaLaneTest() {
-    sim::Settings settings;
-    settings.policy = GetParam();
-    sim::reset(settings);
-  }
-  ~CudaLaneTest() override {
+  explicit LaneTest(const sim::Settings& settings) { sim::reset(settings); }
+  ~LaneTest() override {
     lane_.reset();
     arena_.reset();
     if (device_ != nullptr && !slab_.empty()) device_->pinner()->unpin(slab_);
@@ -46,7 +46,7 @@ class CudaLaneTest : public testing::TestWithParam<sim::Policy> {
     slab_.resize(plan_->slab_bytes);
     device_->pinner()->pin(slab_);
     arena_ = device_->allocate(plan_->costs.devices[0].arena_bytes);
-    lane_ = device_->open_lane(*plan_, *arena_, wakeup_);
+    lane_ = device_->open_lane(*plan_, *arena_, wakeup_, tracer_);
   }
   void deliver(std::uint64_t tag) {
     lane_->deliver({slab_.data(), &plan_->extents[0], plan_->deliveries_of(plan_->extents[0], 0), tag});
@@ -79,11 +79,23 @@ class CudaLaneTest : public testing::TestWithParam<sim::Policy> {
 
   std::shared_ptr<const PlanData> plan_;
   Wakeup wakeup_;
+  Tracer tracer_{true};
   std::vector<std::byte> slab_;
   std::vector<std::byte> bytes_;
   std::unique_ptr<CudaDevice> device_;
   std::shared_ptr<Arena> arena_;
   std::unique_ptr<Lane> lane_;
+};
+
+sim::Settings in_order_of(sim::Policy policy) {
+  sim::Settings settings;
+  settings.policy = policy;
+  return settings;
+}
+
+class CudaLaneTest : public LaneTest, public testing::WithParamInterface<sim::Policy> {
+ protected:
+  CudaLaneTest() : LaneTest(in_order_of(GetParam())) {}
 };
 
 TEST_P(CudaLaneTest, CopiesWithoutAKernelWhatIsNotCast) {
@@ -122,6 +134,104 @@ TEST_P(CudaLaneTest, ThrowsAfterAnOperationHasFailedAndEnds) {
 
 INSTANTIATE_TEST_SUITE_P(Policies, CudaLaneTest,
                          testing::Values(sim::Policy::eager, sim::Policy::lazy, sim::Policy::random));
+
+/// A byte a nanosecond, and a clock that stands.
+sim::Settings stepped() {
+  sim::Settings settings;
+  settings.clock = sim::Clock::stepped;
+  settings.devices[0].link_bytes_per_second = 1e9;
+  settings.devices[0].link_latency = 100;
+  settings.devices[0].kernel_bytes_per_second = 1e9;
+  return settings;
+}
+
+class LaneTimesTest : public LaneTest {
+ protected:
+  LaneTimesTest() : LaneTest(stepped()) {}
+
+  /// Loading the kernel waits for its first launch, and so for the clock.
+  void open_with_kernel() {
+    std::atomic<bool> opened = false;
+    std::thread opener([&] {
+      open(true);
+      opened = true;
+    });
+    while (!opened) {
+      if (const auto next = sim::next_completion()) sim::advance_to(*next);
+      std::this_thread::yield();
+    }
+    opener.join();
+    begin_ns_ = static_cast<std::int64_t>(sim::now());
+  }
+  /// Lets all that was queued be done, and gives the spans with their times since the first began.
+  std::vector<Span> spans(std::size_t deliveries) {
+    while (const auto next = sim::next_completion()) {
+      ends_.push_back(static_cast<std::int64_t>(*next) - begin_ns_);
+      sim::advance_to(*next);
+    }
+    collect(deliveries);
+    lane_.reset();
+    std::vector<Span> all = tracer_.trace().spans;
+    const std::int64_t origin_ns = all.empty() ? 0 : all.front().begin_ns;
+    for (Span& span : all) {
+      span.begin_ns -= origin_ns;
+      span.end_ns -= origin_ns;
+    }
+    return all;
+  }
+  std::string row(const Span& span) const { return tracer_.trace().rows.at(span.row); }
+
+  std::int64_t begin_ns_ = 0;
+  std::vector<std::int64_t> ends_;  // of all operations, since then
+};
+
+TEST_F(LaneTimesTest, ACopysSpanIsThatOfTheDevice) {
+  open(false);
+  sim::advance_to(50);
+  deliver(1);
+  const std::vector<Span> all = spans(1);
+  ASSERT_EQ(all.size(), 1u);
+  EXPECT_EQ(all[0].what, Span::What::copy);
+  EXPECT_EQ(row(all[0]), "cuda:0 copies");
+  EXPECT_EQ(all[0].extent, 0u);
+  EXPECT_EQ(all[0].tensors, 3u);
+  EXPECT_EQ(all[0].bytes, plan_->extents[0].bytes);
+  const auto counters = sim::counters();
+  EXPECT_EQ(all[0].end_ns, static_cast<std::int64_t>(100 * counters.copies_in + counters.bytes_in));
+  EXPECT_EQ(tracer_.trace().dropped, 0u);
+}
+
+TEST_F(LaneTimesTest, TheNextCopyRunsBesideTheKernel) {
+  if (kernel_fatbinary().empty()) GTEST_SKIP() << "built without nvcc";
+  open_with_kernel();
+  deliver(1);
+  deliver(2);
+  const std::vector<Span> all = spans(2);
+  ASSERT_EQ(all.size(), 4u);
+  const Span& first_copy = all[0];
+  const Span& first_kernel = all[1];
+  const Span& second_copy = all[2];
+  const Span& second_kernel = all[3];
+  for (const Span* kernel : {&first_kernel, &second_kernel}) {
+    EXPECT_EQ(kernel->what, Span::What::deliver);
+    EXPECT_EQ(row(*kernel), "cuda:0 kernels");
+  }
+  ASSERT_EQ(ends_.size(), 4u);
+  EXPECT_EQ(first_copy.end_ns, ends_[0]);
+  EXPECT_EQ(first_kernel.begin_ns, first_copy.end_ns);
+  EXPECT_EQ(second_copy.begin_ns, first_copy.end_ns);
+  EXPECT_EQ(second_copy.end_ns, 2 * first_copy.end_ns);
+  EXPECT_EQ(second_kernel.end_ns, ends_.back());
+}
+
+TEST_F(LaneTimesTest, WhatTheDriverRefusesCostsASpanAndNotTheLoad) {
+  open(false);
+  sim::fail_call("cuEventRecord", 1, cu::Result::unknown);
+  deliver(1);
+  EXPECT_TRUE(spans(1).empty());
+  EXPECT_EQ(tracer_.trace().dropped, 1u);
+  EXPECT_EQ(sim::counters().bytes_in, plan_->costs.delivered_bytes);
+}
 
 }  // namespace
 }  // namespace sluice

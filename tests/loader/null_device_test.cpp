@@ -45,8 +45,9 @@ TEST(NullDevice, IsDoneAtOnceNotifiesAndCountsWhatThePlanCounted) {
 
   NullDevice device;
   Wakeup wakeup;
+  Tracer tracer(false);
   const std::shared_ptr<Arena> arena = device.allocate(data.costs.devices[0].arena_bytes);
-  const std::unique_ptr<Lane> lane = device.open_lane(data, *arena, wakeup);
+  const std::unique_ptr<Lane> lane = device.open_lane(data, *arena, wakeup, tracer);
   lane->deliver({nullptr, &data.extents[0], data.deliveries_of(data.extents[0], 0), 7});
   pollfd notified{wakeup.fd(), POLLIN, 0};
   EXPECT_EQ(poll(&notified, 1, 0), 1);

@@ -1,0 +1,87 @@
+// Tracer: takes down what one load does and when, and tells profilers that listen by NVTX the same. This is the one
+// place that feeds both. Off, as it is unless the caller wants a trace or a profiler listens, it costs a branch a span
+// and reads no clock. Threads: any, at any time. Nothing here throws once it is made: what cannot be kept is counted as
+// dropped.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+#include <string_view>
+
+#include "sluice/trace.hpp"
+
+namespace sluice {
+
+class Tracer {
+ public:
+  // The rows that every load has.
+  static constexpr std::uint16_t caller = 0;
+  static constexpr std::uint16_t engine = 1;
+  static constexpr std::uint16_t reader = 2;
+  static constexpr std::uint16_t host = 3;
+
+  /// `keeps`: spans are kept for trace(), not only told.
+  explicit Tracer(bool keeps);
+
+  bool keeps() const noexcept { return keeps_; }
+  /// The row of that name, made where there is none yet.
+  std::uint16_t row(std::string_view name);
+  /// What has ended so far.
+  Trace trace() const;
+
+  /// A span that has begun and may end on another thread.
+  struct Begun {
+    Span span;
+    std::uint64_t range = 0;  // NVTX's
+  };
+  /// `span` begins now.
+  Begun begin(const Span& span) const noexcept { return on_ ? begin_now(span) : Begun{}; }
+  void end(const Begun& begun) noexcept {
+    if (on_) end_now(begun);
+  }
+
+  /// Keeps a span that was timed elsewhere.
+  void add(const Span& span) noexcept;
+  /// Counts one that could not be.
+  void drop() noexcept;
+
+  /// A span of this thread, for as long as it lives.
+  class Scope {
+   public:
+    Scope(Tracer& tracer, const Span& span) noexcept : tracer_(tracer.on_ ? &tracer : nullptr) {
+      if (tracer_ != nullptr) begin(span);
+    }
+    ~Scope() {
+      if (tracer_ != nullptr) end();
+    }
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    void begin(const Span& span) noexcept;
+    void end() noexcept;
+
+    Tracer* const tracer_;
+    Span span_;
+  };
+
+  /// The same, only told and not kept: for what belongs to no load yet, or is timed elsewhere.
+  class Told {
+   public:
+    explicit Told(const Span& span) noexcept;
+    ~Told();
+    Told(const Told&) = delete;
+    Told& operator=(const Told&) = delete;
+  };
+
+ private:
+  static Begun begin_now(const Span& span) noexcept;
+  void end_now(const Begun& begun) noexcept;
+
+  const bool keeps_;
+  const bool on_;
+  mutable std::mutex mutex_;
+  Trace trace_;
+};
+
+}  // namespace sluice
