@@ -44,6 +44,7 @@ struct Typed {
   CLI::Option* device = nullptr;
   CLI::Option* dtype = nullptr;
   CLI::Option* digest = nullptr;
+  CLI::Option* trace = nullptr;
   CLI::Option* staging = nullptr;
   CLI::Option* slab = nullptr;
   CLI::Option* io = nullptr;
@@ -72,6 +73,7 @@ Typed declare(CLI::App& parent, const CommandText& command) {
   typed.device = value("--device");
   typed.dtype = value("--dtype");
   typed.digest = value("--digest");
+  typed.trace = value("--trace");
   typed.staging = value("--staging");
   typed.slab = value("--slab");
   typed.io = value("--io");
@@ -199,6 +201,11 @@ Arguments arguments_of(const CommandText& command, const Typed& typed) {
   if (const auto text = text_of(typed.digest)) {
     check_digest(command, arguments, *text);
     arguments.digest = true;
+  }
+  if (const auto text = text_of(typed.trace)) {
+    if (text->empty()) refuse(&command, "--trace: the path is empty; name the file to write");
+    arguments.trace = *text;
+    arguments.options.trace = true;
   }
   return arguments;
 }

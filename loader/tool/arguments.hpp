@@ -24,7 +24,8 @@ struct Arguments {
   std::vector<std::string> selects;
   std::vector<DeviceId> devices = {host()};
   std::optional<Dtype> dtype;
-  bool digest = false;  // sha256, the only one there is
+  bool digest = false;          // sha256, the only one there is
+  std::filesystem::path trace;  // where to write it; empty: nowhere
   Options options;
 };
 

@@ -86,7 +86,7 @@ Usage:
 )" + std::string(load_options) +
          R"(
 What to print:
-  --digest sha256  taken for the sake of load's command lines; a plan has nothing to digest
+  --digest sha256, --trace FILE   taken for the sake of load's command lines; a plan has nothing to digest or trace
   --json           the object that load would print; what only the load can tell is null
   -h, --help       this page
 
@@ -106,12 +106,14 @@ Usage:
          R"(
 What to print:
   --digest sha256  the digest of each tensor as delivered, read back from the device; not part of the times
+  --trace FILE     what was read, copied and cast when, for https://ui.perfetto.dev; written when the load is complete
   --json           one object on standard output: tensors and statistics
   -h, --help       this page
 
 Examples:
   sluice load /models/minilm
   sluice load /models/minilm --dtype BF16 --digest sha256
+  sluice load /models/glm --device cuda:0 --trace load.json
   sluice load /models/glm --device null --io direct       the rate of storage alone
   sluice load /models/glm --reader null --device null     the cost of sluice itself
 

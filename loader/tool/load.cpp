@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "loader/tool/json.hpp"
 #include "loader/tool/progress.hpp"
 #include "loader/tool/report.hpp"
+#include "loader/tool/trace_file.hpp"
 #include "sluice/checkpoint.hpp"
 #include "sluice/engine.hpp"
 #include "sluice/plan.hpp"
@@ -51,6 +53,8 @@ std::vector<std::string> digests_of(const Load& load, const std::vector<Tensor>&
 }  // namespace
 
 void load(const Arguments& arguments, Output& output, Interrupts& interrupts) {
+  std::optional<TraceFile> trace_file;
+  if (!arguments.trace.empty()) trace_file.emplace(arguments.trace);
   Engine engine(arguments.options);
   engine.prepare(arguments.devices);
   const Checkpoint checkpoint = Checkpoint::open(arguments.path, arguments.options.threads);
@@ -63,6 +67,7 @@ void load(const Arguments& arguments, Output& output, Interrupts& interrupts) {
   const Stats stats = load.statistics();
   std::vector<Tensor> tensors = plan.tensors();
   for (Tensor& tensor : tensors) tensor = load.wait(tensor.name, tensor.device);
+  if (trace_file) trace_file->write(load.trace());
   std::vector<std::string> digests;
   if (arguments.digest) digests = digests_of(load, tensors, arguments.options, interrupts);
 

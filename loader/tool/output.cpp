@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <system_error>
+#include <utility>
 
 #include "loader/tool/text.hpp"
 
@@ -23,21 +24,23 @@ std::string advice(int error) {
     case ENOSPC:
     case EDQUOT:
       return "free some space or write elsewhere";
+    case ENOENT:
+    case ENOTDIR:
+    case EISDIR:
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return "name a file in a folder that exists and can be written";
     default:
       return "send it to a file or a pipe that can be written";
   }
 }
 
-[[noreturn]] void fail(int error) {
-  throw OutputError(
-      fmt::format("cannot write standard output: {}; {}", std::generic_category().message(error), advice(error)));
-}
-
 }  // namespace
 
-Output::Output(int descriptor) : descriptor_(descriptor) {
+Output::Output(int descriptor, std::string name) : descriptor_(descriptor), name_(std::move(name)) {
   const int flags = fcntl(descriptor, F_GETFL);
-  if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY) fail(EBADF);
+  if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY) refuse_output(name_, EBADF);
 }
 
 void Output::write(std::string_view text) {
@@ -55,7 +58,7 @@ void Output::flush() {
       pollfd ready{descriptor_, POLLOUT, 0};  // a pipe that somebody made non-blocking
       poll(&ready, 1, -1);
     } else if (errno != EINTR) {
-      fail(errno);
+      refuse_output(name_, errno);
     }
   }
   buffer_.clear();
@@ -63,7 +66,12 @@ void Output::flush() {
 
 void Output::finish() {
   flush();
-  if (close(descriptor_) != 0 && errno != EINTR) fail(errno);
+  if (close(descriptor_) != 0 && errno != EINTR) refuse_output(name_, errno);
+}
+
+void refuse_output(const std::string& name, int error) {
+  throw OutputError(
+      fmt::format("cannot write {}: {}; {}", name, std::generic_category().message(error), advice(error)));
 }
 
 void occupy_standard_descriptors() noexcept {

@@ -1,5 +1,6 @@
-// Output: the one writer of standard output: buffered, and every failure of the system is an OutputError, for a listing
-// that was cut short must not look like a whole one. Diagnostics go to standard error by diagnose(). Main thread only.
+// Output: the one writer of standard output and of files: buffered, and every failure of the system is an OutputError,
+// for a listing that was cut short must not look like a whole one. Diagnostics go to standard error by diagnose(). Main
+// thread only.
 #pragma once
 
 #include <fmt/format.h>
@@ -19,7 +20,8 @@ class OutputError : public std::runtime_error {
 class Output {
  public:
   /// Throws OutputError at once where `descriptor` is closed or cannot be written, so that no work is done in vain.
-  explicit Output(int descriptor);
+  /// `name` is for messages.
+  explicit Output(int descriptor, std::string name = "standard output");
 
   void write(std::string_view text);
   template <typename... Args>
@@ -34,8 +36,12 @@ class Output {
   void flush();
 
   int descriptor_;
+  std::string name_;
   std::string buffer_;
 };
+
+/// Throws OutputError: that `name` cannot be written for the reason that an errno gives, and what to do.
+[[noreturn]] void refuse_output(const std::string& name, int error);
 
 /// Occupies descriptors 0, 1 and 2 where they are closed, so that no file opened later is taken for a standard stream.
 /// What takes their place cannot be written, so that Output still finds standard output closed.

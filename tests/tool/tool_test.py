@@ -147,7 +147,8 @@ class Usage(ToolTest):
         wrong = [
             [], ["lod"], ["bench", path], ["--json", "load", path], ["load"], ["plan"], ["inspect"], ["load", ""],
             ["load", path, path], ["inspect", path, "--dtype", "F16"], ["doctor", path, path],
-            ["load", path, "--slice", "*:0:0/2"], ["load", path, "--trace", "x"], ["load", path, "--nonsense"],
+            ["load", path, "--slice", "*:0:0/2"], ["load", path, "--trace", ""], ["load", path, "--trace"],
+            ["inspect", path, "--trace", "x"], ["load", path, "--nonsense"],
             ["load", path, "--json=false"], ["load", path, "--json=yes"],
             ["load", path, "--device"], ["load", path, "--device", "gpu"], ["load", path, "--device", ""],
             ["load", path, "--device", "cuda:-1"], ["load", path, "--device", "cuda:x"],
@@ -371,6 +372,68 @@ class Load(ToolTest):
         self.check_fault(sluice("load", str(model)), 1, shard.name)
 
 
+def rows_of(test, path):
+    """The spans of a trace by row, as (begin, end, name, arguments), once it is sure that a viewer can show them: times
+    are made whole nanoseconds as Perfetto makes them, and those of a thread are disjoint."""
+    trace = json.loads(path.read_bytes())
+    test.assertEqual(trace["otherData"]["dropped"], 0)
+    names, threads = {}, {}
+    for event in trace["traceEvents"]:
+        test.assertEqual(event["pid"], 1)
+        if event["ph"] == "M":
+            if event["name"] == "thread_name":
+                names[event["tid"]] = event["args"]["name"]
+            continue
+        test.assertEqual(event["ph"], "X")
+        begin = int(event["ts"] * 1000)
+        span = (begin, begin + int(event["dur"] * 1000), event["name"], event["args"])
+        threads.setdefault(event["tid"], []).append(span)
+    test.assertEqual(set(names), set(threads))
+    test.assertEqual(len(set(names.values())), len(names))
+    rows = {}
+    for thread, spans in threads.items():
+        for before, after in zip(spans, spans[1:]):
+            test.assertLessEqual(before[1], after[0], names[thread])
+        rows.setdefault(re.sub(r" \d+$", "", names[thread]), []).extend(spans)
+    return rows
+
+
+class Trace(ToolTest):
+    def test_a_trace_shows_every_extent_in_rows_that_do_not_overlap(self):
+        model, _ = self.checkpoint()
+        path = self.folder / "trace.json"
+        path.write_text("x" * 1_000_000)  # replaced, not written over
+        loaded = self.json_of("load", str(model), "--dtype", "F16", "--slab", "64KiB", "--trace", str(path))
+        rows = rows_of(self, path)
+        self.assertEqual(set(rows), {"caller", "engine", "reader", "host"})
+        self.assertEqual([name for _, _, name, _ in rows["caller"]][:2], ["open", "plan"])
+        self.assertEqual(rows["engine"][0][2], "start-up")
+        stats = loaded["stats"]
+        self.assertEqual(sorted(arguments["extent"] for *_, arguments in rows["reader"]), list(range(stats["extents"])))
+        self.assertEqual(sum(arguments["bytes"] for *_, arguments in rows["reader"]), stats["bytes"])
+
+    def test_a_file_that_cannot_be_written_is_told_before_the_load(self):
+        endless = str(self.endless())  # a load that would not end
+        for path, said in ((self.folder / "none/x", "No such file"), (self.folder, "directory"), ("/proc/x", "folder")):
+            with self.subTest(path=path):
+                self.check_fault(sluice("load", endless, "--device", "null", "--trace", str(path)), 1, str(path), said)
+
+    def test_a_full_disk_is_the_machines_fault(self):
+        model, _ = self.checkpoint()
+        self.check_fault(sluice("load", str(model), "--trace", "/dev/full"), 1, "/dev/full", "free some space")
+
+    def test_a_load_that_fails_leaves_no_file_and_spoils_none(self):
+        model, _ = self.checkpoint()
+        shard = model / "m-00002-of-00002.safetensors"
+        os.truncate(shard, shard.stat().st_size - 1)
+        new, old = self.folder / "new.json", self.folder / "old.json"
+        old.write_text("old")
+        for path in (new, old):
+            self.check_fault(sluice("load", str(model), "--trace", str(path)), 1, shard.name)
+        self.assertFalse(new.exists())
+        self.assertEqual(old.read_text(), "old")
+
+
 class Plan(ToolTest):
     def test_plan_prints_what_the_load_then_does(self):
         model, _ = self.checkpoint()
@@ -401,7 +464,9 @@ class Plan(ToolTest):
 
     def test_options_of_load_are_taken(self):
         model, _ = self.checkpoint()
-        planned = self.json_of("plan", str(model), "--digest", "sha256", "--reader", "pread", "--io", "buffered")
+        planned = self.json_of("plan", str(model), "--digest", "sha256", "--reader", "pread", "--io", "buffered",
+                               "--trace", str(self.folder / "trace.json"))
+        self.assertFalse((self.folder / "trace.json").exists())
         self.assertEqual((planned["stats"]["reader"], planned["stats"]["io"]), ("pread", "buffered"))
 
 
@@ -540,6 +605,17 @@ class Cuda(ToolTest):
                 planned = self.json_of("plan", str(model), "--device", "cuda:0,cuda:1", *options)
                 for key in ("bytes", "delivered_bytes", "extents", "copies", "launches"):
                     self.assertEqual(planned["stats"][key], on_gpus["stats"][key], key)
+
+    def test_a_trace_has_the_gpus_copies_and_kernels(self):
+        model, _ = self.checkpoint()
+        path = self.folder / "trace.json"
+        loaded = self.loaded(str(model), "--device", "cuda:0,cuda:1", "--dtype", "F32", "--trace", str(path))
+        rows = rows_of(self, path)
+        for row in ("reader", "cuda:0 copies", "cuda:0 kernels", "cuda:1 copies", "cuda:1 kernels"):
+            self.assertIn(row, rows)
+        kernels = [span for row in ("cuda:0 kernels", "cuda:1 kernels") for span in rows[row]]
+        self.assertEqual(len(kernels), loaded["stats"]["launches"])
+        self.assertEqual({name for _, _, name, _ in kernels}, {"deliver"})
 
     def test_a_gpu_that_is_not_there(self):
         model, _ = self.checkpoint()
