@@ -5,6 +5,7 @@
 #include <liburing.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <thread>
 
@@ -25,7 +26,9 @@ int main(int argc, char** argv) {
     fillers.emplace_back([half] { std::memset(contender::fresh_memory(half), 1, half); });
   }
   io_uring ring;
-  if (io_uring_queue_init(depth, &ring, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN) < 0) {
+  const int made = io_uring_queue_init(depth, &ring, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
+  if (made < 0) {
+    errno = -made;
     contender::fail("io_uring");
   }
   std::size_t next = 0;
