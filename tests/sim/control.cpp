@@ -19,6 +19,10 @@ constexpr std::string_view operations = "operation";
 
 }  // namespace
 
+bool is_simulated() {
+  return true;
+}
+
 void reset(const Settings& settings) {
   const std::lock_guard<std::mutex> lock(simulator_lock());
   replace_simulator(settings);

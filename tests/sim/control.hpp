@@ -54,6 +54,9 @@ struct Settings {
   bool abort_on_violation = false;  // else they are collected; at the end of the process they count as not forgiven
 };
 
+/// Whether this is the simulator: tests/gpu/real_driver.cpp stands for it in programs that run on a real driver.
+SLUICE_SIM_API bool is_simulated();
+
 /// Forgets everything: contexts, memory, streams, faults, counts, violations; the leaks too, so see check_leaks().
 /// Before the first reset, settings are those of the environment (README.md), and a violation ends the process.
 SLUICE_SIM_API void reset(const Settings& settings = {});
