@@ -1,7 +1,8 @@
 // Goal: as deliver_test, for more values and for all alignments with all lengths.
 // Method: copies from each of 16 alignments to each of 16, of every length up to 4,096 that is near the edge of a
 // vector or a tile; every cast of a million random elements, or as many as the argument says, in launches that differ
-// in alignment. Run by hand, in an optimised build, where a million takes some 20 s.
+// in alignment. Run by hand, in an optimised build, where a million takes some 20 s; and by
+// scripts/gpu-check, on a GPU.
 #include <fmt/format.h>
 
 #include <cstdlib>
@@ -9,13 +10,13 @@
 #include <string>
 
 #include "tests/cuda/delivery_work.hpp"
-#include "tests/cuda/kernel_runner.hpp"
+#include "tests/cuda/runner.hpp"
 #include "tests/loader/scalar_cast.hpp"
 
 namespace sluice {
 namespace {
 
-void expect_right(DeliveryWork& work, KernelRunner& kernel) {
+void expect_right(DeliveryWork& work, Runner& kernel) {
   const std::string wrong = work.run(kernel);
   if (!wrong.empty()) throw std::runtime_error(wrong);
 }
@@ -25,7 +26,7 @@ bool is_near_an_edge(std::uint32_t length) {
   return length <= 80 || (length + 50) % 2'048 <= 100;
 }
 
-void copy_all_lengths(KernelRunner& kernel) {
+void copy_all_lengths(Runner& kernel) {
   for (std::uint32_t source_skew = 0; source_skew < 16; ++source_skew) {
     for (std::uint32_t target_skew = 0; target_skew < 16; ++target_skew) {
       DeliveryWork work(1 + source_skew * 16 + target_skew);
@@ -43,7 +44,7 @@ void copy_all_lengths(KernelRunner& kernel) {
 }
 
 // At least `count` elements.
-void cast_values(KernelRunner& kernel, Dtype from, Dtype to, std::uint64_t count) {
+void cast_values(Runner& kernel, Dtype from, Dtype to, std::uint64_t count) {
   constexpr std::uint32_t launch_elements = 100'000;
   for (std::uint64_t done = 0; done < count; done += launch_elements) {
     DeliveryWork work(1 + done);
@@ -60,7 +61,7 @@ void cast_values(KernelRunner& kernel, Dtype from, Dtype to, std::uint64_t count
 
 void sweep(std::uint64_t count) {
   if (shipped_ptx().empty()) throw std::runtime_error("the library was built without nvcc");
-  KernelRunner kernel(shipped_ptx());
+  Runner kernel = Runner::shipped();
   copy_all_lengths(kernel);
   fmt::print("copies of all lengths near an edge, between all alignments, are right\n");
   for (const Dtype from : castable_dtypes) {

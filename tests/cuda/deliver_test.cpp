@@ -3,11 +3,12 @@
 // Method: the PTX text is read out of the library and executed, thread by thread. The extent ends where scratch ends,
 // and the arena where the last element goes; every byte of the arena is compared, those between elements too. Beside
 // cast_elements(), whose own tests say what is right. Values: all of 8 and 16 bits; of F64 and F32 corners and samples.
-// Under a sanitizer fewer cases are drawn. More of them: deliver_sweep, by hand.
+// Under a sanitizer fewer cases are drawn. More of them: deliver_sweep, by hand. On a GPU, the same: scripts/gpu-check.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <iterator>
+#include <memory>
 #include <span>
 #include <sstream>
 #include <string>
@@ -16,7 +17,7 @@
 
 #include "cuda/kernel_image.hpp"
 #include "tests/cuda/delivery_work.hpp"
-#include "tests/cuda/kernel_runner.hpp"
+#include "tests/cuda/runner.hpp"
 #include "tests/loader/sanitized.hpp"
 #include "tests/loader/scalar_cast.hpp"
 
@@ -29,12 +30,17 @@ class Deliver : public testing::Test {
     if (shipped_ptx().empty()) GTEST_SKIP() << "the library was built without nvcc";
   }
 
-  static KernelRunner& kernel() {
-    static KernelRunner runner(shipped_ptx());
-    return runner;
+  static void TearDownTestSuite() { runner_.reset(); }
+
+  static Runner& kernel() {
+    if (runner_ == nullptr) runner_.reset(new Runner(Runner::shipped()));
+    return *runner_;
   }
 
   static void expect_right(DeliveryWork& work) { EXPECT_EQ(work.run(kernel()), ""); }
+
+ private:
+  static inline std::unique_ptr<Runner> runner_;
 };
 
 template <typename Check>
@@ -197,7 +203,7 @@ TEST_F(Deliver, IsTheSameForOldDrivers) {
   const std::string_view old(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   EXPECT_NE(old.find("\n.version 6.3\n"), std::string_view::npos);
   EXPECT_TRUE(code_of(old) == code_of(shipped_ptx()));
-  KernelRunner runner(old);
+  Runner runner(old);
   for_each_cast([&](Dtype from, Dtype to) {
     DeliveryWork work;
     work.add({.from = from, .to = to, .elements = 300, .source_skew = 5});

@@ -28,6 +28,7 @@ inline std::string_view shipped_ptx() {
 
 class KernelRunner {
  public:
+  static KernelRunner shipped() { return KernelRunner(shipped_ptx()); }
   explicit KernelRunner(std::string_view ptx) : module_(sim::ptx::parse(ptx)) {}
 
   /// One launch. Whatever is read of `scratch`, `table` and `arena` beyond their ends, or misaligned, or not read-only
