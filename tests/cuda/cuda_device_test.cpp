@@ -273,7 +273,7 @@ TEST_F(TwoGpusTest, ArenasLieAtBlocksAndAreReadBackFromAnyByte) {
   expect_clean();
 }
 
-TEST_F(CudaDeviceTest, UsesMemoryOfTheDriversWhereItPinsNoOther) {
+TEST_F(TwoGpusTest, UsesMemoryOfTheDriversWhereItPinsNoOther) {
   {
     Engine engine(small_slabs());
     sim::fail_call("cuMemHostRegister", 1, cu::Result::not_permitted);
@@ -290,7 +290,7 @@ TEST_F(CudaDeviceTest, UsesMemoryOfTheDriversWhereItPinsNoOther) {
   expect_clean();
 }
 
-TEST_F(CudaDeviceTest, StartsUpBeforeTheFirstLoadWherePrepared) {
+TEST_F(TwoGpusTest, StartsUpBeforeTheFirstLoadWherePrepared) {
   {
     Engine engine(small_slabs());
     engine.prepare(faulty_kind.devices);
@@ -304,7 +304,7 @@ TEST_F(CudaDeviceTest, StartsUpBeforeTheFirstLoadWherePrepared) {
   expect_clean();
 }
 
-TEST_F(CudaDeviceTest, AStreamWaitsForATensorThatTheHostHasNotSeenArrive) {
+TEST_F(TwoGpusTest, AStreamWaitsForATensorThatTheHostHasNotSeenArrive) {
   for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
     SCOPED_TRACE(seed);
     sim::Settings settings;
