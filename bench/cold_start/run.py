@@ -37,7 +37,7 @@ class Bench:
 
     def show(self, title, contenders, prepare, memory_bytes):
         contenders = {name: run for name, run in contenders.items()
-                      if not self.only or any(text in name for text in self.only)}
+                      if not self.only or any(text in f"{title}: {name}" for text in self.only)}
         if not contenders:
             return
         rows = measuring.measure(contenders, prepare, memory_bytes, self.rounds)

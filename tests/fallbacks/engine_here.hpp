@@ -54,7 +54,7 @@ class EngineHere {
 
   /// A load of `plan` that has ended.
   Load run(const Plan& plan) {
-    auto state = std::make_shared<LoadState>(plan.data(), parts_.wakeup);
+    auto state = std::make_shared<LoadState>(plan.data(), parts_.wakeup, parts_.options.trace);
     LoadRun(*state, parts_).run();
     return Load(std::move(state));
   }

@@ -163,7 +163,7 @@ class Usage(ToolTest):
             ["load", path, "--io", "mmap"], ["load", path, "--reader", "aio"], ["load", path, "--select", ""],
             ["load", path, "--threads", "0"], ["load", path, "--threads", "257"], ["load", path, "--threads", "two"],
             ["load", path, "--queue-depth", "0"], ["load", path, "--queue-depth", "257"],
-            ["load", path, "--slab", "65537"], ["load", path, "--slab", "128MiB"], ["load", path, "--slab", "0"],
+            ["load", path, "--slab", "65537"], ["load", path, "--slab", "256MiB"], ["load", path, "--slab", "0"],
             ["load", path, "lo\nad"], ["\x1b[31m"],
         ]
         for size in ("", "0", "-1", "-64MiB", "+5", "1", "64", "12XB", "MiB", "64 MiB", "1.5GiB", "1e9", "0x1000000",
