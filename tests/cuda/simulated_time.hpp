@@ -1,0 +1,170 @@
+// Loads in simulated time: a reader that delivers so many bytes a second by the simulated driver's stepped clock, and
+// moves that clock whenever everybody else waits.
+//
+// The load runs on the test's thread. When its engine has nothing left to do it comes to Reader::wait(), which is
+// the reader's here; the others are the lanes' threads, each of which waits for the driver, or for the engine, or is on
+// its way to notify it. A lane with work that the engine has not collected is one of those that must be seen blocked in
+// the driver; so time passes only where nobody could do anything without it, and no order of threads changes it.
+#pragma once
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "loader/device.hpp"
+#include "loader/reader.hpp"
+#include "tests/sim/control.hpp"
+
+namespace sluice {
+
+inline sim::Nanoseconds time_for(std::uint64_t bytes, double bytes_per_second) {
+  return static_cast<sim::Nanoseconds>(static_cast<double>(bytes) * 1e9 / bytes_per_second);
+}
+
+/// Runs `body`, which may wait for the driver, while another thread lets time pass.
+template <typename Body>
+void with_running_clock(const Body& body) {
+  std::atomic<bool> ended = false;
+  std::thread clock([&ended] {
+    while (!ended) {
+      if (const auto next = sim::next_completion()) sim::advance_to(*next);
+      std::this_thread::yield();
+    }
+  });
+  body();
+  ended = true;
+  clock.join();
+}
+
+/// What the engine's thread knows of a lane.
+struct LaneWatch {
+  bool open = false;          // and seen to be by the engine
+  std::size_t in_flight = 0;  // work handed to it and not collected
+};
+
+class WatchedLane final : public Lane {
+ public:
+  WatchedLane(std::unique_ptr<Lane> lane, LaneWatch& watch) : lane_(std::move(lane)), watch_(watch) {}
+  /// A load that failed leaves work behind, and nobody else would let time pass.
+  ~WatchedLane() override {
+    while (const auto next = sim::next_completion()) sim::advance_to(*next);
+  }
+
+  void deliver(const LaneWork& work) override {
+    lane_->deliver(work);
+    ++watch_.in_flight;
+  }
+  bool order(CUstream_st* stream, std::span<const Extent> extents) override { return lane_->order(stream, extents); }
+  void collect(std::vector<LaneDone>& done) override {
+    watch_.open = true;
+    const std::size_t before = done.size();
+    const std::size_t in_flight = std::exchange(watch_.in_flight, 0);  // a lane that throws has ended
+    lane_->collect(done);
+    watch_.in_flight = in_flight - (done.size() - before);
+  }
+
+ private:
+  const std::unique_ptr<Lane> lane_;
+  LaneWatch& watch_;
+};
+
+/// A device whose lanes are watched, one at a time.
+class WatchedDevice final : public Device {
+ public:
+  explicit WatchedDevice(std::shared_ptr<Device> device) : device_(std::move(device)) {}
+
+  DeviceId id() const noexcept override { return device_->id(); }
+  std::uint64_t free_bytes() const override { return device_->free_bytes(); }
+  std::shared_ptr<Arena> allocate(std::uint64_t bytes) override { return device_->allocate(bytes); }
+  void warm_up() noexcept override { device_->warm_up(); }
+  std::unique_ptr<Lane> open_lane(const PlanData& plan, Arena& arena, Wakeup& wakeup, Tracer& tracer) override {
+    return std::make_unique<WatchedLane>(device_->open_lane(plan, arena, wakeup, tracer), watch_);
+  }
+  std::shared_ptr<Pinner> pinner() const override { return device_->pinner(); }
+
+  const LaneWatch& watch() const noexcept { return watch_; }
+
+ private:
+  const std::shared_ptr<Device> device_;
+  LaneWatch watch_;
+};
+
+class ThrottledReader final : public Reader {
+ public:
+  ThrottledReader(double bytes_per_second, Wakeup& wakeup, std::vector<std::shared_ptr<const WatchedDevice>> devices)
+      : bytes_per_second_(bytes_per_second), wakeup_(wakeup), devices_(std::move(devices)) {}
+
+  ReaderKind kind() const noexcept override { return ReaderKind::pread; }
+  void use_slabs(std::span<std::byte>, std::vector<Fallback>&) override {}
+  std::uint32_t add_file(int descriptor) override { return static_cast<std::uint32_t>(descriptor); }
+  void remove_file(std::uint32_t) noexcept override {}
+
+  void submit(const Read& read) override {
+    free_at_ = std::max(free_at_, sim::now()) + time_for(read.bytes, bytes_per_second_);
+    reads_.push_back({read, free_at_});
+  }
+
+  void wait(std::vector<Done>& done, bool block) override {
+    while (block) {
+      const bool idle = everybody_waits();  // first: what they did before, they have notified us of
+      if (is_notified() || has_read()) break;
+      if (idle) {
+        let_time_pass();
+      } else {
+        std::this_thread::yield();
+      }
+    }
+    wakeup_.clear();
+    for (; has_read(); reads_.pop_front()) done.push_back(finish(reads_.front().read));
+  }
+
+ private:
+  struct Pending {
+    Read read;
+    sim::Nanoseconds end;
+  };
+
+  bool everybody_waits() const {
+    std::size_t busy = 0;
+    for (const auto& device : devices_) {
+      if (!device->watch().open) return false;
+      if (device->watch().in_flight > 0) ++busy;
+    }
+    return sim::blocked_threads() == busy;
+  }
+  bool is_notified() const {
+    pollfd wakeup{wakeup_.fd(), POLLIN, 0};
+    return poll(&wakeup, 1, 0) == 1;
+  }
+  bool has_read() const { return !reads_.empty() && reads_.front().end <= sim::now(); }
+
+  void let_time_pass() const {
+    std::optional<sim::Nanoseconds> next = sim::next_completion();
+    if (!reads_.empty()) next = std::min(next.value_or(reads_.front().end), reads_.front().end);
+    if (!next) throw Error(ErrorCode::system, "nothing is under way: the load would wait for ever");
+    sim::advance_to(*next);
+  }
+
+  /// Memory changes as late as it may.
+  static Done finish(const Read& read) {
+    const ssize_t got = pread(static_cast<int>(read.file), read.target, read.bytes, static_cast<off_t>(read.offset));
+    return got < 0 ? Done{read.tag, 0, errno} : Done{read.tag, static_cast<std::uint32_t>(got), 0};
+  }
+
+  const double bytes_per_second_;
+  Wakeup& wakeup_;
+  const std::vector<std::shared_ptr<const WatchedDevice>> devices_;
+  std::deque<Pending> reads_;  // one after the other, as on one link
+  sim::Nanoseconds free_at_ = 0;
+};
+
+}  // namespace sluice
