@@ -78,7 +78,8 @@ class Device {
   /// there.
   virtual void warm_up() noexcept = 0;
   /// A lane that runs `plan` into `arena`. `wakeup` is notified, from any thread, when there is something to collect;
-  /// `tracer` is told what is done when. All arguments outlive the lane. Throws Error{out_of_memory, device_unavailable}.
+  /// `tracer` is told what is done when. All arguments outlive the lane. Throws Error{out_of_memory,
+  /// device_unavailable}.
   virtual std::unique_ptr<Lane> open_lane(const PlanData& plan, Arena& arena, Wakeup& wakeup, Tracer& tracer) = 0;
   /// What pins the slabs that its lanes copy out of; nullptr where ordinary memory will do.
   virtual std::shared_ptr<Pinner> pinner() const = 0;

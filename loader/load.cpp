@@ -173,11 +173,9 @@ const Tensor& wait_for(LoadState& state, std::string_view name, const DeviceId* 
 const Tensor& order_behind(LoadState& state, CUstream_st* stream, std::string_view name, const DeviceId* device) {
   const std::uint32_t placement = find_placement(state, name, device);
   const std::span<const Extent> extents = state.plan->extents_of(state.plan->placements[placement]);
-  const std::size_t first = extents.data() - state.plan->extents.data();
-  const auto delivered = [&] {
-    const auto begin = state.delivered.begin() + static_cast<std::ptrdiff_t>(first);
-    return std::find(begin, begin + static_cast<std::ptrdiff_t>(extents.size()), false) ==
-           begin + static_cast<std::ptrdiff_t>(extents.size());
+  const auto first = state.delivered.begin() + (extents.data() - state.plan->extents.data());
+  const auto delivered = [&, last = first + static_cast<std::ptrdiff_t>(extents.size())] {
+    return std::find(first, last, false) == last;
   };
   std::unique_lock lock(state.mutex);
   state.wait_until(lock, [&] { return state.finished || state.arrived[placement] || delivered(); });
