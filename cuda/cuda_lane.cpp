@@ -116,7 +116,7 @@ bool CudaLane::order(CUstream_st* stream, std::span<const Extent> extents) {
   const CurrentContext current(context_);
   // Under the lock no event is taken for something else: a stream waits for what an event recorded last.
   const std::lock_guard lock(mutex_);
-  if (error_ != nullptr) std::rethrow_exception(error_);
+  if (error_ != nullptr) return false;  // the load is about to say so
   for (const InFlight& work : in_flight_) {
     if (work.extent < extents.data() || work.extent >= extents.data() + extents.size()) continue;
     context_.check(context_.driver().cuStreamWaitEvent(stream, work.end->handle(), 0), "cuStreamWaitEvent");

@@ -58,8 +58,8 @@ class Lane {
   /// Queues the work and returns; never waits for the device. Throws Error{device_unavailable}.
   virtual void deliver(const LaneWork& work) = 0;
   /// Has the work that a caller queues on `stream` from now on wait for what has been delivered of `extents`, some
-  /// neighbours in the plan. False, and nothing done, on a device without streams. Any thread; does not wait for the
-  /// device. Throws Error{device_unavailable}.
+  /// neighbours in the plan. False, and nothing done, on a device without streams and after the lane has failed. Any
+  /// thread; does not wait for the device. Throws Error{device_unavailable}.
   virtual bool order(CUstream_st* stream, std::span<const Extent> extents) = 0;
   /// Appends what has finished since the last call. Throws the device's Error once it has failed.
   virtual void collect(std::vector<LaneDone>& done) = 0;

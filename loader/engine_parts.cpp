@@ -35,15 +35,32 @@ void EngineParts::make_reader_once() {
 void EngineParts::begin_to_open(std::span<const DeviceId> ids) {
   for (const DeviceId id : ids) {
     if (devices.contains(id) || opening.contains(id)) continue;
-    auto task = std::make_shared<std::packaged_task<std::shared_ptr<Device>()>>(
-        [id, &pool = *workers] { return open_device(id, pool); });
-    opening.emplace(id, task->get_future());
-    workers->run([task = std::move(task)] { (*task)(); });
+    auto begun = std::make_shared<Opening>();
+    workers->run([begun, id, &pool = *workers] {
+      std::shared_ptr<Device> device;
+      std::exception_ptr error;
+      try {
+        device = open_device(id, pool);
+      } catch (...) {
+        error = std::current_exception();
+      }
+      const std::lock_guard lock(begun->mutex);
+      begun->device = std::move(device);
+      begun->error = std::move(error);
+      begun->ended.notify_all();
+    });
+    opening.emplace(id, std::move(begun));
   }
 }
 
 std::shared_ptr<Device> EngineParts::device(DeviceId id) {
-  if (auto node = opening.extract(id); !node.empty()) devices[id] = node.mapped().get();
+  if (const auto node = opening.extract(id); !node.empty()) {
+    Opening& begun = *node.mapped();
+    std::unique_lock lock(begun.mutex);
+    begun.ended.wait(lock, [&] { return begun.device != nullptr || begun.error != nullptr; });
+    if (begun.error != nullptr) std::rethrow_exception(std::exchange(begun.error, nullptr));
+    devices[id] = std::move(begun.device);
+  }
   return devices.at(id);
 }
 

@@ -2,9 +2,11 @@
 // devices. Each is made by the first load that needs it, or ahead of it by prepare(). Threads: the engine's only.
 #pragma once
 
-#include <future>
+#include <condition_variable>
+#include <exception>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <vector>
 
@@ -16,6 +18,14 @@
 #include "sluice/options.hpp"
 
 namespace sluice {
+
+/// A device on its way. No future: that could have the worker let go of an error last, while a caller reads it.
+struct Opening {
+  std::mutex mutex;
+  std::condition_variable ended;
+  std::shared_ptr<Device> device;  // or
+  std::exception_ptr error;
+};
 
 struct EngineParts {
   /// Makes what loads to `devices` will need. Devices warm up, and slabs are pinned, by the workers when this has
@@ -37,7 +47,7 @@ struct EngineParts {
   std::unique_ptr<Workers> workers;
   std::unique_ptr<Staging> staging;
   std::map<DeviceId, std::shared_ptr<Device>> devices;
-  std::map<DeviceId, std::future<std::shared_ptr<Device>>> opening;
+  std::map<DeviceId, std::shared_ptr<Opening>> opening;
   std::unique_ptr<Reader> reader;  // last: it goes first, before the slabs that are registered with it
 };
 

@@ -111,7 +111,7 @@ bool LoadRun::lanes_are_open() {
   if (lanes_are_open_) return true;
   const std::lock_guard lock(marks_mutex_);
   if (lanes_to_open_ > 0) return false;
-  if (opening_error_ != nullptr) std::rethrow_exception(opening_error_);
+  if (opening_error_ != nullptr) std::rethrow_exception(std::exchange(opening_error_, nullptr));
   state_.place(arenas_, lanes_);
   return lanes_are_open_ = true;
 }
