@@ -121,21 +121,22 @@ TEST_F(HostDeviceTest, PopulatingAnArenaThatIsBeingFilledHarmsNothing) {
 }
 
 TEST_F(HostDeviceTest, DeliverReturnsWhileTheWorkersAreBusyAndTheLaneWaitsForThemAtTheEnd) {
-  std::latch begun(2);
-  std::latch release(1);
+  // Shared: a worker may still be on its way out of a latch when this test has ended.
+  const auto begun = std::make_shared<std::latch>(2);
+  const auto release = std::make_shared<std::latch>(1);
   for (int i = 0; i < 2; ++i) {
-    workers_.run([&] {
-      begun.count_down();
-      release.wait();
+    workers_.run([begun, release] {
+      begun->count_down();
+      release->wait();
     });
   }
-  begun.wait();
+  begun->wait();
   std::unique_ptr<Lane> lane = device_.open_lane(*plan_, *arena_, wakeup_, tracer_);
   lane->deliver(work(0));
   std::vector<LaneDone> done;
   lane->collect(done);
   EXPECT_TRUE(done.empty());
-  release.count_down();
+  release->count_down();
   lane.reset();
   expect_all_delivered();
 }
