@@ -81,11 +81,10 @@ void SlabMemory::pin_rest(Wakeup& wakeup) noexcept {
     } catch (const Error& error) {
       refusal = fmt::format("{}; {} of {} bytes are pinned, and used", error.what(), ready_.load(), memory_.size());
     }
-    wakeup.notify();
     lock.lock();
-    if (refusal.empty()) continue;
     refusal_ = std::move(refusal);
-    break;
+    wakeup.notify();  // last: whoever it wakes finds the refusal
+    if (!refusal_.empty()) break;
   }
   pinning_ = false;
   changed_.notify_all();
