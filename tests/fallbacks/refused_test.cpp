@@ -170,6 +170,10 @@ class FewDescriptors : public testing::Test {
     }
   }
 
+  void SetUp() override {
+    if (sanitized) GTEST_SKIP() << "the sanitizer needs a pipe of its own to look at memory";
+  }
+
   template <typename Check>
   void load_with(unsigned free, const Options& options, const Check& check) const {
     for (const Target& target : targets_tried) {
@@ -195,7 +199,6 @@ TEST_F(FewDescriptors, AreEnoughForManyShards) {
 }
 
 TEST_F(FewDescriptors, MayLeaveAShardWithoutOneForDirectReads) {
-  if (sanitized) GTEST_SKIP() << "the sanitizer needs a pipe of its own to look at memory";
   Options options = small_options();
   options.reader = ReaderKind::pread;
   // The engine's, two for each of two shards, one for the third.
