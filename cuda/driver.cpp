@@ -7,6 +7,7 @@
 #include <cctype>
 #include <fstream>
 #include <iterator>
+#include <sstream>
 
 namespace sluice {
 namespace {
@@ -134,6 +135,22 @@ std::string describe_result(const Driver& driver, cu::Result result) {
   return line;
 }
 
+/// The first line of what Linux keeps about the device on its bus under `name`; empty where there is none.
+std::string told_by_system(const Driver& driver, int ordinal, const char* name) {
+  cu::Device device = 0;
+  char bus[64] = {};
+  if (driver.cuDeviceGet(&device, ordinal) != cu::Result::success ||
+      driver.cuDeviceGetPCIBusId(bus, sizeof bus, device) != cu::Result::success) {
+    return {};
+  }
+  std::string id = bus;
+  for (char& letter : id) letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
+  std::ifstream file(fmt::format("/sys/bus/pci/devices/{}/{}", id, name));
+  std::string line;
+  std::getline(file, line);
+  return line;
+}
+
 }  // namespace
 
 std::string version_text(int version) {
@@ -217,22 +234,18 @@ std::string describe_device(const Driver& driver, int ordinal) {
   return known.empty() ? line : fmt::format("{} ({})", line, known);
 }
 
-std::string sysfs_folder(const Driver& driver, int ordinal) {
-  cu::Device device = 0;
-  char bus[64] = {};
-  if (driver.cuDeviceGet(&device, ordinal) != cu::Result::success ||
-      driver.cuDeviceGetPCIBusId(bus, sizeof bus, device) != cu::Result::success) {
-    return {};
-  }
-  std::string name = bus;
-  for (char& letter : name) letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
-  return "/sys/bus/pci/devices/" + name;
+std::string describe_link(const Driver& driver, int ordinal) {
+  const std::string speed = told_by_system(driver, ordinal, "current_link_speed");
+  if (speed.empty()) return {};
+  return fmt::format("{} x{} of at most {} x{}", speed, told_by_system(driver, ordinal, "current_link_width"),
+                     told_by_system(driver, ordinal, "max_link_speed"),
+                     told_by_system(driver, ordinal, "max_link_width"));
 }
 
 int numa_node_of(const Driver& driver, int ordinal) {
-  std::ifstream file(sysfs_folder(driver, ordinal) + "/numa_node");
+  std::istringstream text(told_by_system(driver, ordinal, "numa_node"));
   int node = -1;  // what the system says itself where it does not know
-  return file >> node ? node : -1;
+  return text >> node ? node : -1;
 }
 
 Error driver_error(const Driver& driver, cu::Result result, std::string_view call, std::string_view device) {

@@ -32,9 +32,9 @@ cu::Device find_device(const Driver& driver, int ordinal);
 /// For messages: "cuda:1 (NVIDIA H100, 0000:3b:00.0, GPU-01020304-...)"; what the driver does not tell is left out.
 std::string describe_device(const Driver& driver, int ordinal);
 
-/// Where Linux tells of the device on its bus, "/sys/bus/pci/devices/0000:3b:00.0"; empty where the driver does not
-/// say.
-std::string sysfs_folder(const Driver& driver, int ordinal);
+/// The device's link as it is now, which is slower while the device is idle, and as it could be: "16.0 GT/s PCIe x16 of
+/// at most 32.0 GT/s PCIe x16"; empty where the system does not say.
+std::string describe_link(const Driver& driver, int ordinal);
 
 /// The NUMA node that the device is attached to; -1 where that is unknown.
 int numa_node_of(const Driver& driver, int ordinal);

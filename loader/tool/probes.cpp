@@ -118,16 +118,7 @@ Check probe_numa() {
 
 Check probe_gpu(const Driver& cuda, int ordinal) {
   std::string finding = describe_device(cuda, ordinal);
-  if (const std::string folder = sysfs_folder(cuda, ordinal); !folder.empty()) {
-    const std::string speed = first_line((folder + "/current_link_speed").c_str());
-    const std::string width = first_line((folder + "/current_link_width").c_str());
-    // An idle GPU lowers its speed.
-    if (!speed.empty()) {
-      finding +=
-          fmt::format(", link {} x{} of at most {} x{}", speed, width, first_line((folder + "/max_link_speed").c_str()),
-                      first_line((folder + "/max_link_width").c_str()));
-    }
-  }
+  if (const std::string link = describe_link(cuda, ordinal); !link.empty()) finding += ", link " + link;
   if (const int node = numa_node_of(cuda, ordinal); node >= 0) finding += fmt::format(", near NUMA node {}", node);
   return {fmt::format("cuda:{}", ordinal), Status::ok, finding, {}};
 }

@@ -67,9 +67,7 @@ void run_sweep(const Setting& setting, const std::string& name, const std::vecto
     detail = ended.out.substr(0, ended.out.find_last_not_of('\n') + 1);
     std::replace(detail.begin(), detail.end(), '\n', ';');
   }
-  const bool well = ended.well();
-  setting.report.add(
-      {"kernel", name, well ? "passed" : "failed", well ? 1u : 0u, well ? 0u : 1u, 0, ended.seconds, detail});
+  setting.report.add(finding_of("kernel", name, ended.well(), ended.seconds, detail));
 }
 
 std::string find_sanitizer() {

@@ -36,6 +36,8 @@ Json describe(const Driver& cuda, int ordinal) {
   ignore(cuda.cuDeviceGetPCIBusId(bus, sizeof bus, device));
   return {{"name", name},
           {"pci", bus},
+          {"link", describe_link(cuda, ordinal)},
+          {"numa_node", numa_node_of(cuda, ordinal)},
           {"compute_capability",
            fmt::format("{}.{}", attribute(cuda, device, cu::DeviceAttribute::compute_capability_major),
                        attribute(cuda, device, cu::DeviceAttribute::compute_capability_minor))},

@@ -84,7 +84,7 @@ int run(const Wishes& wishes) {
     try {
       part(setting);
     } catch (const std::exception& error) {  // the others may still have something to tell
-      report.add({name, "all of it", "failed", 0, 1, 0, 0, error.what()});
+      report.add(finding_of(name, "all of it", false, 0, error.what()));
     }
   }
   return report.finish();

@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cctype>
 #include <fstream>
 #include <stdexcept>
 #include <string>
@@ -36,15 +35,10 @@ std::string processors() {
   return fmt::format("{} x {}", processor_count(), model);
 }
 
-// What the PCI bus says of a device's link; nothing where there is no bus to ask.
-std::string link_of(std::string pci) {
-  std::transform(pci.begin(), pci.end(), pci.begin(), [](unsigned char c) { return std::tolower(c); });
-  const std::string device = "/sys/bus/pci/devices/" + pci + "/";
-  const std::string speed = first_line(device + "current_link_speed");
-  if (speed.empty()) return "the system does not say; its rate is measured below";
-  return fmt::format("PCIe {} x{} now, {} x{} at most (an idle GPU slows its link down), NUMA node {}", speed,
-                     first_line(device + "current_link_width"), first_line(device + "max_link_speed"),
-                     first_line(device + "max_link_width"), first_line(device + "numa_node"));
+std::string link_text(const Json& gpu) {
+  const std::string link = gpu["link"];
+  if (link.empty()) return "the system does not say; its rate is measured below";
+  return fmt::format("{} (an idle GPU slows its link down), NUMA node {}", link, gpu["numa_node"].get<int>());
 }
 
 std::string gpus_text(const Json& gpus) {
@@ -82,7 +76,7 @@ void describe_machine(Setting& setting) {
   machine = {{"gpu", gpus_text(found["gpus"])},
              {"gpus", found["gpus"].size()},
              {"driver", driver_text(found)},
-             {"link", link_of(found["gpus"][0]["pci"])},
+             {"link", link_text(found["gpus"][0])},
              {"processors", processors()},
              {"memory", fmt::format("{:.0f} GiB, of which {:.0f} can still be taken",
                                     static_cast<double>(sysconf(_SC_PHYS_PAGES)) * 4096 / (1 << 30),
@@ -100,8 +94,8 @@ void describe_machine(Setting& setting) {
   }
   report.progress("{}; driver {}", machine["gpu"].get<std::string>(), machine["driver"].get<std::string>());
   if (setting.effort.simulated) report.progress("simulated driver: no figure here means anything");
-  report.add({"machine", "sluice doctor", doctor.well() ? "passed" : "failed", doctor.well() ? 1u : 0u,
-              doctor.well() ? 0u : 1u, 0, doctor.seconds, doctor.well() ? "" : doctor.last_words()});
+  report.add(
+      finding_of("machine", "sluice doctor", doctor.well(), doctor.seconds, doctor.well() ? "" : doctor.last_words()));
 }
 
 }  // namespace sluice::gpu_check

@@ -164,7 +164,7 @@ class ColumnRun {
       refusals_[contender->name] = ended.last_words();
       if (contender->is_limit) continue;
       setting_.report.add(
-          {"loads", column_.title + ": " + contender->name, "failed", 0, 1, 0, ended.seconds, ended.last_words()});
+          finding_of("loads", column_.title + ": " + contender->name, false, ended.seconds, ended.last_words()));
     }
     return true;
   }
@@ -314,10 +314,9 @@ void measure_link(const Setting& setting) {
   const bool well = ended.well();
   if (well) setting.report.json()["link"] = Json::parse(ended.out);
   setting.report.add(
-      {"link", "rate of one long copy from pinned memory", well ? "passed" : "failed", well ? 1u : 0u, well ? 0u : 1u,
-       0, ended.seconds,
-       well ? fmt::format("{:.2f} GB/s", setting.report.json()["link"]["to_device_gb_per_s"].get<double>())
-            : ended.last_words()});
+      finding_of("link", "rate of one long copy from pinned memory", well, ended.seconds,
+                 well ? fmt::format("{:.2f} GB/s", setting.report.json()["link"]["to_device_gb_per_s"].get<double>())
+                      : ended.last_words()));
 }
 
 void measure_loads(const Setting& setting) {
@@ -332,7 +331,7 @@ void measure_loads(const Setting& setting) {
     try {
       measure_model(setting, model);
     } catch (const std::exception& error) {
-      setting.report.add({"loads", model.name, "failed", 0, 1, 0, 0, error.what()});
+      setting.report.add(finding_of("loads", model.name, false, 0, error.what()));
     }
   }
 }

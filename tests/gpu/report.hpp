@@ -33,6 +33,12 @@ struct Finding {
   std::string detail = {};
 };
 
+/// Of something that is right or not as a whole.
+inline Finding finding_of(std::string part, std::string name, bool well, double seconds, std::string detail) {
+  return {std::move(part), std::move(name),  well ? "passed" : "failed", well ? 1u : 0u, well ? 0u : 1u, 0,
+          seconds,         std::move(detail)};
+}
+
 class Report {
  public:
   explicit Report(std::filesystem::path folder);
