@@ -49,6 +49,14 @@ Options small_slabs() {
   return options;
 }
 
+/// Eager, lazy, and from then on random.
+sim::Settings in_order_of(std::uint64_t seed) {
+  sim::Settings settings;
+  settings.seed = seed;
+  settings.policy = seed == 1 ? sim::Policy::eager : seed == 2 ? sim::Policy::lazy : sim::Policy::random;
+  return settings;
+}
+
 struct Kind {
   std::vector<DeviceId> devices;
   std::optional<Dtype> cast;
@@ -113,10 +121,7 @@ class CudaLoadTest : public CudaDeviceTest, public testing::WithParamInterface<K
 TEST_P(CudaLoadTest, DeliversTheSameInEveryOrder) {
   if (gpus() < 2 && names_second_gpu(GetParam())) GTEST_SKIP() << "there is one GPU";
   for (std::uint64_t seed = 1; seed <= (sim::is_simulated() ? seeds : repetitions); ++seed) {
-    sim::Settings settings;
-    settings.seed = seed;
-    settings.policy = seed == 1 ? sim::Policy::eager : seed == 2 ? sim::Policy::lazy : sim::Policy::random;
-    sim::reset(settings);
+    sim::reset(in_order_of(seed));
     {
       Engine engine(small_slabs());
       const Plan plan = plan_of(GetParam());
@@ -307,10 +312,7 @@ TEST_F(TwoGpusTest, StartsUpBeforeTheFirstLoadWherePrepared) {
 TEST_F(TwoGpusTest, AStreamWaitsForATensorThatTheHostHasNotSeenArrive) {
   for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
     SCOPED_TRACE(seed);
-    sim::Settings settings;
-    settings.seed = seed;
-    settings.policy = seed == 1 ? sim::Policy::eager : seed == 2 ? sim::Policy::lazy : sim::Policy::random;
-    sim::reset(settings);
+    sim::reset(in_order_of(seed));
     {
       const Context context(1);
       Engine engine(small_slabs());

@@ -7,13 +7,12 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 
-#include <atomic>
 #include <string>
-#include <thread>
 
 #include "cuda/cuda_device.hpp"
 #include "cuda/kernel_image.hpp"
 #include "loader/cast.hpp"
+#include "tests/cuda/simulated_time.hpp"
 #include "tests/loader/catalogue_builder.hpp"
 #include "tests/loader/temporary_folder.hpp"
 #include "tests/sim/control.hpp"
@@ -151,16 +150,7 @@ class LaneTimesTest : public LaneTest {
 
   /// Loading the kernel waits for its first launch, and so for the clock.
   void open_with_kernel() {
-    std::atomic<bool> opened = false;
-    std::thread opener([&] {
-      open(true);
-      opened = true;
-    });
-    while (!opened) {
-      if (const auto next = sim::next_completion()) sim::advance_to(*next);
-      std::this_thread::yield();
-    }
-    opener.join();
+    with_running_clock([this] { open(true); });
     begin_ns_ = static_cast<std::int64_t>(sim::now());
   }
   /// Lets all that was queued be done, and gives the spans with their times since the first began.
