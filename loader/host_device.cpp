@@ -1,13 +1,11 @@
 #include "loader/host_device.hpp"
 
-#include <algorithm>
 #include <condition_variable>
 #include <cstring>
 #include <mutex>
 
 #include "loader/cast.hpp"
 #include "loader/memory.hpp"
-#include "loader/placement.hpp"
 
 namespace sluice {
 namespace {

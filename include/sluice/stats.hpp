@@ -31,7 +31,7 @@ struct Stats {
   double cpu_seconds = 0;             // user + system of the whole process over those phases
   double open_seconds = 0;
   double plan_seconds = 0;
-  double start_up_seconds = 0;  // from start() to the first read: ring, slabs, arenas, devices
+  double start_up_seconds = 0;  // from start() to the first read: ring, devices, first slabs
   double load_seconds = 0;      // from the first read to the last tensor published
 
   // Where start-up and what runs beside the first reads go.

@@ -19,7 +19,7 @@ struct Span {
   enum class What : std::uint8_t {
     open,      // Checkpoint::open(): row "caller"
     plan,      // make_plan(): row "caller"
-    start_up,  // making ring, slabs, devices, arenas before the first read: row "engine"
+    start_up,  // making ring, devices and first slabs before the first read: row "engine"
     populate,  // touching fresh host memory before an extent is read into it: row "host"
     read,      // an extent out of storage, from its submission until the engine knows of its end: row "reader"
     copy,      // an extent out of its slab to a GPU, by the GPU's clock: rows "cuda:0 copies" and so on
