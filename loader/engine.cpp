@@ -11,6 +11,7 @@
 #include "loader/engine_parts.hpp"
 #include "loader/load_run.hpp"
 #include "loader/load_state.hpp"
+#include "loader/stopwatch.hpp"
 #include "loader/thread.hpp"
 #include "sluice/error.hpp"
 
@@ -29,10 +30,12 @@ struct Engine::State {
       if (job.load == nullptr) {
         parts.prepare(job.devices);
       } else {
-        LoadRun(*job.load, parts).run();
+        LoadRun(*job.load, parts, job.began).run();
       }
       const std::lock_guard lock(mutex);
       jobs.pop_front();
+      if (job.load == nullptr) continue;  // a load that waits for devices to be prepared starts up meanwhile
+      for (Job& waiting : jobs) waiting.began = Stopwatch();
     }
   }
 
@@ -40,6 +43,7 @@ struct Engine::State {
   struct Job {
     std::shared_ptr<LoadState> load;
     std::vector<DeviceId> devices;
+    Stopwatch began = {};  // when it was queued, or the load before it ended
   };
 
   Job next() {

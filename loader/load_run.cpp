@@ -11,7 +11,6 @@
 
 #include "loader/limits.hpp"
 #include "loader/memory.hpp"
-#include "loader/stopwatch.hpp"
 #include "sluice/error.hpp"
 
 namespace sluice {
@@ -25,15 +24,15 @@ bool mostly(std::uint64_t part, std::uint64_t whole) {
 
 }  // namespace
 
-LoadRun::LoadRun(LoadState& state, EngineParts& parts) : state_(state), parts_(parts), plan_(*state.plan) {}
+LoadRun::LoadRun(LoadState& state, EngineParts& parts, const Stopwatch& began)
+    : state_(state), parts_(parts), began_(began), plan_(*state.plan) {}
 
 void LoadRun::run() noexcept {
-  const Stopwatch stopwatch;
   double start_up_seconds = 0;
   std::exception_ptr error;
   try {
     start_up();
-    start_up_seconds = stopwatch.seconds();
+    start_up_seconds = began_.seconds();
     for (turn(); published_ < plan_.placements.size(); turn()) {
       const Tracer::Scope waiting(state_.tracer, {.what = Span::What::wait, .row = Tracer::engine});
       parts_.reader->wait(done_, true);
@@ -41,7 +40,7 @@ void LoadRun::run() noexcept {
   } catch (...) {
     error = std::current_exception();
   }
-  const double seconds = stopwatch.seconds();
+  const double seconds = began_.seconds();
   drain();
 
   const Catalogue& catalogue = *plan_.catalogue;
@@ -50,20 +49,20 @@ void LoadRun::run() noexcept {
   stats_.start_up_seconds = start_up_seconds;
   stats_.load_seconds = seconds - start_up_seconds;
   stats_.seconds = catalogue.open_seconds + plan_.seconds + seconds;
-  stats_.cpu_seconds = catalogue.open_cpu_seconds + plan_.cpu_seconds + stopwatch.cpu_seconds();
+  stats_.cpu_seconds = catalogue.open_cpu_seconds + plan_.cpu_seconds + began_.cpu_seconds();
   state_.finish(std::move(error), stats_);
 }
 
 void LoadRun::start_up() {
-  const Tracer::Scope scope(state_.tracer, {.what = Span::What::start_up, .row = Tracer::engine});
+  const Tracer::Scope scope(state_.tracer,
+                            {.what = Span::What::start_up, .row = Tracer::engine, .begin_ns = began_.begin_ns()});
   if (state_.cancel_requested) throw Error(ErrorCode::cancelled, "the load was cancelled");
-  const Stopwatch stopwatch;
   parts_.make_workers_once();
   parts_.begin_to_open(plan_.devices);
   parts_.make_reader_once();
   stats_.reader = parts_.reader->kind();
   for (const DeviceId id : plan_.devices) parts_.device(id);
-  stats_.devices_seconds = stopwatch.seconds();
+  stats_.devices_seconds = began_.seconds();
   check_memory();
   // The plan may have been made with other options: it gets what it counted on, within the engine's own bound.
   const std::uint64_t slab_bytes = parts_.options.slab_bytes;

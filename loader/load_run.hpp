@@ -24,13 +24,14 @@
 #include "loader/load_state.hpp"
 #include "loader/page_cache.hpp"
 #include "loader/shard_files.hpp"
+#include "loader/stopwatch.hpp"
 
 namespace sluice {
 
 class LoadRun {
  public:
-  /// Both outlive it.
-  LoadRun(LoadState& state, EngineParts& parts);
+  /// Both outlive it. The load's time began with `began`.
+  LoadRun(LoadState& state, EngineParts& parts, const Stopwatch& began = {});
 
   /// Runs the load to its end, good or bad, which the state tells. Does not throw.
   void run() noexcept;
@@ -71,6 +72,7 @@ class LoadRun {
 
   LoadState& state_;
   EngineParts& parts_;
+  const Stopwatch began_;
   const PlanData& plan_;
   Stats stats_;
   PageCache page_cache_;

@@ -79,7 +79,7 @@ void Tracer::drop() noexcept {
 void Tracer::Scope::begin(const Span& span) noexcept {
   nvtx::push(span);
   span_ = span;
-  span_.begin_ns = steady_now_ns();
+  if (span_.begin_ns == 0) span_.begin_ns = steady_now_ns();
 }
 
 void Tracer::Scope::end() noexcept {

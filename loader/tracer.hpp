@@ -45,7 +45,7 @@ class Tracer {
   /// Counts one that could not be.
   void drop() noexcept;
 
-  /// A span of this thread, for as long as it lives.
+  /// A span of this thread, for as long as it lives; it begins now, or began at `span.begin_ns` where that is set.
   class Scope {
    public:
     Scope(Tracer& tracer, const Span& span) noexcept : tracer_(tracer.on_ ? &tracer : nullptr) {

@@ -31,11 +31,11 @@ struct Stats {
   double cpu_seconds = 0;             // user + system of the whole process over those phases
   double open_seconds = 0;
   double plan_seconds = 0;
-  double start_up_seconds = 0;  // from start() to the first read: ring, devices, first slabs
+  double start_up_seconds = 0;  // to the first read, from start() or the end of the load before: ring, devices, slabs
   double load_seconds = 0;      // from the first read to the last tensor published
 
   // Where start-up and what runs beside the first reads go.
-  double devices_seconds = 0;  // waiting for drivers and contexts; next to nothing after Engine::prepare()
+  double devices_seconds = 0;  // waiting for drivers and contexts: what Engine::prepare() has not yet done
   double lanes_seconds = 0;    // arenas, streams, kernels: of the slowest device, beside the first reads
   double pinning_seconds = 0;  // pinning the engine's slabs, when that was done: once, and most of it beside reads
 

@@ -104,14 +104,6 @@ class CudaDeviceTest : public testing::Test {
   const std::filesystem::path file_ = write_shard(folder_, "model.safetensors", tensors_, 3);
 };
 
-class TwoGpusTest : public CudaDeviceTest {
- protected:
-  void SetUp() override {
-    CudaDeviceTest::SetUp();
-    if (gpus() < 2) GTEST_SKIP() << "there is one GPU";
-  }
-};
-
 bool names_second_gpu(const Kind& kind) {
   return std::find(kind.devices.begin(), kind.devices.end(), cuda(1)) != kind.devices.end();
 }
@@ -148,7 +140,14 @@ INSTANTIATE_TEST_SUITE_P(Cuda, CudaLoadTest,
                            return text + "_" + (tested.param.cast ? std::string(name(*tested.param.cast)) : "as_it_is");
                          });
 
-const Kind faulty_kind{{cuda(0), cuda(1)}, bf16};
+/// The second, where there is one.
+DeviceId last_gpu() {
+  return cuda(gpus() < 2 ? 0 : 1);
+}
+
+Kind cast_on_two() {
+  return {gpus() < 2 ? std::vector{cuda(0)} : std::vector{cuda(0), cuda(1)}, bf16};
+}
 
 Options traced() {
   Options options = small_slabs();
@@ -156,10 +155,10 @@ Options traced() {
   return options;
 }
 
-TEST_F(TwoGpusTest, EachCallThatFailsOnceEndsTheLoadInOneErrorAndTheNextLoadIsRight) {
+TEST_F(CudaDeviceTest, EachCallThatFailsOnceEndsTheLoadInOneErrorAndTheNextLoadIsRight) {
   {
     Engine engine(traced());
-    expect_right(engine.start(plan_of(faulty_kind)), faulty_kind);
+    expect_right(engine.start(plan_of(cast_on_two())), cast_on_two());
   }
   const auto calls = sim::counters().calls;
   expect_clean();
@@ -174,14 +173,14 @@ TEST_F(TwoGpusTest, EachCallThatFailsOnceEndsTheLoadInOneErrorAndTheNextLoadIsRi
         Engine engine(traced());
         sim::fail_call(call, nth, call == "cuMemAlloc" ? cu::Result::out_of_memory : cu::Result::unknown);
         try {
-          expect_right(engine.start(plan_of(faulty_kind)), faulty_kind);
+          expect_right(engine.start(plan_of(cast_on_two())), cast_on_two());
         } catch (const Error& error) {
           EXPECT_THAT(error.code(), testing::AnyOf(ErrorCode::device_unavailable, ErrorCode::out_of_memory));
           EXPECT_FALSE(error.hint().empty()) << error.what();
           failed = true;
         }
         try {
-          expect_right(engine.start(plan_of(faulty_kind)), faulty_kind);
+          expect_right(engine.start(plan_of(cast_on_two())), cast_on_two());
         } catch (const Error& error) {
           EXPECT_FALSE(failed) << "the next load: " << error.what();
         }
@@ -193,8 +192,8 @@ TEST_F(TwoGpusTest, EachCallThatFailsOnceEndsTheLoadInOneErrorAndTheNextLoadIsRi
   }
 }
 
-TEST_F(TwoGpusTest, EachOperationThatFailsEndsTheLoadInOneError) {
-  const Plan plan = plan_of(faulty_kind);
+TEST_F(CudaDeviceTest, EachOperationThatFailsEndsTheLoadInOneError) {
+  const Plan plan = plan_of(cast_on_two());
   for (std::uint64_t nth = 1; nth <= plan.costs().copies + plan.costs().launches; ++nth) {
     SCOPED_TRACE(fmt::format("operation {}", nth));
     sim::reset();
@@ -203,7 +202,7 @@ TEST_F(TwoGpusTest, EachOperationThatFailsEndsTheLoadInOneError) {
       const Load load = engine.start(plan);
       sim::fail_operation(nth);
       try {
-        expect_right(load, faulty_kind);
+        expect_right(load, cast_on_two());
       } catch (const Error& error) {
         EXPECT_EQ(error.code(), ErrorCode::device_unavailable);
       }
@@ -212,28 +211,28 @@ TEST_F(TwoGpusTest, EachOperationThatFailsEndsTheLoadInOneError) {
   }
 }
 
-TEST_F(TwoGpusTest, ALoadCanBeLeftAtAnyMoment) {
+TEST_F(CudaDeviceTest, ALoadCanBeLeftAtAnyMoment) {
   for (std::size_t taken = 0; taken < 8; ++taken) {
     sim::Settings settings;
     settings.policy = sim::Policy::lazy;
     sim::reset(settings);
     {
       Engine engine(small_slabs());
-      const Load load = engine.start(plan_of(faulty_kind));
+      const Load load = engine.start(plan_of(cast_on_two()));
       for (std::size_t i = 0; i < taken; ++i) load.arrival(i * 40);
     }
     expect_clean();
   }
 }
 
-TEST_F(TwoGpusTest, SaysHowMuchMemoryIsMissingBeforeTheFirstRead) {
+TEST_F(CudaDeviceTest, SaysHowMuchMemoryIsMissingBeforeTheFirstRead) {
   sim::Settings settings;
   settings.devices[1].memory_bytes = 64 << 10;
   sim::reset(settings);
   {
     Engine engine(small_slabs());
     try {
-      engine.start(plan_of(faulty_kind)).wait();
+      engine.start(plan_of(cast_on_two())).wait();
       FAIL() << "it was loaded";
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ErrorCode::out_of_memory);
@@ -257,17 +256,17 @@ TEST_F(CudaDeviceTest, LoadsNoKernelWhereNothingIsCast) {
   expect_clean();
 }
 
-TEST_F(TwoGpusTest, ArenasLieAtBlocksAndAreReadBackFromAnyByte) {
+TEST_F(CudaDeviceTest, ArenasLieAtBlocksAndAreReadBackFromAnyByte) {
   std::vector<TestTensor> large = {{"large", u8, {(5 << 20) + 3}}};
   const auto file = write_shard(folder_, "large.safetensors", large);
   {
-    CudaDevice device(1);
-    EXPECT_EQ(device.id(), cuda(1));
+    CudaDevice device(last_gpu().ordinal);
+    EXPECT_EQ(device.id(), last_gpu());
     EXPECT_EQ(device.allocate(0)->data(), nullptr);
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(device.allocate(3 << 20)->data()) % 4096, 0u);
     Engine engine;
     Request request = everything();
-    request.devices = {cuda(1)};
+    request.devices = {last_gpu()};
     const Load load = engine.start(make_plan(Checkpoint::open(file.string()), request));
     const Tensor& tensor = load.wait("large");
     std::vector<std::byte> bytes(tensor.bytes - 5);
@@ -278,49 +277,49 @@ TEST_F(TwoGpusTest, ArenasLieAtBlocksAndAreReadBackFromAnyByte) {
   expect_clean();
 }
 
-TEST_F(TwoGpusTest, UsesMemoryOfTheDriversWhereItPinsNoOther) {
+TEST_F(CudaDeviceTest, UsesMemoryOfTheDriversWhereItPinsNoOther) {
   {
     Engine engine(small_slabs());
     sim::fail_call("cuMemHostRegister", 1, cu::Result::not_permitted);
-    const Load load = engine.start(plan_of(faulty_kind));
-    expect_right(load, faulty_kind);
+    const Load load = engine.start(plan_of(cast_on_two()));
+    expect_right(load, cast_on_two());
     const std::vector<Fallback> fallbacks = load.statistics().fallbacks;
     const auto told = std::find_if(fallbacks.begin(), fallbacks.end(),
                                    [](const Fallback& fallback) { return fallback.what == "pinned slabs"; });
     ASSERT_NE(told, fallbacks.end());
     EXPECT_THAT(told->reason, testing::HasSubstr("cuMemHostRegister"));
-    expect_right(engine.start(plan_of(faulty_kind)), faulty_kind);
+    expect_right(engine.start(plan_of(cast_on_two())), cast_on_two());
     EXPECT_EQ(sim::counters().calls["cuMemHostRegister"], 1u) << "what was refused is not asked for again";
   }
   expect_clean();
 }
 
-TEST_F(TwoGpusTest, StartsUpBeforeTheFirstLoadWherePrepared) {
+TEST_F(CudaDeviceTest, StartsUpBeforeTheFirstLoadWherePrepared) {
   {
     Engine engine(small_slabs());
-    engine.prepare(faulty_kind.devices);
+    engine.prepare(cast_on_two().devices);
     engine.prepare({cuda(7), host()});  // what is wrong here is told by the load that asks for it
-    const auto load = std::make_unique<Load>(engine.start(plan_of(faulty_kind)));
-    expect_right(*load, faulty_kind);
-    EXPECT_EQ(sim::counters().calls["cuDevicePrimaryCtxRetain"], 2u);
+    const auto load = std::make_unique<Load>(engine.start(plan_of(cast_on_two())));
+    expect_right(*load, cast_on_two());
     EXPECT_THROW(engine.start(plan_of({{cuda(7)}, {}})).wait(), Error);
-    expect_right(engine.start(plan_of(faulty_kind)), faulty_kind);
+    expect_right(engine.start(plan_of(cast_on_two())), cast_on_two());
+    EXPECT_EQ(sim::counters().calls["cuDevicePrimaryCtxRetain"], 2u);
   }
   expect_clean();
 }
 
-TEST_F(TwoGpusTest, AStreamWaitsForATensorThatTheHostHasNotSeenArrive) {
-  for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
+TEST_F(CudaDeviceTest, AStreamWaitsForATensorThatTheHostHasNotSeenArrive) {
+  for (std::uint64_t seed = 1; seed <= (sim::is_simulated() ? seeds : repetitions); ++seed) {
     SCOPED_TRACE(seed);
     sim::reset(in_order_of(seed));
     {
-      const Context context(1);
+      const Context context(last_gpu().ordinal);
       Engine engine(small_slabs());
-      const Load load = engine.start(plan_of(faulty_kind));
+      const Load load = engine.start(plan_of(cast_on_two()));
       const CurrentContext current(context);
       const Stream stream(context);
       for (const TestTensor& wanted : tensors_) {
-        const Tensor& tensor = load.wait_on(stream.handle(), wanted.name, cuda(1));
+        const Tensor& tensor = load.wait_on(stream.handle(), wanted.name, last_gpu());
         if (tensor.bytes == 0) continue;
         const PinnedMemory copied(context, tensor.bytes);
         context.check(
@@ -331,7 +330,7 @@ TEST_F(TwoGpusTest, AStreamWaitsForATensorThatTheHostHasNotSeenArrive) {
         const std::vector<std::byte> want = expected(wanted, tensor.dtype);
         EXPECT_EQ(std::memcmp(want.data(), copied.data(), want.size()), 0) << wanted.name;
       }
-      EXPECT_EQ(load.wait_on(nullptr, "embed", cuda(1)).device, cuda(1)) << "the default stream will do";
+      EXPECT_EQ(load.wait_on(nullptr, "embed", last_gpu()).device, last_gpu()) << "the default stream will do";
       EXPECT_THROW(load.wait_on(stream.handle(), "missing"), Error);
       load.wait();
     }
@@ -350,7 +349,7 @@ TEST_F(CudaDeviceTest, WaitingOnAStreamForTheHostsTensorsIsWaiting) {
   expect_clean();
 }
 
-TEST_F(TwoGpusTest, OldDriversGetTheSameCodeAsOldPtx) {
+TEST_F(CudaDeviceTest, OldDriversGetTheSameCodeAsOldPtx) {
   for (const int version : {11000, 11040, 12040}) {
     SCOPED_TRACE(version);
     sim::Settings settings;
@@ -358,7 +357,7 @@ TEST_F(TwoGpusTest, OldDriversGetTheSameCodeAsOldPtx) {
     sim::reset(settings);
     {
       Engine engine(small_slabs());
-      expect_right(engine.start(plan_of(faulty_kind)), faulty_kind);
+      expect_right(engine.start(plan_of(cast_on_two())), cast_on_two());
     }
     expect_clean();
   }

@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "loader/limits.hpp"
+#include "loader/stopwatch.hpp"
 #include "sluice/sluice.hpp"
 #include "tests/loader/refusals.hpp"
 #include "tests/loader/small_model.hpp"
@@ -109,6 +110,30 @@ TEST(Engine, RunsLoadsOneAfterTheOtherAndKeepsThemApart) {
   const Load second = engine.start(make_plan(checkpoint, everything(f32), options));
   expect_delivered(second, model, f32);
   expect_delivered(first, model);
+}
+
+TEST(Engine, CountsALoadsTimeFromItsStartOrTheEndOfTheLoadBefore) {
+  const TemporaryFolder folder;
+  write_shard(folder, "a.safetensors", model);
+  Options options = small_options();
+  options.trace = true;
+  const Plan plan = make_plan(Checkpoint::open(folder.path()), everything(), options);
+  Engine engine(options);
+  engine.prepare({host()});  // the first load waits until that is done
+  const Load first = engine.start(plan);
+  const Load second = engine.start(plan);
+  const std::int64_t started = steady_now_ns();
+  first.wait();
+  second.wait();
+  const auto start_up = [](const Load& load) {
+    for (const Span& span : load.trace().spans) {
+      if (span.what == Span::What::start_up) return span;
+    }
+    return Span{};
+  };
+  EXPECT_GT(start_up(first).begin_ns, 0);
+  EXPECT_LE(start_up(first).begin_ns, started);
+  EXPECT_GE(start_up(second).begin_ns, start_up(first).end_ns);
 }
 
 TEST(Engine, DeliversToTheNullDeviceBesideTheHost) {
