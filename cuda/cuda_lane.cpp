@@ -75,11 +75,11 @@ void CudaLane::copy(const LaneWork& work) {
 
 void CudaLane::launch(const LaneWork& work) {
   // Each device's table has a place of its own behind the extent, so that none is written while another is copied.
-  const auto before = static_cast<std::uint64_t>(work.deliveries.data() - plan_.deliveries_of(*work.extent).data());
-  const std::uint64_t table_begin = table_offset(work.extent->bytes) + table_bytes(before);
-  assert(table_begin + table_bytes(work.deliveries.size()) <= plan_.slab_bytes);
+  const ToScratch part = to_scratch(plan_, *work.extent, work.deliveries);
+  assert(part.table_begin + table_bytes(work.deliveries.size()) <= plan_.slab_bytes);
   const auto table =
-      write_delivery_table(plan_, work.deliveries, {work.slab + table_begin, table_bytes(work.deliveries.size())});
+      write_delivery_table(plan_, work.deliveries, {work.slab + part.table_begin, table_bytes(work.deliveries.size())});
+  const std::uint64_t table_end = part.table_begin + table_bytes(table->pieces);
 
   const std::uint64_t index = launched_++ % scratch_slabs_.size();
   const ScratchSlab& slab = scratch_slabs_[index];
@@ -87,15 +87,23 @@ void CudaLane::launch(const LaneWork& work) {
   copies_.wait_for(slab.delivered.handle());  // of an event never recorded: waits for nothing
   {
     const LaneTrace::Scope scope(trace_, copies_, Span::What::copy, work);
-    context_.check(context_.driver().cuMemcpyHtoDAsync(scratch, work.slab, table_begin + table_bytes(table->pieces),
-                                                       copies_.handle()),
-                   "cuMemcpyHtoDAsync");
+    const auto copy = [&](std::uint64_t begin, std::uint64_t end) {
+      context_.check(
+          context_.driver().cuMemcpyHtoDAsync(scratch + begin, work.slab + begin, end - begin, copies_.handle()),
+          "cuMemcpyHtoDAsync");
+    };
+    if (part.in_one_copy()) {
+      copy(part.begin, table_end);
+    } else {
+      copy(part.begin, part.end);
+      copy(part.table_begin, table_end);
+    }
   }
   slab.copied.record(copies_);
   kernels_.wait_for(slab.copied.handle());
   {
     const LaneTrace::Scope scope(trace_, kernels_, Span::What::deliver, work);
-    kernel_->launch(scratch, scratch + table_begin, *table, arena_, kernels_);
+    kernel_->launch(scratch, scratch + part.table_begin, *table, arena_, kernels_);
   }
   slab.delivered.record(kernels_);
 }

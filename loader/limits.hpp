@@ -61,6 +61,10 @@ inline constexpr std::uint64_t in_place_bytes_min = 256 * 1024;
 // Copies of one extent to one CUDA device that are cheaper than a copy to scratch and a kernel launch.
 inline constexpr unsigned copies_per_extent_max = 4;
 
+// Bytes between what a GPU needs of an extent and the table of its deliveries that are copied along rather than
+// skipped: at 25 GB/s they take as long as one more copy.
+inline constexpr std::uint64_t copy_gap_bytes_max = 64 * 1024;
+
 // Spans that a load's trace keeps, of 40 bytes each. With extents of 4 MiB a terabyte to one GPU has some 750,000.
 inline constexpr std::uint64_t trace_spans_max = 1u << 20;
 

@@ -6,6 +6,7 @@
 #include <cassert>
 #include <utility>
 
+#include "loader/alignment.hpp"
 #include "loader/extents.hpp"
 #include "loader/limits.hpp"
 #include "loader/placement.hpp"
@@ -132,7 +133,21 @@ ExtentCost cost_of(const PlanData& plan, const Extent& extent, std::span<const D
   const DeviceId device = plan.devices[plan.placements[deliveries.front().placement].device];
   const bool few = counter.cost.launches == 0 && counter.cost.copies <= limits::copies_per_extent_max;
   if (device.kind == DeviceId::Kind::host || few) return counter.cost;
-  return {1, 1};
+  return {to_scratch(plan, extent, deliveries).in_one_copy() ? 1u : 2u, 1};
+}
+
+ToScratch to_scratch(const PlanData& plan, const Extent& extent, std::span<const Delivery> deliveries) noexcept {
+  constexpr std::uint64_t alignment = delivery_table_alignment_bytes;
+  const auto before = static_cast<std::uint64_t>(deliveries.data() - plan.deliveries_of(extent).data());
+  ToScratch part;
+  part.table_begin = align_up(extent.bytes, alignment) + before * table_entry_bytes;
+  // The kernel reads whole vectors.
+  part.begin = align_down(deliveries.front().source_offset, alignment);
+  for (const Delivery& delivery : deliveries) {
+    const std::uint64_t rows_bytes = std::uint64_t{delivery.rows - 1} * delivery.source_stride + delivery.run_bytes;
+    part.end = std::max(part.end, align_up(delivery.source_offset + rows_bytes, alignment));
+  }
+  return part;
 }
 
 Plan::Plan(std::shared_ptr<const PlanData> data) noexcept : data_(std::move(data)) {}

@@ -27,6 +27,7 @@
 
 #include "loader/big_vector.hpp"
 #include "loader/catalogue.hpp"
+#include "loader/limits.hpp"
 #include "sluice/plan.hpp"
 
 namespace sluice {
@@ -156,8 +157,8 @@ struct ExtentCost {
 
 /// The rule by which lanes choose between copies and a kernel, and by which the plan says what they will do. Each
 /// identity run is a copy and each cast a launch on the host. On CUDA, and on `null` as if it were CUDA, a handful of
-/// copies and no cast stay copies; anything else is one copy to scratch and one launch. Nothing where the extent is
-/// read in place. `deliveries` are those of the extent that belong to one device.
+/// copies and no cast stay copies; anything else is one launch, behind one copy to scratch or two. Nothing where the
+/// extent is read in place. `deliveries` are those of the extent that belong to one device.
 ExtentCost cost_of(const PlanData& plan, const Extent& extent, std::span<const Delivery> deliveries);
 
 /// Device memory beside the arena that a lane needs which launches kernels: extents on their way, in slabs.
@@ -167,6 +168,20 @@ inline constexpr std::uint64_t scratch_slabs = 4;
 /// device in turn. cuda/delivery_format.hpp says what is in it.
 inline constexpr std::uint64_t table_entry_bytes = 40;
 inline constexpr std::uint64_t delivery_table_alignment_bytes = 16;
+
+/// What such a lane copies to scratch, to the same offsets as in the slab: the bytes from its first delivery to its
+/// last, and its table.
+struct ToScratch {
+  std::uint64_t begin = 0;
+  std::uint64_t end = 0;
+  std::uint64_t table_begin = 0;
+
+  /// Little lies between the bytes and the table; else each is a copy.
+  bool in_one_copy() const noexcept { return table_begin - end <= limits::copy_gap_bytes_max; }
+};
+
+/// `deliveries` are those of the extent that belong to one device; at least one.
+ToScratch to_scratch(const PlanData& plan, const Extent& extent, std::span<const Delivery> deliveries) noexcept;
 
 /// As the public make_plan(), which calls it.
 Plan make_plan(std::shared_ptr<const Catalogue> catalogue, const Request& request, const Options& options);

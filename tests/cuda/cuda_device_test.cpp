@@ -256,6 +256,30 @@ TEST_F(CudaDeviceTest, LoadsNoKernelWhereNothingIsCast) {
   expect_clean();
 }
 
+TEST_F(CudaDeviceTest, EachGpuGetsItsPartOfAnExtentThatTheyShare) {
+  if (gpus() < 2) GTEST_SKIP() << "there is one GPU";
+  const std::vector<TestTensor> halves = {{"first", f32, {1 << 16}}, {"second", f32, {1 << 16}}};
+  const auto file = write_shard(folder_, "halves.safetensors", halves);
+  {
+    Engine engine;
+    Request request;
+    request.add("first").cast(f16).on(cuda(0));
+    request.add("second").cast(f16).on(cuda(1));
+    const Load load = engine.start(make_plan(Checkpoint::open(file.string()), request));
+    load.wait();
+    EXPECT_EQ(load.statistics().extents, 1u);
+    for (const TestTensor& half : halves) {
+      const Tensor& tensor = load.wait(half.name);
+      std::vector<std::byte> bytes(tensor.bytes);
+      load.read_back(tensor, 0, bytes.data(), bytes.size());
+      EXPECT_TRUE(bytes == expected(half, f16)) << half.name;
+    }
+    const std::uint64_t tables_and_alignment = 2 * 4096;
+    EXPECT_LE(sim::counters().bytes_in, halves.size() * (4 << 16) + tables_and_alignment);
+  }
+  expect_clean();
+}
+
 TEST_F(CudaDeviceTest, ArenasLieAtBlocksAndAreReadBackFromAnyByte) {
   std::vector<TestTensor> large = {{"large", u8, {(5 << 20) + 3}}};
   const auto file = write_shard(folder_, "large.safetensors", large);

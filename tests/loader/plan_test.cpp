@@ -261,7 +261,16 @@ class Rehearsal {
       copies += taker.copies;
       launches += taker.casts;
     } else {
-      ++copies;
+      // Its bytes and the table behind the extent, where those of the devices before it come first.
+      std::uint64_t end = 0;
+      for (const Delivery& delivery : deliveries) {
+        end = std::max<std::uint64_t>(end, delivery.source_offset + delivery.run_bytes);
+      }
+      const auto tables_before = static_cast<std::uint64_t>(
+          std::count_if(plan_.deliveries_of(extent).begin(), plan_.deliveries_of(extent).end(),
+                        [&](const Delivery& other) { return plan_.placements[other.placement].device < device; }));
+      const std::uint64_t table = (extent.bytes + 15) / 16 * 16 + 40 * tables_before;
+      copies += table - (end + 15) / 16 * 16 <= 64 * 1024 ? 1 : 2;
       ++launches;
       scratch[device] = true;
     }
@@ -492,6 +501,30 @@ TEST(Plan, CastsInStagedExtentsAndCountsALaunchForEachTensorOnTheHostAndForEachE
   EXPECT_EQ(on_gpu.costs().copies, 1u);
   EXPECT_EQ(on_gpu.costs().launches, 1u);
   EXPECT_EQ(on_gpu.costs().devices[0].scratch_bytes, 16 * mib);
+}
+
+TEST(Plan, CopiesToEachGpuItsPartOfAnExtentThatTheyShare) {
+  CatalogueBuilder builder;
+  builder.shard(4096).tensor("a", f32, {1 << 18}).tensor("b", f32, {1 << 18}).tensor("c", f32, {100});
+  Request request;
+  request.add("a").cast(bf16).on(cuda(0));
+  request.add("*").cast(bf16).on(cuda(1));
+  const Plan plan = make_plan(builder.build(), request, {});
+  ASSERT_EQ(plan.costs().extents, 1u);
+  const PlanData& data = *plan.data();
+  const Extent& extent = data.extents[0];
+  const ToScratch first = to_scratch(data, extent, data.deliveries_of(extent, 0));
+  const ToScratch second = to_scratch(data, extent, data.deliveries_of(extent, 1));
+  EXPECT_EQ(first.begin, 0u);
+  EXPECT_EQ(first.end, mib);
+  EXPECT_EQ(first.table_begin, 2 * mib + 400);
+  EXPECT_FALSE(first.in_one_copy());
+  EXPECT_EQ(second.begin, mib);
+  EXPECT_EQ(second.end, 2 * mib + 400);
+  EXPECT_EQ(second.table_begin, first.table_begin + 40);
+  EXPECT_TRUE(second.in_one_copy());
+  EXPECT_EQ(plan.costs().copies, 3u);
+  EXPECT_EQ(plan.costs().launches, 2u);
 }
 
 TEST(Plan, ReadsOnceWhatSeveralDevicesNeed) {
