@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "tests/gpu/report.hpp"
 
@@ -17,10 +18,18 @@ struct Effort {
   std::uint64_t bytes = 0;  // of the largest checkpoint; 0 leaves it to the machine
 };
 
+/// Somebody else's loader: takes the shards as further arguments, loads them to the first GPU and prints bytes, seconds
+/// and cpu_seconds, with phases.load where it knows, as one JSON object.
+struct Other {
+  std::string name;
+  std::vector<std::string> command;
+};
+
 struct Setting {
   std::filesystem::path programs;  // the folder of all that is run
   std::filesystem::path data;      // where checkpoints are made
   Effort effort;
+  std::vector<Other> others;  // measured beside sluice
   Report& report;
 
   std::string program(const std::string& name) const { return (programs / name).string(); }

@@ -7,9 +7,11 @@
 #include <exception>
 #include <filesystem>
 #include <optional>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "tests/gpu/checks.hpp"
 #include "tests/gpu/gpu.hpp"
@@ -23,11 +25,12 @@ namespace {
 constexpr std::uint64_t bytes_min = 4 << 20;
 
 constexpr const char* usage =
-    "usage: gpu-check [--quick] [--out FOLDER] [--data FOLDER] [--bytes N]\n"
+    "usage: gpu-check [--quick] [--out FOLDER] [--data FOLDER] [--bytes N] [--beside NAME=COMMAND]...\n"
     "  --quick   one to two minutes instead of some six\n"
     "  --out     where report.md and report.json go; gpu-check-report where it is not given\n"
     "  --data    on the disk that is to be measured: checkpoints are made and removed there; as --out by default\n"
-    "  --bytes   size of the largest checkpoint, 4194304 or more; as fits the disk by default\n";
+    "  --bytes   size of the largest checkpoint, 4194304 or more; as fits the disk by default\n"
+    "  --beside  measures another loader beside: COMMAND SHARD... loads to the first GPU and prints JSON\n";
 
 struct Wishes {
   std::filesystem::path programs;
@@ -35,7 +38,20 @@ struct Wishes {
   std::filesystem::path data;
   std::string suite;  // what the whole suite said that was run before
   Effort effort;
+  std::vector<Other> others;
 };
+
+// "NAME=PROGRAM ARGUMENT..."; the program by its path, or as PATH finds it.
+std::optional<Other> parse_other(const std::string& text) {
+  const std::size_t equals = text.find('=');
+  if (equals == 0 || equals == std::string::npos) return std::nullopt;
+  std::istringstream words(text.substr(equals + 1));
+  // The libraries that came with this program are not for it.
+  Other other{text.substr(0, equals), {"/usr/bin/env", "-u", "LD_LIBRARY_PATH"}};
+  for (std::string word; words >> word;) other.command.push_back(word);
+  if (other.command.size() == 3) return std::nullopt;
+  return other;
+}
 
 std::optional<Wishes> parse(int argc, char** argv) {
   Wishes wishes;
@@ -54,6 +70,10 @@ std::optional<Wishes> parse(int argc, char** argv) {
       wishes.data = argv[i];
     } else if (option == "--suite") {
       wishes.suite = argv[i];
+    } else if (option == "--beside") {
+      const std::optional<Other> other = parse_other(argv[i]);
+      if (!other) return std::nullopt;
+      wishes.others.push_back(*other);
     } else if (option == "--bytes") {
       bytes = std::strtoull(argv[i], nullptr, 10);
     } else {
@@ -71,7 +91,7 @@ int run(const Wishes& wishes) {
   std::filesystem::create_directories(wishes.data);
   Report report(wishes.out);
   report.json()["quick"] = wishes.effort.quick;
-  Setting setting{std::filesystem::absolute(wishes.programs), wishes.data, wishes.effort, report};
+  Setting setting{std::filesystem::absolute(wishes.programs), wishes.data, wishes.effort, wishes.others, report};
   describe_machine(setting);
   if (!wishes.suite.empty()) report.json()["machine"]["suite, on the host and the simulator"] = wishes.suite;
   using Part = void (*)(const Setting&);

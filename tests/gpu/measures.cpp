@@ -28,10 +28,12 @@ constexpr std::uint64_t dense_bytes_max = 4096 * mib;
 constexpr std::uint64_t dense_tensor_bytes = 32 * mib;
 constexpr std::uint64_t small_tensor_bytes = 64 << 10;
 
+enum class Role { sluice, limit, other };
+
 struct Contender {
   std::string name;
   std::vector<std::string> command;
-  bool is_limit = false;
+  Role role = Role::sluice;
 };
 
 struct Column {
@@ -108,20 +110,22 @@ Json row_of(const Contender& contender, const std::vector<Json>& runs, double li
   }
   const Json none = nullptr;
   const Json& last = runs.back();
-  const bool is_sluice = !load_rates.empty();
-  return {{"name", contender.name},
-          {"limit", contender.is_limit},
-          {"gb_per_s", median(rates)},
-          {"least", *std::min_element(rates.begin(), rates.end())},
-          {"most", *std::max_element(rates.begin(), rates.end())},
-          {"share", contender.is_limit ? none : Json(median(rates) / light)},
-          {"load_gb_per_s", is_sluice ? Json(median(load_rates)) : none},
-          {"load_share", is_sluice && !contender.is_limit ? Json(median(load_rates) / light) : none},
-          {"start_up_seconds", is_sluice ? Json(median(start_ups)) : none},
-          {"cpu_seconds_per_gb", median(cpu)},
-          {"how", is_sluice ? last["reader"].get<std::string>() + ", " + last["io"].get<std::string>() : ""},
-          {"fallbacks", last.value("fallbacks", Json::array())},
-          {"runs", runs}};
+  const bool has_phases = !load_rates.empty();
+  const bool is_limit = contender.role == Role::limit;
+  return {
+      {"name", contender.name},
+      {"limit", is_limit},
+      {"gb_per_s", median(rates)},
+      {"least", *std::min_element(rates.begin(), rates.end())},
+      {"most", *std::max_element(rates.begin(), rates.end())},
+      {"share", is_limit ? none : Json(median(rates) / light)},
+      {"load_gb_per_s", has_phases ? Json(median(load_rates)) : none},
+      {"load_share", has_phases && !is_limit ? Json(median(load_rates) / light) : none},
+      {"start_up_seconds", has_phases ? Json(median(start_ups)) : none},
+      {"cpu_seconds_per_gb", median(cpu)},
+      {"how", last.contains("reader") ? last["reader"].get<std::string>() + ", " + last["io"].get<std::string>() : ""},
+      {"fallbacks", last.value("fallbacks", Json::array())},
+      {"runs", runs}};
 }
 
 class ColumnRun {
@@ -162,7 +166,7 @@ class ColumnRun {
         continue;
       }
       refusals_[contender->name] = ended.last_words();
-      if (contender->is_limit) continue;
+      if (contender->role != Role::sluice) continue;
       setting_.report.add(
           finding_of("loads", column_.title + ": " + contender->name, false, ended.seconds, ended.last_words()));
     }
@@ -173,7 +177,7 @@ class ColumnRun {
     double storage = 0;
     std::string storage_by = "nothing that ran";
     for (const Contender& contender : column_.contenders) {
-      if (!contender.is_limit || refusals_.count(contender.name) != 0) continue;
+      if (contender.role != Role::limit || refusals_.count(contender.name) != 0) continue;
       const Json row = row_of(contender, runs_.at(contender.name), 1);
       const double rate = std::max(row["gb_per_s"].get<double>(),
                                    row["load_gb_per_s"].is_null() ? 0 : row["load_gb_per_s"].get<double>());
@@ -188,7 +192,8 @@ class ColumnRun {
     for (const Contender& contender : column_.contenders) {
       const auto refusal = refusals_.find(contender.name);
       if (refusal != refusals_.end()) {
-        rows.push_back({{"name", contender.name}, {"limit", contender.is_limit}, {"refused", refusal->second}});
+        rows.push_back(
+            {{"name", contender.name}, {"limit", contender.role == Role::limit}, {"refused", refusal->second}});
       } else {
         rows.push_back(row_of(contender, runs_.at(contender.name), light));
       }
@@ -218,23 +223,23 @@ class Line {
     for (const std::filesystem::path& file : files) files_.push_back(file.string());
   }
 
-  Contender sluice(const std::string& name, std::vector<std::string> options, bool is_limit = false) const {
+  Contender sluice(const std::string& name, std::vector<std::string> options, Role role = Role::sluice) const {
     options.insert(options.begin(), {setting_.program("sluice"), "load", checkpoint_.string(), "--json"});
-    return {name, std::move(options), is_limit};
+    return {name, std::move(options), role};
   }
   Contender bare(const std::string& name, const std::string& program, std::vector<std::string> arguments) const {
     arguments.insert(arguments.begin(), setting_.program("bench_cold_start_" + program));
     arguments.insert(arguments.end(), files_.begin(), files_.end());
-    return {name, std::move(arguments), true};
+    return {name, std::move(arguments), Role::limit};
   }
 
   std::vector<Contender> cold_limits() const {
     return {bare("bare loop: direct io_uring, 1 MiB x 16", "direct", {"1048576", "16", "0"}),
             bare("bare loop: direct io_uring, 4 MiB x 16", "direct", {"4194304", "16", "0"}),
-            sluice("sluice --device null --io direct", {"--device", "null", "--io", "direct"}, true)};
+            sluice("sluice --device null --io direct", {"--device", "null", "--io", "direct"}, Role::limit)};
   }
   std::vector<Contender> warm_limits() const {
-    std::vector<Contender> limits{sluice("sluice --device null", {"--device", "null"}, true)};
+    std::vector<Contender> limits{sluice("sluice --device null", {"--device", "null"}, Role::limit)};
     for (const unsigned threads : {2u, 8u}) {
       if (threads > processor_count()) continue;
       limits.push_back(
@@ -247,6 +252,11 @@ class Line {
     for (const std::string& dtype : casts) {
       contenders.push_back(
           sluice(fmt::format("{}, to {}", plain_load, dtype), {"--device", "cuda:0", "--dtype", dtype}));
+    }
+    for (const Other& other : setting_.others) {
+      std::vector<std::string> command = other.command;
+      command.insert(command.end(), files_.begin(), files_.end());
+      contenders.push_back({other.name, std::move(command), Role::other});
     }
     return contenders;
   }
