@@ -1,7 +1,7 @@
-// Goal: loads onto GPUs deliver what the host would get, whatever the driver's order of doing things, and end in one
-// clean error, with everything given back, whatever call or operation fails.
-// Method: whole loads on the simulated driver, which is strict: each kind under 200 seeds; then each call, allocation
-// and operation of a load failed once in turn.
+// Goal: loads onto GPUs end in one clean error, with everything given back, whatever call, allocation or operation
+// fails; and what else a device promises: start-up ahead of loads, streams that wait, old drivers.
+// Method: whole loads on the simulated driver, which is strict, with each call and operation failed once in turn.
+// cuda_load_test has loads of all kinds in all orders.
 #include "cuda/cuda_device.hpp"
 
 #include <fmt/format.h>
@@ -14,140 +14,36 @@
 #include <vector>
 
 #include "cuda/device_memory.hpp"
-#include "cuda/kernel_image.hpp"
-#include "tests/cuda/gpus.hpp"
-#include "tests/loader/small_model.hpp"
-#include "tests/sim/control.hpp"
+#include "tests/cuda/gpu_loads.hpp"
 
 namespace sluice {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr std::uint64_t seeds = 3;  // sanitizers look at the code, not at the order
-constexpr std::uint64_t uses = 2;
-#else
-constexpr std::uint64_t seeds = 200;
-constexpr std::uint64_t uses = 10;  // of one call that are failed in turn: all of them if they are few
-#endif
-
-constexpr std::uint64_t repetitions = 20;  // on a real device, whose order nobody sets
-
-// Several extents in slabs of 64 KiB, none of them aligned, and one of so many tensors that its table is full.
-std::vector<TestTensor> model() {
-  std::vector<TestTensor> tensors = {{"scalar", f64, {}},    {"none", bf16, {0, 7}},       {"embed", f32, {40, 300}},
-                                     {"norm", bf16, {33}},   {"down", bf16, {90, 200}},    {"ids", i64, {51}},
-                                     {"packed", f4, {3, 2}}, {"eight", f8_e4m3, {30, 99}}, {"half", f16, {7, 31}}};
-  for (int i = 0; i < 150; ++i) tensors.push_back({fmt::format("scale {}", i), f32, {}});
-  return tensors;
-}
-
-Options small_slabs() {
-  Options options;
-  options.staging_bytes = 256 << 10;
-  options.slab_bytes = 64 << 10;
-  options.threads = 2;
-  return options;
-}
-
-/// Eager, lazy, and from then on random.
-sim::Settings in_order_of(std::uint64_t seed) {
-  sim::Settings settings;
-  settings.seed = seed;
-  settings.policy = seed == 1 ? sim::Policy::eager : seed == 2 ? sim::Policy::lazy : sim::Policy::random;
-  return settings;
-}
-
-struct Kind {
-  std::vector<DeviceId> devices;
-  std::optional<Dtype> cast;
-};
-
-class CudaDeviceTest : public testing::Test {
- protected:
-  void SetUp() override {
-    if (kernel_fatbinary().empty()) GTEST_SKIP() << "built without nvcc";
-    sim::reset();
-  }
-  void TearDown() override { sim::reset(); }
-
-  Plan plan_of(const Kind& kind) const {
-    Request request = everything(kind.cast);
-    request.devices = kind.devices;
-    return make_plan(Checkpoint::open(file_.string()), request, small_slabs());
-  }
-
-  /// That every device has every tensor, and each is right.
-  void expect_right(const Load& load, const Kind& kind) const {
-    load.wait();
-    for (const DeviceId device : kind.devices) {
-      for (const TestTensor& tensor : tensors_) {
-        const Dtype dtype = kind.cast && is_castable(tensor.dtype) ? *kind.cast : tensor.dtype;
-        const std::vector<std::byte> want = expected(tensor, dtype);
-        const Tensor* const got = load.find(tensor.name, device);
-        ASSERT_NE(got, nullptr) << tensor.name << " on " << name(device);
-        std::vector<std::byte> bytes(got->bytes);
-        load.read_back(*got, 0, bytes.data(), bytes.size());
-        ASSERT_TRUE(bytes == want) << tensor.name << " on " << name(device) << ": delivered bytes differ";
-      }
-    }
-  }
-
-  static void expect_clean() {
-    sim::check_leaks();
-    for (const sim::Violation& violation : sim::take_violations()) {
-      ADD_FAILURE() << sim::name(violation.rule) << ": " << violation.message;
-    }
-  }
-
-  TemporaryFolder folder_;
-  const std::vector<TestTensor> tensors_ = model();
-  const std::filesystem::path file_ = write_shard(folder_, "model.safetensors", tensors_, 3);
-};
-
-bool names_second_gpu(const Kind& kind) {
-  return std::find(kind.devices.begin(), kind.devices.end(), cuda(1)) != kind.devices.end();
-}
-
-class CudaLoadTest : public CudaDeviceTest, public testing::WithParamInterface<Kind> {};
-
-TEST_P(CudaLoadTest, DeliversTheSameInEveryOrder) {
-  if (gpus() < 2 && names_second_gpu(GetParam())) GTEST_SKIP() << "there is one GPU";
-  for (std::uint64_t seed = 1; seed <= (sim::is_simulated() ? seeds : repetitions); ++seed) {
-    sim::reset(in_order_of(seed));
-    {
-      Engine engine(small_slabs());
-      const Plan plan = plan_of(GetParam());
-      const Load load = engine.start(plan);
-      expect_right(load, GetParam());
-      const Stats stats = load.statistics();
-      EXPECT_EQ(stats.copies, plan.costs().copies);
-      EXPECT_EQ(stats.launches, plan.costs().launches);
-    }
-    expect_clean();
-    if (HasFailure()) FAIL() << "with seed " << seed;
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(Cuda, CudaLoadTest,
-                         testing::Values(Kind{{cuda(0)}, {}}, Kind{{cuda(0)}, f32}, Kind{{cuda(0)}, bf16},
-                                         Kind{{cuda(0)}, f8_e4m3}, Kind{{cuda(0), cuda(1)}, {}},
-                                         Kind{{cuda(0), cuda(1)}, f32}, Kind{{cuda(1), host()}, {}},
-                                         Kind{{host(), cuda(0)}, f16}),
-                         [](const testing::TestParamInfo<Kind>& tested) {
-                           std::string text;
-                           for (const DeviceId device : tested.param.devices) text += name(device);
-                           std::erase(text, ':');
-                           return text + "_" + (tested.param.cast ? std::string(name(*tested.param.cast)) : "as_it_is");
-                         });
+constexpr std::uint64_t uses = sanitized ? 2 : 1'000'000;  // of one call that are failed in turn, if there are as many
 
 /// The second, where there is one.
 DeviceId last_gpu() {
   return cuda(gpus() < 2 ? 0 : 1);
 }
 
-Kind cast_on_two() {
-  return {gpus() < 2 ? std::vector{cuda(0)} : std::vector{cuda(0), cuda(1)}, bf16};
+std::vector<DeviceId> two_gpus() {
+  return gpus() < 2 ? std::vector{cuda(0)} : std::vector{cuda(0), cuda(1)};
 }
+
+class CudaDeviceTest : public GpuLoads {
+ protected:
+  /// All of it, cast, onto these.
+  Plan plan_of(const std::vector<DeviceId>& devices) const { return plan_of(file_, devices); }
+  static Plan plan_of(const std::filesystem::path& file, const std::vector<DeviceId>& devices) {
+    Request request = everything(bf16);
+    request.devices = devices;
+    return make_plan(Checkpoint::open(file.string()), request, small_slabs());
+  }
+  void load_right(Engine& engine, const std::vector<DeviceId>& devices) const {
+    const Plan plan = plan_of(devices);
+    expect_right(engine.start(plan), plan);
+  }
+};
 
 Options traced() {
   Options options = small_slabs();
@@ -156,9 +52,10 @@ Options traced() {
 }
 
 TEST_F(CudaDeviceTest, EachCallThatFailsOnceEndsTheLoadInOneErrorAndTheNextLoadIsRight) {
+  const Plan plan = plan_of(few_, two_gpus());
   {
     Engine engine(traced());
-    expect_right(engine.start(plan_of(cast_on_two())), cast_on_two());
+    expect_right(engine.start(plan), plan);
   }
   const auto calls = sim::counters().calls;
   expect_clean();
@@ -173,14 +70,14 @@ TEST_F(CudaDeviceTest, EachCallThatFailsOnceEndsTheLoadInOneErrorAndTheNextLoadI
         Engine engine(traced());
         sim::fail_call(call, nth, call == "cuMemAlloc" ? cu::Result::out_of_memory : cu::Result::unknown);
         try {
-          expect_right(engine.start(plan_of(cast_on_two())), cast_on_two());
+          expect_right(engine.start(plan), plan);
         } catch (const Error& error) {
           EXPECT_THAT(error.code(), testing::AnyOf(ErrorCode::device_unavailable, ErrorCode::out_of_memory));
           EXPECT_FALSE(error.hint().empty()) << error.what();
           failed = true;
         }
         try {
-          expect_right(engine.start(plan_of(cast_on_two())), cast_on_two());
+          expect_right(engine.start(plan), plan);
         } catch (const Error& error) {
           EXPECT_FALSE(failed) << "the next load: " << error.what();
         }
@@ -193,7 +90,7 @@ TEST_F(CudaDeviceTest, EachCallThatFailsOnceEndsTheLoadInOneErrorAndTheNextLoadI
 }
 
 TEST_F(CudaDeviceTest, EachOperationThatFailsEndsTheLoadInOneError) {
-  const Plan plan = plan_of(cast_on_two());
+  const Plan plan = plan_of(two_gpus());
   for (std::uint64_t nth = 1; nth <= plan.costs().copies + plan.costs().launches; ++nth) {
     SCOPED_TRACE(fmt::format("operation {}", nth));
     sim::reset();
@@ -202,7 +99,7 @@ TEST_F(CudaDeviceTest, EachOperationThatFailsEndsTheLoadInOneError) {
       const Load load = engine.start(plan);
       sim::fail_operation(nth);
       try {
-        expect_right(load, cast_on_two());
+        expect_right(load, plan);
       } catch (const Error& error) {
         EXPECT_EQ(error.code(), ErrorCode::device_unavailable);
       }
@@ -218,7 +115,7 @@ TEST_F(CudaDeviceTest, ALoadCanBeLeftAtAnyMoment) {
     sim::reset(settings);
     {
       Engine engine(small_slabs());
-      const Load load = engine.start(plan_of(cast_on_two()));
+      const Load load = engine.start(plan_of(two_gpus()));
       for (std::size_t i = 0; i < taken; ++i) load.arrival(i * 40);
     }
     expect_clean();
@@ -232,7 +129,7 @@ TEST_F(CudaDeviceTest, SaysHowMuchMemoryIsMissingBeforeTheFirstRead) {
   {
     Engine engine(small_slabs());
     try {
-      engine.start(plan_of(cast_on_two())).wait();
+      engine.start(plan_of(two_gpus())).wait();
       FAIL() << "it was loaded";
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ErrorCode::out_of_memory);
@@ -305,14 +202,15 @@ TEST_F(CudaDeviceTest, UsesMemoryOfTheDriversWhereItPinsNoOther) {
   {
     Engine engine(small_slabs());
     sim::fail_call("cuMemHostRegister", 1, cu::Result::not_permitted);
-    const Load load = engine.start(plan_of(cast_on_two()));
-    expect_right(load, cast_on_two());
+    const Plan plan = plan_of(two_gpus());
+    const Load load = engine.start(plan);
+    expect_right(load, plan);
     const std::vector<Fallback> fallbacks = load.statistics().fallbacks;
     const auto told = std::find_if(fallbacks.begin(), fallbacks.end(),
                                    [](const Fallback& fallback) { return fallback.what == "pinned slabs"; });
     ASSERT_NE(told, fallbacks.end());
     EXPECT_THAT(told->reason, testing::HasSubstr("cuMemHostRegister"));
-    expect_right(engine.start(plan_of(cast_on_two())), cast_on_two());
+    load_right(engine, two_gpus());
     EXPECT_EQ(sim::counters().calls["cuMemHostRegister"], 1u) << "what was refused is not asked for again";
   }
   expect_clean();
@@ -321,25 +219,24 @@ TEST_F(CudaDeviceTest, UsesMemoryOfTheDriversWhereItPinsNoOther) {
 TEST_F(CudaDeviceTest, StartsUpBeforeTheFirstLoadWherePrepared) {
   {
     Engine engine(small_slabs());
-    engine.prepare(cast_on_two().devices);
+    engine.prepare(two_gpus());
     engine.prepare({cuda(7), host()});  // what is wrong here is told by the load that asks for it
-    const auto load = std::make_unique<Load>(engine.start(plan_of(cast_on_two())));
-    expect_right(*load, cast_on_two());
-    EXPECT_THROW(engine.start(plan_of({{cuda(7)}, {}})).wait(), Error);
-    expect_right(engine.start(plan_of(cast_on_two())), cast_on_two());
+    load_right(engine, two_gpus());
+    EXPECT_THROW(engine.start(plan_of({cuda(7)})).wait(), Error);
+    load_right(engine, two_gpus());
     EXPECT_EQ(sim::counters().calls["cuDevicePrimaryCtxRetain"], 2u);
   }
   expect_clean();
 }
 
 TEST_F(CudaDeviceTest, AStreamWaitsForATensorThatTheHostHasNotSeenArrive) {
-  for (std::uint64_t seed = 1; seed <= (sim::is_simulated() ? seeds : repetitions); ++seed) {
+  for (std::uint64_t seed = 1; seed <= orders(); ++seed) {
     SCOPED_TRACE(seed);
     sim::reset(in_order_of(seed));
     {
       const Context context(last_gpu().ordinal);
       Engine engine(small_slabs());
-      const Load load = engine.start(plan_of(cast_on_two()));
+      const Load load = engine.start(plan_of(two_gpus()));
       const CurrentContext current(context);
       const Stream stream(context);
       for (const TestTensor& wanted : tensors_) {
@@ -366,8 +263,7 @@ TEST_F(CudaDeviceTest, AStreamWaitsForATensorThatTheHostHasNotSeenArrive) {
 TEST_F(CudaDeviceTest, WaitingOnAStreamForTheHostsTensorsIsWaiting) {
   {
     Engine engine(small_slabs());
-    const Kind kind{{host()}, bf16};
-    const Load load = engine.start(plan_of(kind));
+    const Load load = engine.start(plan_of({host()}));
     EXPECT_EQ(load.find("embed"), &load.wait_on(nullptr, "embed"));
   }
   expect_clean();
@@ -381,7 +277,7 @@ TEST_F(CudaDeviceTest, OldDriversGetTheSameCodeAsOldPtx) {
     sim::reset(settings);
     {
       Engine engine(small_slabs());
-      expect_right(engine.start(plan_of(cast_on_two())), cast_on_two());
+      load_right(engine, two_gpus());
     }
     expect_clean();
   }

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cstring>
 #include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -43,13 +44,24 @@ std::string_view text_of(const void* data) {
   return {};
 }
 
+/// Programs load the same code for every device and again with every start: it is parsed once. Under the driver's lock.
+std::shared_ptr<const Image> parse_once(std::string_view text) {
+  static std::string last_text;
+  static std::shared_ptr<const Image> last;
+  if (last == nullptr || last_text != text) {
+    last = std::make_shared<const Image>(Image{ptx::parse(text)});
+    last_text = text;
+  }
+  return last;
+}
+
 }  // namespace
 
 LoadedImage load_image(const void* data, int driver_version) {
   try {
     const std::string_view text = text_of(data);
     if (text.empty()) return {cu::Result::no_binary_for_gpu, nullptr, {}};
-    auto image = std::make_shared<Image>(Image{ptx::parse(text)});
+    std::shared_ptr<const Image> image = parse_once(text);
     if (number_of(image->module.version) > newest_ptx(driver_version)) {
       return {cu::Result::unsupported_ptx_version, nullptr, {}};
     }

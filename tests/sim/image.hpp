@@ -20,7 +20,7 @@ struct LoadedImage {
   std::string problem;  // why it does not parse
 };
 
-/// As a driver for this version of CUDA would.
+/// As a driver for this version of CUDA would. Not thread-safe: the driver calls it under its lock.
 LoadedImage load_image(const void* data, int driver_version);
 
 }  // namespace sluice::sim

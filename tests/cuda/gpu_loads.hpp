@@ -1,0 +1,101 @@
+// GpuLoads: whole loads of a small checkpoint onto GPUs, each byte compared, and the simulator's verdict on them.
+#pragma once
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "cuda/kernel_image.hpp"
+#include "tests/cuda/gpus.hpp"
+#include "tests/loader/sanitized.hpp"
+#include "tests/loader/small_model.hpp"
+#include "tests/sim/control.hpp"
+
+namespace sluice {
+
+/// Eager, lazy, and from then on random.
+inline sim::Settings in_order_of(std::uint64_t seed) {
+  sim::Settings settings;
+  settings.seed = seed;
+  settings.policy = seed == 1 ? sim::Policy::eager : seed == 2 ? sim::Policy::lazy : sim::Policy::random;
+  return settings;
+}
+
+/// How many orders are tried: few where a sanitizer looks at the code and not at the order, or on a real device, whose
+/// order nobody sets.
+inline std::uint64_t orders() {
+  return !sim::is_simulated() ? 20 : sanitized ? 3 : 200;
+}
+
+/// Several extents in slabs of 64 KiB, none of them aligned, and one of so many tensors that its table is full.
+inline std::vector<TestTensor> gpu_model() {
+  std::vector<TestTensor> tensors = {{"scalar", f64, {}},    {"none", bf16, {0, 7}},       {"embed", f32, {40, 300}},
+                                     {"norm", bf16, {33}},   {"down", bf16, {90, 200}},    {"ids", i64, {51}},
+                                     {"packed", f4, {3, 2}}, {"eight", f8_e4m3, {30, 99}}, {"half", f16, {7, 31}}};
+  for (int i = 0; i < 150; ++i) tensors.push_back({fmt::format("scale {}", i), f32, {}});
+  return tensors;
+}
+
+inline Options small_slabs() {
+  Options options;
+  options.staging_bytes = 256 << 10;
+  options.slab_bytes = 64 << 10;
+  options.threads = 2;
+  return options;
+}
+
+class GpuLoads : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (kernel_fatbinary().empty()) GTEST_SKIP() << "built without nvcc";
+    sim::reset();
+  }
+  void TearDown() override { sim::reset(); }
+
+  /// That all that the plan delivers is there, and each byte is right.
+  void expect_right(const Load& load, const Plan& plan) const {
+    load.wait();
+    EXPECT_EQ(load.progress().tensors_ready, plan.tensors().size());
+    for (const Tensor& planned : plan.tensors()) {
+      const std::string which = fmt::format("{} on {}", planned.name, name(planned.device));
+      const Tensor* const got = load.find(planned.name, planned.device);
+      ASSERT_NE(got, nullptr) << which;
+      EXPECT_EQ(got->dtype, planned.dtype) << which;
+      const std::vector<std::byte> want = expected(by_name_.at(std::string(planned.name)), planned.dtype);
+      ASSERT_EQ(got->bytes, want.size()) << which;
+      std::vector<std::byte> bytes(got->bytes);
+      load.read_back(*got, 0, bytes.data(), bytes.size());
+      ASSERT_TRUE(bytes == want) << which << ": delivered bytes differ";
+    }
+  }
+
+  static void expect_clean() {
+    sim::check_leaks();
+    for (const sim::Violation& violation : sim::take_violations()) {
+      ADD_FAILURE() << sim::name(violation.rule) << ": " << violation.message;
+    }
+  }
+
+  const TemporaryFolder folder_;
+  const std::vector<TestTensor> tensors_ = gpu_model();
+  const std::filesystem::path file_ = write_shard(folder_, "model.safetensors", tensors_, 3);
+  /// The first of them alone: fewer calls, and as many extents but one.
+  const std::filesystem::path few_ =
+      write_shard(folder_, "few.safetensors", {tensors_.begin(), tensors_.begin() + 9}, 3);
+
+ private:
+  static std::map<std::string, TestTensor> by_name(const std::vector<TestTensor>& tensors) {
+    std::map<std::string, TestTensor> named;
+    for (const TestTensor& tensor : tensors) named[tensor.name] = tensor;
+    return named;
+  }
+
+  const std::map<std::string, TestTensor> by_name_ = by_name(tensors_);
+};
+
+}  // namespace sluice
