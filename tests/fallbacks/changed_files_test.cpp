@@ -139,6 +139,8 @@ void ChangedFiles::sweep(const Target& target, const std::string& file) {
     change.make(folder_.path() / file);
     changed = true;
   });
+  restore(file);
+  engine.run(plan_for(folder_.path(), target, options)).wait();  // opens what the engine keeps
   const std::size_t descriptors = open_descriptors();
   for (int step = 0; changed; step += stride) {
     const testing::ScopedTrace trace(__FILE__, __LINE__, std::string(target.name) + ", step " + std::to_string(step));

@@ -1,5 +1,5 @@
 // A whole load, from open to digest, and the ways in which loads end that differ behind the reader: tensors taken as
-// they are, cast, and forgotten.
+// they are, cast, forgotten, and on a simulated GPU.
 #pragma once
 
 #include <fcntl.h>
@@ -10,6 +10,7 @@
 #include <optional>
 #include <vector>
 
+#include "cuda/kernel_image.hpp"
 #include "loader/uring_reader.hpp"
 #include "tests/loader/small_model.hpp"
 
@@ -21,8 +22,12 @@ struct Target {
   DeviceId device;
 };
 
-inline const std::vector<Target> targets = {
-    {"as they are, host", {}, host()}, {"cast to F32, host", f32, host()}, {"as they are, null", {}, null()}};
+inline const std::vector<Target> targets = [] {
+  std::vector<Target> all = {
+      {"as they are, host", {}, host()}, {"cast to F32, host", f32, host()}, {"as they are, null", {}, null()}};
+  if (!kernel_fatbinary().empty()) all.push_back({"as they are, simulated GPU", {}, cuda(0)});
+  return all;
+}();
 
 inline Plan plan_for(const std::filesystem::path& folder, const Target& target, const Options& options) {
   Request request = everything(target.cast);

@@ -12,6 +12,7 @@
 #include <optional>
 #include <thread>
 
+#include "cuda/kernel_image.hpp"
 #include "loader/limits.hpp"
 #include "loader/stopwatch.hpp"
 #include "sluice/sluice.hpp"
@@ -23,9 +24,28 @@ namespace {
 
 using testing::HasSubstr;
 
-const std::vector<TestTensor>& model = small_model;
+class EngineTest : public testing::TestWithParam<DeviceId> {
+ protected:
+  void SetUp() override {
+    if (GetParam() == cuda(0) && kernel_fatbinary().empty()) GTEST_SKIP() << "built without nvcc";
+  }
+
+  Request all(std::optional<Dtype> cast = {}) const {
+    Request request = everything(cast);
+    request.devices = {GetParam()};
+    return request;
+  }
+
+  const std::vector<TestTensor> model = model_for(GetParam());
+  const TemporaryFolder folder;
+  const Options options = small_options();
+};
+
+INSTANTIATE_TEST_SUITE_P(Engine, EngineTest, testing::Values(host(), cuda(0)),
+                         [](const auto& device) { return device.param == host() ? "host" : "cuda"; });
 
 struct Way {
+  DeviceId device;
   ReaderKind reader;
   IoMode io;
   unsigned odd;
@@ -36,6 +56,8 @@ class EveryWay : public testing::TestWithParam<Way> {};
 
 TEST_P(EveryWay, DeliversEveryByte) {
   const Way way = GetParam();
+  if (way.device == cuda(0) && kernel_fatbinary().empty()) GTEST_SKIP() << "built without nvcc";
+  const std::vector<TestTensor> model = model_for(way.device);
   const TemporaryFolder folder;
   write_shard(folder, "a.safetensors", model, way.odd);
   std::vector<TestTensor> second = model;
@@ -47,8 +69,10 @@ TEST_P(EveryWay, DeliversEveryByte) {
   std::optional<Load> load;
   Engine engine(options);
   const Checkpoint checkpoint = Checkpoint::open(folder.path());
+  Request request = everything(way.cast);
+  request.devices = {way.device};
   try {
-    load.emplace(engine.start(make_plan(checkpoint, everything(way.cast), options)));
+    load.emplace(engine.start(make_plan(checkpoint, request, options)));
     load->wait();
   } catch (const Error& error) {
     if (error.code() == ErrorCode::reader_unavailable) GTEST_SKIP() << error.what();
@@ -69,12 +93,14 @@ TEST_P(EveryWay, DeliversEveryByte) {
 
 std::vector<Way> ways() {
   std::vector<Way> all;
-  for (const ReaderKind reader : {ReaderKind::uring, ReaderKind::pread}) {
-    for (const IoMode io : {IoMode::automatic, IoMode::direct, IoMode::buffered}) {
-      for (const unsigned odd : {0u, 1u, 5u}) {
-        all.push_back({reader, io, odd, {}});
-        all.push_back({reader, io, odd, bf16});
-        all.push_back({reader, io, odd, f32});
+  for (const DeviceId device : {host(), cuda(0)}) {
+    for (const ReaderKind reader : {ReaderKind::uring, ReaderKind::pread}) {
+      for (const IoMode io : {IoMode::automatic, IoMode::direct, IoMode::buffered}) {
+        for (const unsigned odd : {0u, 1u, 5u}) {
+          for (const std::optional<Dtype> cast : {std::optional<Dtype>(), {bf16}, {f32}}) {
+            all.push_back({device, reader, io, odd, cast});
+          }
+        }
       }
     }
   }
@@ -83,11 +109,9 @@ std::vector<Way> ways() {
 
 INSTANTIATE_TEST_SUITE_P(Engine, EveryWay, testing::ValuesIn(ways()));
 
-TEST(Engine, CountsWhatThePlanCounted) {
-  const TemporaryFolder folder;
+TEST_P(EngineTest, CountsWhatThePlanCounted) {
   write_shard(folder, "a.safetensors", model);
-  const Options options = small_options();
-  const Plan plan = make_plan(Checkpoint::open(folder.path()), everything(bf16), options);
+  const Plan plan = make_plan(Checkpoint::open(folder.path()), all(bf16), options);
   Engine engine(options);
   const Load load = engine.start(plan);
   load.wait();
@@ -100,26 +124,23 @@ TEST(Engine, CountsWhatThePlanCounted) {
   EXPECT_LE(stats.peak_staging_bytes, plan.costs().staging_bytes);
 }
 
-TEST(Engine, RunsLoadsOneAfterTheOtherAndKeepsThemApart) {
-  const TemporaryFolder folder;
+TEST_P(EngineTest, RunsLoadsOneAfterTheOtherAndKeepsThemApart) {
   write_shard(folder, "a.safetensors", model);
-  const Options options = small_options();
   const Checkpoint checkpoint = Checkpoint::open(folder.path());
   Engine engine(options);
-  const Load first = engine.start(make_plan(checkpoint, everything(), options));
-  const Load second = engine.start(make_plan(checkpoint, everything(f32), options));
+  const Load first = engine.start(make_plan(checkpoint, all(), options));
+  const Load second = engine.start(make_plan(checkpoint, all(f32), options));
   expect_delivered(second, model, f32);
   expect_delivered(first, model);
 }
 
-TEST(Engine, CountsALoadsTimeFromItsStartOrTheEndOfTheLoadBefore) {
-  const TemporaryFolder folder;
+TEST_P(EngineTest, CountsALoadsTimeFromItsStartOrTheEndOfTheLoadBefore) {
   write_shard(folder, "a.safetensors", model);
-  Options options = small_options();
-  options.trace = true;
-  const Plan plan = make_plan(Checkpoint::open(folder.path()), everything(), options);
-  Engine engine(options);
-  engine.prepare({host()});  // the first load waits until that is done
+  Options traced = options;
+  traced.trace = true;
+  const Plan plan = make_plan(Checkpoint::open(folder.path()), all(), traced);
+  Engine engine(traced);
+  engine.prepare({GetParam()});  // the first load waits until that is done
   const Load first = engine.start(plan);
   const Load second = engine.start(plan);
   const std::int64_t started = steady_now_ns();
@@ -136,12 +157,10 @@ TEST(Engine, CountsALoadsTimeFromItsStartOrTheEndOfTheLoadBefore) {
   EXPECT_GE(start_up(second).begin_ns, start_up(first).end_ns);
 }
 
-TEST(Engine, DeliversToTheNullDeviceBesideTheHost) {
-  const TemporaryFolder folder;
+TEST_P(EngineTest, DeliversToTheNullDeviceBesideIt) {
   write_shard(folder, "a.safetensors", model);
-  const Options options = small_options();
   Request request;
-  request.add("*").on({host(), null()});
+  request.add("*").on({GetParam(), null()});
   Engine engine(options);
   const Load load = engine.start(make_plan(Checkpoint::open(folder.path()), request, options));
   expect_delivered(load, model);
@@ -151,7 +170,7 @@ TEST(Engine, DeliversToTheNullDeviceBesideTheHost) {
 
 TEST(Engine, ReadsWithTheNullReaderAtOnce) {
   const TemporaryFolder folder;
-  write_shard(folder, "a.safetensors", model);
+  write_shard(folder, "a.safetensors", small_model);
   Options options = small_options();
   options.reader = ReaderKind::null;
   Request request = everything();
@@ -173,12 +192,10 @@ Error error_of(Engine& engine, const Plan& plan) {
   return Error(ErrorCode::invalid_argument, "no error was thrown");
 }
 
-TEST(Engine, RefusesAShardThatChangedAndStaysUsable) {
-  const TemporaryFolder folder;
+TEST_P(EngineTest, RefusesAShardThatChangedAndStaysUsable) {
   write_shard(folder, "a.safetensors", model);
-  const Options options = small_options();
   Engine engine(options);
-  const Plan stale = make_plan(Checkpoint::open(folder.path()), everything(), options);
+  const Plan stale = make_plan(Checkpoint::open(folder.path()), all(), options);
   write_shard(folder, "a.safetensors", model, 1);
   const Error error = error_of(engine, stale);
   EXPECT_EQ(error.code(), ErrorCode::file_changed);
@@ -188,12 +205,11 @@ TEST(Engine, RefusesAShardThatChangedAndStaysUsable) {
   EXPECT_EQ(error_of(engine, stale).code(), ErrorCode::not_found);
 
   write_shard(folder, "a.safetensors", model);
-  const Load load = engine.start(make_plan(Checkpoint::open(folder.path()), everything(), options));
+  const Load load = engine.start(make_plan(Checkpoint::open(folder.path()), all(), options));
   expect_delivered(load, model);
 }
 
-TEST(Engine, SaysWhatMemoryIsMissingBeforeItReads) {
-  const TemporaryFolder folder;
+TEST_P(EngineTest, SaysWhatMemoryIsMissingBeforeItReads) {
   // A sparse shard of 4 TiB: more than any machine that runs this has free.
   const std::string header = R"({"huge":{"dtype":"U8","shape":[4398046511104],"data_offsets":[0,4398046511104]}})";
   std::vector<std::byte> content(8 + header.size());
@@ -205,14 +221,14 @@ TEST(Engine, SaysWhatMemoryIsMissingBeforeItReads) {
   std::filesystem::resize_file(path, content.size() + 4398046511104ull, refused);
   if (refused) GTEST_SKIP() << "the file system has no sparse files of 4 TiB: " << refused.message();
   Engine engine;
-  const Error error = error_of(engine, make_plan(Checkpoint::open(path), everything()));
+  const Error error = error_of(engine, make_plan(Checkpoint::open(path), all()));
   EXPECT_EQ(error.code(), ErrorCode::out_of_memory);
   EXPECT_THAT(error.what(), HasSubstr("are free"));
 }
 
 TEST(Engine, SaysWhyThereIsNoCudaDevice) {
   const TemporaryFolder folder;
-  write_shard(folder, "a.safetensors", model);
+  write_shard(folder, "a.safetensors", small_model);
   Request request = everything();
   request.devices = {cuda(63)};  // more than any machine has
   Engine engine;
@@ -223,17 +239,15 @@ TEST(Engine, SaysWhyThereIsNoCudaDevice) {
 
 TEST(Engine, RefusesAPlanForLargerSlabs) {
   const TemporaryFolder folder;
-  write_shard(folder, "a.safetensors", model);
+  write_shard(folder, "a.safetensors", small_model);
   const Plan plan = make_plan(Checkpoint::open(folder.path()), everything());
   Engine engine(small_options());
   EXPECT_THROW((void)engine.start(plan), Error);
 }
 
-TEST(Engine, CancelsALoadAndRunsTheNext) {
-  const TemporaryFolder folder;
+TEST_P(EngineTest, CancelsALoadAndRunsTheNext) {
   write_shard(folder, "a.safetensors", model);
-  const Options options = small_options();
-  const Plan plan = make_plan(Checkpoint::open(folder.path()), everything(), options);
+  const Plan plan = make_plan(Checkpoint::open(folder.path()), all(), options);
   Engine engine(options);
   for (int round = 0; round < 50; ++round) {
     Load load = engine.start(plan);
@@ -247,11 +261,9 @@ TEST(Engine, CancelsALoadAndRunsTheNext) {
   expect_delivered(engine.start(plan), model);
 }
 
-TEST(Engine, LetsLoadsGoAtAnyMoment) {
-  const TemporaryFolder folder;
+TEST_P(EngineTest, LetsLoadsGoAtAnyMoment) {
   write_shard(folder, "a.safetensors", model);
-  const Options options = small_options();
-  const Plan plan = make_plan(Checkpoint::open(folder.path()), everything(f32), options);
+  const Plan plan = make_plan(Checkpoint::open(folder.path()), all(f32), options);
   Engine engine(options);
   for (int round = 0; round < 50; ++round) {
     const Load load = engine.start(plan);
@@ -259,11 +271,9 @@ TEST(Engine, LetsLoadsGoAtAnyMoment) {
   }
 }
 
-TEST(Engine, MayEndBeforeItsLoads) {
-  const TemporaryFolder folder;
+TEST_P(EngineTest, MayEndBeforeItsLoads) {
   write_shard(folder, "a.safetensors", model);
-  const Options options = small_options();
-  const Plan plan = make_plan(Checkpoint::open(folder.path()), everything(), options);
+  const Plan plan = make_plan(Checkpoint::open(folder.path()), all(), options);
   std::vector<Load> loads;
   {
     Engine engine(options);
@@ -280,13 +290,12 @@ TEST(Engine, MayEndBeforeItsLoads) {
   }
 }
 
-TEST(Engine, EndsTheLoadCleanlyWhereTheRingBreaksAndStaysUsable) {
-  const TemporaryFolder folder;
+TEST_P(EngineTest, EndsTheLoadCleanlyWhereTheRingBreaksAndStaysUsable) {
   write_shard(folder, "a.safetensors", model);
+  GTEST_FLAG_SET(death_test_style, "threadsafe");  // CUDA does not survive a fork
   EXPECT_EXIT(({
                 refuse_calls({SYS_io_uring_enter}, EPERM);
-                const Options options = small_options();
-                const Plan plan = make_plan(Checkpoint::open(folder.path()), everything(f32), options);
+                const Plan plan = make_plan(Checkpoint::open(folder.path()), all(f32), options);
                 Engine engine(options);
                 for (int round = 0; round < 3; ++round) {
                   const Error error = error_of(engine, plan);

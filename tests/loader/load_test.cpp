@@ -8,6 +8,7 @@
 #include <set>
 #include <thread>
 
+#include "cuda/kernel_image.hpp"
 #include "sluice/sluice.hpp"
 #include "tests/loader/shard_writer.hpp"
 
@@ -16,13 +17,16 @@ namespace {
 
 const std::vector<TestTensor> model = {{"a", f32, {64, 64}}, {"b", u8, {0}}, {"c", bf16, {3, 5, 7}}};
 
-class LoadTest : public testing::Test {
+class LoadTest : public testing::TestWithParam<DeviceId> {
  protected:
   LoadTest() {
     write_shard(folder_, "model.safetensors", model);
     Request request;
-    request.add("*");
+    request.add("*").on(GetParam());
     plan_.emplace(make_plan(Checkpoint::open(folder_.path()), request));
+  }
+  void SetUp() override {
+    if (GetParam() == cuda(0) && kernel_fatbinary().empty()) GTEST_SKIP() << "built without nvcc";
   }
 
   const TemporaryFolder folder_;
@@ -30,7 +34,10 @@ class LoadTest : public testing::Test {
   Engine engine_;
 };
 
-TEST_F(LoadTest, IteratesEveryTensorOnceAndAgainFromTheStart) {
+INSTANTIATE_TEST_SUITE_P(Devices, LoadTest, testing::Values(host(), cuda(0)),
+                         [](const auto& device) { return device.param == host() ? "host" : "cuda"; });
+
+TEST_P(LoadTest, IteratesEveryTensorOnceAndAgainFromTheStart) {
   const Load load = engine_.start(*plan_);
   for (int round = 0; round < 2; ++round) {
     std::multiset<std::string_view> names;
@@ -39,7 +46,7 @@ TEST_F(LoadTest, IteratesEveryTensorOnceAndAgainFromTheStart) {
   }
 }
 
-TEST_F(LoadTest, IteratesFromSeveralThreadsAtATime) {
+TEST_P(LoadTest, IteratesFromSeveralThreadsAtATime) {
   const Load load = engine_.start(*plan_);
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) {
@@ -52,18 +59,18 @@ TEST_F(LoadTest, IteratesFromSeveralThreadsAtATime) {
   for (std::thread& thread : threads) thread.join();
 }
 
-TEST_F(LoadTest, WaitsForOneTensorByName) {
+TEST_P(LoadTest, WaitsForOneTensorByName) {
   const Load load = engine_.start(*plan_);
   const Tensor& tensor = load.wait("c");
   EXPECT_EQ(tensor.bytes, 210u);
   EXPECT_THAT(tensor.shape, testing::ElementsAre(3, 5, 7));
   EXPECT_EQ(load.find("c"), &tensor);
-  EXPECT_EQ(&load.wait("c", host()), &tensor);
+  EXPECT_EQ(&load.wait("c", GetParam()), &tensor);
   EXPECT_EQ(load.find("nothing"), nullptr);
   EXPECT_EQ(load.find("c", null()), nullptr);
 }
 
-TEST_F(LoadTest, RefusesToWaitForWhatItDoesNotDeliver) {
+TEST_P(LoadTest, RefusesToWaitForWhatItDoesNotDeliver) {
   const Load load = engine_.start(*plan_);
   try {
     (void)load.wait("nothing");
@@ -75,14 +82,14 @@ TEST_F(LoadTest, RefusesToWaitForWhatItDoesNotDeliver) {
   EXPECT_THROW((void)load.wait("a", null()), Error);
 }
 
-TEST_F(LoadTest, GivesTensorsOfNoBytesWithoutAPointer) {
+TEST_P(LoadTest, GivesTensorsOfNoBytesWithoutAPointer) {
   const Load load = engine_.start(*plan_);
   const Tensor& tensor = load.wait("b");
   EXPECT_EQ(tensor.bytes, 0u);
   EXPECT_EQ(tensor.data, nullptr);
 }
 
-TEST_F(LoadTest, ReadsBackPartsAndRefusesWhatLiesOutside) {
+TEST_P(LoadTest, ReadsBackPartsAndRefusesWhatLiesOutside) {
   const Load load = engine_.start(*plan_);
   const Tensor& tensor = load.wait("a");
   std::vector<std::byte> part(100);
@@ -94,7 +101,7 @@ TEST_F(LoadTest, ReadsBackPartsAndRefusesWhatLiesOutside) {
 }
 
 // The engine's thread lets go of the load while this one reads the error: ThreadSanitizer looks on.
-TEST_F(LoadTest, AnErrorOutlivesItsLoad) {
+TEST_P(LoadTest, AnErrorOutlivesItsLoad) {
   std::filesystem::resize_file(folder_.path() / "model.safetensors", 1000);
   for (int i = 0; i < 100; ++i) {
     try {
@@ -107,7 +114,7 @@ TEST_F(LoadTest, AnErrorOutlivesItsLoad) {
   }
 }
 
-TEST_F(LoadTest, EndsWhatItHeldWhenAssignedTo) {
+TEST_P(LoadTest, EndsWhatItHeldWhenAssignedTo) {
   Load load = engine_.start(*plan_);
   load = engine_.start(*plan_);
   load.wait();

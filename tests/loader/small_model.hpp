@@ -21,6 +21,16 @@ inline const std::vector<TestTensor> small_model = {
     {"packed", f4, {3, 2}},      {"eight", f8_e4m3, {100, 99}}, {"tail", f32, {17}},
 };
 
+/// The same with fewer elements in its large tensors: enough for a simulated GPU, which interprets each cast.
+inline std::vector<TestTensor> model_for(DeviceId device) {
+  std::vector<TestTensor> tensors = small_model;
+  if (device.kind != DeviceId::Kind::cuda) return tensors;
+  for (TestTensor& tensor : tensors) {
+    if (!tensor.shape.empty() && tensor.shape[0] >= 100) tensor.shape[0] /= 20;
+  }
+  return tensors;
+}
+
 inline Options small_options() {
   Options options;
   options.staging_bytes = 1 << 20;
