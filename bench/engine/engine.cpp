@@ -1,8 +1,9 @@
 // What does the engine itself cost? Loads with the null reader onto the null device read and deliver nothing: what is
-// left is planning's extents and deliveries on their way through the engine. The least of the runs counts.
+// left is planning's extents and deliveries on their way through the engine. The least of the runs counts. Onto a GPU,
+// CPU ms show what its lane and driver add; the load itself takes what the link takes.
 // Sketch on paper: an extent is a file look-up, a slab, a read and a lane's work, some ten calls: 1 us. A delivery is a
 // counter to decrement and a tensor to publish: 50 ns.
-// usage: bench_engine PATH [RUNS]
+// usage: bench_engine PATH [RUNS [DEVICE]]
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -22,12 +23,13 @@ struct Costs {
   std::uint64_t tensors = 0;
 };
 
-Costs measure(const sluice::Checkpoint& checkpoint, const char* select, std::uint64_t slab_bytes, int runs) {
+Costs measure(const sluice::Checkpoint& checkpoint, const char* select, std::uint64_t slab_bytes, int runs,
+              sluice::DeviceId device) {
   sluice::Options options;
   options.reader = sluice::ReaderKind::null;
   options.slab_bytes = slab_bytes;
   sluice::Request request;
-  request.devices = {sluice::null()};
+  request.devices = {device};
   request.add(select);
   const sluice::Plan plan = sluice::make_plan(checkpoint, request, options);
   sluice::Engine engine(options);
@@ -50,20 +52,24 @@ Costs measure(const sluice::Checkpoint& checkpoint, const char* select, std::uin
 
 int main(int count, char** arguments) {
   if (count < 2) {
-    fmt::print(stderr, "usage: bench_engine PATH [RUNS]\n");
+    fmt::print(stderr, "usage: bench_engine PATH [RUNS [DEVICE]]\n");
     return 2;
   }
   const int runs = count > 2 ? std::max(1, std::atoi(arguments[2])) : 7;
+  const sluice::DeviceId device = sluice::parse_devices(count > 3 ? arguments[3] : "null").front();
   const auto checkpoint = sluice::Checkpoint::open(arguments[1]);
-  fmt::print("| tensors | slab | extents | deliveries | load ms | CPU ms | ns an extent | ns a delivery |\n");
-  fmt::print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
+  fmt::print(
+      "| tensors | slab | extents | deliveries | load ms | CPU ms | ns an extent | ns a delivery | CPU ns an extent "
+      "|\n");
+  fmt::print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
   for (const char* const select : {"*", "*.weight"}) {
     for (const std::uint64_t slab_bytes : {1u << 20, 4u << 20, 16u << 20}) {
-      const Costs costs = measure(checkpoint, select, slab_bytes, runs);
-      fmt::print("| {} {} | {} MiB | {} | {} | {:.1f} | {:.1f} | {:.0f} | {:.0f} |\n", costs.tensors, select,
+      const Costs costs = measure(checkpoint, select, slab_bytes, runs, device);
+      const auto extents = static_cast<double>(costs.extents);
+      fmt::print("| {} {} | {} MiB | {} | {} | {:.1f} | {:.1f} | {:.0f} | {:.0f} | {:.0f} |\n", costs.tensors, select,
                  slab_bytes >> 20, costs.extents, costs.deliveries, costs.load_seconds * 1e3, costs.cpu_seconds * 1e3,
-                 costs.load_seconds * 1e9 / static_cast<double>(costs.extents),
-                 costs.load_seconds * 1e9 / static_cast<double>(costs.deliveries));
+                 costs.load_seconds * 1e9 / extents, costs.load_seconds * 1e9 / static_cast<double>(costs.deliveries),
+                 costs.cpu_seconds * 1e9 / extents);
     }
   }
   return 0;
