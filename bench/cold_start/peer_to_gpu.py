@@ -54,6 +54,12 @@ def with_runai(paths):
     return load
 
 
+def peak_resident_bytes():
+    """Of this program alone: ru_maxrss would include the process that started it."""
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
+
+
 def main():
     load = globals()[f"with_{sys.argv[1]}"](sys.argv[2:])
     before = resource.getrusage(resource.RUSAGE_SELF)
@@ -73,6 +79,7 @@ def main():
         "seconds": end - start,
         "phases": {"load": end - started},
         "cpu_seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+        "peak_resident_bytes": peak_resident_bytes(),
     }))
 
 
