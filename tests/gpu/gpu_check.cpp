@@ -26,7 +26,7 @@ constexpr std::uint64_t bytes_min = 4 << 20;
 
 constexpr const char* usage =
     "usage: gpu-check [--quick] [--out FOLDER] [--data FOLDER] [--bytes N] [--beside NAME=COMMAND]...\n"
-    "  --quick   one to two minutes instead of some six\n"
+    "  --quick   a minute instead of some four\n"
     "  --out     where report.md and report.json go; gpu-check-report where it is not given\n"
     "  --data    on the disk that is to be measured: checkpoints are made and removed there; as --out by default\n"
     "  --bytes   size of the largest checkpoint, 4194304 or more; as fits the disk by default\n"
