@@ -1,6 +1,7 @@
 // DeliveryWork: deliveries with all that a launch needs and should leave behind: extent, table, arena. What is added
 // goes one behind the other, in the extent as in the arena, with gaps for the alignments that are asked for; the extent
 // ends with the last source element, the arena with the last target.
+// Threads: after its first run it may be run on any number of them, each with a runner of its own.
 #pragma once
 
 #include <fmt/format.h>
@@ -10,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -60,23 +62,31 @@ class DeliveryWork {
     add(item, values);
   }
 
-  /// Launches the kernel once and compares all of the arena: says which byte is wrong, or nothing.
+  /// Bytes of the arena that nothing goes to.
+  void add_untouched(std::size_t bytes) { expected_.resize(expected_.size() + bytes, guard); }
+
+  /// Launches the kernel once and compares all of the arena: says which byte is wrong, or nothing. Nothing may be added
+  /// after the first run.
   template <typename Runner>
   std::string run(Runner& runner) {
-    const PlanData& plan = deliveries_.plan();
-    std::vector<std::byte> scratch = extent_;
-    scratch.resize(table_offset(extent_.size()));
-    std::vector<std::byte> table(table_bytes(plan.deliveries.size()));
-    const DeliveryTable counts = write_delivery_table(plan, plan.deliveries, table).value();
-    table.resize(table_bytes(counts.pieces));
+    if (!plan_.has_value()) prepare();
     std::vector<std::byte> arena(expected_.size(), guard);
-    runner.launch(scratch, table, counts, arena, random_());
+    runner.launch(extent_, table_, counts_, arena, order_seed_);
     const auto wrong = std::mismatch(arena.begin(), arena.end(), expected_.begin()).first;
-    return wrong == arena.end() ? "" : describe(plan, wrong - arena.begin(), *wrong);
+    return wrong == arena.end() ? "" : describe(*plan_, wrong - arena.begin(), *wrong);
   }
 
  private:
   static constexpr std::byte guard{0xa5};
+
+  void prepare() {
+    plan_ = deliveries_.plan();
+    extent_.resize(table_offset(extent_.size()));
+    table_.resize(table_bytes(plan_->deliveries.size()));
+    counts_ = write_delivery_table(*plan_, plan_->deliveries, table_).value();
+    table_.resize(table_bytes(counts_.pieces));
+    order_seed_ = random_();
+  }
 
   static std::uint32_t bytes_of(Dtype dtype) { return bits(dtype) / 8; }
 
@@ -166,6 +176,11 @@ class DeliveryWork {
   Deliveries deliveries_;
   std::vector<std::byte> extent_;
   std::vector<std::byte> expected_;
+  // From the first run on.
+  std::optional<PlanData> plan_;
+  std::vector<std::byte> table_;
+  DeliveryTable counts_;
+  std::uint64_t order_seed_ = 0;
 };
 
 }  // namespace sluice

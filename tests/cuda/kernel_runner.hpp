@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "cuda/delivery_table.hpp"
 #include "cuda/kernel_image.hpp"
@@ -29,7 +30,10 @@ inline std::string_view shipped_ptx() {
 class KernelRunner {
  public:
   static KernelRunner shipped() { return KernelRunner(shipped_ptx()); }
-  explicit KernelRunner(std::string_view ptx) : module_(sim::ptx::parse(ptx)) {}
+  explicit KernelRunner(std::string_view ptx) : KernelRunner(sim::ptx::parse(ptx)) {}
+  /// No thread may take more steps.
+  explicit KernelRunner(sim::ptx::Module module, std::uint64_t step_limit = sim::ptx::Launch{}.step_limit)
+      : module_(std::move(module)), step_limit_(step_limit) {}
 
   /// One launch. Whatever is read of `scratch`, `table` and `arena` beyond their ends, or misaligned, or not read-only
   /// as it should be, throws. Blocks and threads run in the order that `seed` says.
@@ -48,6 +52,7 @@ class KernelRunner {
     launch.block = {threads_per_block, 1, 1};
     launch.parameters = std::as_bytes(std::span(&parameters, 1));
     launch.order_seed = seed;
+    launch.step_limit = step_limit_;
     const sim::ptx::Kernel* kernel = module_.kernel("sluice_deliver");
     if (kernel == nullptr) throw std::runtime_error("the text has no sluice_deliver");
     sim::ptx::run(*kernel, launch, regions);
@@ -73,6 +78,7 @@ class KernelRunner {
   }
 
   sim::ptx::Module module_;
+  std::uint64_t step_limit_;
 };
 
 }  // namespace sluice
