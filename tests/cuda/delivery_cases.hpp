@@ -1,4 +1,4 @@
-// The kernel's cases: what deliver_test expects of it. Each is a
+// The kernel's cases: what deliver_test expects of it, and what must kill its mutants (deliver_mutants). Each is a
 // number of launches, any of which may fail. Values: all of 8 and 16 bits; of F64 and F32 corners and samples. Under a
 // sanitizer there are fewer.
 #pragma once
@@ -175,6 +175,18 @@ inline Works places_many_small_pieces_beside_a_large_one() {
   return works;
 }
 
+inline Works finds_each_of_any_number_of_pieces() {
+  Works works;
+  for (std::uint32_t count = 1; count <= 20; ++count) {
+    DeliveryWork& work = works.emplace_back(count);
+    // Of one tile, mostly, and of two and three.
+    for (std::uint32_t i = 0; i < count; ++i) {
+      work.add({.elements = i % 3 == 0 ? 2'048 * work.draw(1, 2) : work.draw(1, 40), .source_skew = work.draw(0, 15)});
+    }
+  }
+  return works;
+}
+
 struct Case {
   const char* name;
   Works (*works)();
@@ -196,6 +208,7 @@ inline constexpr Case all[] = {
     {"ReadsNothingBeyondScratchAndWritesNothingBeyondTheArena",
      reads_nothing_beyond_scratch_and_writes_nothing_beyond_the_arena},
     {"PlacesStridedRows", places_strided_rows},
+    {"FindsEachOfAnyNumberOfPieces", finds_each_of_any_number_of_pieces},
     {"PlacesManySmallPiecesBesideALargeOne", places_many_small_pieces_beside_a_large_one},
 };
 

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "cuda/delivery_table.hpp"
+#include "loader/alignment.hpp"
 #include "loader/cast.hpp"
 #include "tests/cuda/deliveries.hpp"
 #include "tests/loader/scalar_cast.hpp"
@@ -65,15 +66,20 @@ class DeliveryWork {
   /// Bytes of the arena that nothing goes to.
   void add_untouched(std::size_t bytes) { expected_.resize(expected_.size() + bytes, guard); }
 
-  /// Launches the kernel once and compares all of the arena: says which byte is wrong, or nothing. Nothing may be added
-  /// after the first run.
+  /// Launches the kernel once and compares all of the arena: says which byte is wrong, or nothing. Where the runner
+  /// counts, no more may be stored than is needed. Nothing may be added after the first run.
   template <typename Runner>
   std::string run(Runner& runner) {
     if (!plan_.has_value()) prepare();
     std::vector<std::byte> arena(expected_.size(), guard);
     runner.launch(extent_, table_, counts_, arena, order_seed_);
     const auto wrong = std::mismatch(arena.begin(), arena.end(), expected_.begin()).first;
-    return wrong == arena.end() ? "" : describe(*plan_, wrong - arena.begin(), *wrong);
+    if (wrong != arena.end()) return describe(*plan_, wrong - arena.begin(), *wrong);
+    if constexpr (requires { runner.counters(); }) {
+      const std::uint64_t stores = runner.counters().stores;
+      if (stores > stores_max_) return fmt::format("{} stores, where {} are enough", stores, stores_max_);
+    }
+    return "";
   }
 
  private:
@@ -99,6 +105,17 @@ class DeliveryWork {
     return begin;
   }
 
+  // Whole vectors are stored 16 bytes at a time, what a row has beside them element by element.
+  static std::uint64_t stores_of_row(const Item& item, std::size_t begin, std::size_t end) {
+    const bool is_copy = item.from == item.to;
+    const std::size_t size = is_copy ? 1 : bytes_of(item.to);
+    const std::size_t vector = is_copy ? 16 : 8 * size;
+    const std::size_t first = align_up(begin, vector);
+    const std::size_t last = end / vector * vector;
+    if (first >= last) return (end - begin) / size;
+    return (first - begin) / size + (last - first) / std::min<std::size_t>(vector, 16) + (end - last) / size;
+  }
+
   void add(const Item& item, const std::vector<std::uint64_t>& values) {
     const std::uint32_t source_row = item.elements * bytes_of(item.from);
     const std::uint32_t target_row = item.elements * bytes_of(item.to);
@@ -116,6 +133,7 @@ class DeliveryWork {
         std::memcpy(&extent_[source + i * bytes_of(item.from)], &values[row * item.elements + i], bytes_of(item.from));
       }
       expected_.resize(expected_.size() + target_row);
+      stores_max_ += stores_of_row(item, expected_.size() - target_row, expected_.size());
       if (item.from == item.to) {
         std::memcpy(expected_.data() + expected_.size() - target_row, &extent_[source], source_row);
       } else {
@@ -137,8 +155,8 @@ class DeliveryWork {
     const std::uint64_t one_bit = std::uint64_t{1} << (random >> 32) % (fraction_bits + 1);
     const std::uint64_t beside = random_() % 3 - 1;  // one less, or one more, or neither
     switch (random_() % 8) {
-      case 0:  // infinity, and NaNs of one bit each
-        return sign | infinity | one_bit;
+      case 0:  // infinity, and NaNs of few bits or many
+        return sign | infinity | (one_bit + beside);
       case 1:  // about powers of two: zero, subnormals, the smallest normal number
         return sign | (one_bit + beside);
       case 2:  // the largest numbers
@@ -176,6 +194,7 @@ class DeliveryWork {
   Deliveries deliveries_;
   std::vector<std::byte> extent_;
   std::vector<std::byte> expected_;
+  std::uint64_t stores_max_ = 0;
   // From the first run on.
   std::optional<PlanData> plan_;
   std::vector<std::byte> table_;

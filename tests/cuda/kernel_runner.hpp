@@ -55,8 +55,11 @@ class KernelRunner {
     launch.step_limit = step_limit_;
     const sim::ptx::Kernel* kernel = module_.kernel("sluice_deliver");
     if (kernel == nullptr) throw std::runtime_error("the text has no sluice_deliver");
-    sim::ptx::run(*kernel, launch, regions);
+    counters_ = sim::ptx::run(*kernel, launch, regions);
   }
+
+  /// Of the last launch.
+  const sim::ptx::Counters& counters() const { return counters_; }
 
  private:
   class Regions final : public sim::ptx::Memory {
@@ -79,6 +82,7 @@ class KernelRunner {
 
   sim::ptx::Module module_;
   std::uint64_t step_limit_;
+  sim::ptx::Counters counters_;
 };
 
 }  // namespace sluice
