@@ -2,8 +2,8 @@
 // touches nothing else.
 // Method: the PTX text is read out of the library and executed, thread by thread. The extent ends where scratch ends,
 // and the arena where the last element goes; every byte of the arena is compared, those between elements too. Beside
-// cast_elements(), whose own tests say what is right. The cases are those of delivery_cases.hpp. More values:
-// deliver_sweep, by hand. On a GPU, the same: scripts/gpu-check.
+// cast_elements(), whose own tests say what is right. The cases are those of delivery_cases.hpp, which deliver_mutants
+// shows to be worth something. More values: deliver_sweep; both by hand. On a GPU, the same: scripts/gpu-check.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -17,6 +17,9 @@
 #include "cuda/kernel_image.hpp"
 #include "tests/cuda/delivery_cases.hpp"
 #include "tests/cuda/runner.hpp"
+#ifndef SLUICE_ON_GPU
+#include "tests/cuda/delivery_mutants.hpp"
+#endif
 
 namespace sluice {
 namespace {
@@ -65,6 +68,25 @@ TEST(DeliverForOldDrivers, IsTheSame) {
   Runner runner(old);
   for (DeliveryWork& work : delivery_cases::casts_a_few_elements()) EXPECT_EQ(work.run(runner), "");
 }
+
+#ifndef SLUICE_ON_GPU
+// A sample of what deliver_mutants does with all of them. Under a sanitizer there are fewer cases, which kill fewer.
+TEST(DeliverMutants, AreKilledUnlessTheyComputeTheSame) {
+  if (shipped_ptx().empty()) GTEST_SKIP() << "the library was built without nvcc";
+  if (sanitized) GTEST_SKIP() << "without a sanitizer only";
+  constexpr std::uint64_t seed = 1;
+  constexpr std::uint64_t short_steps = 100'000;
+  const DeliveryMutants mutants(shipped_ptx(), seed);
+  for (const sim::ptx::Mutation& mutation : mutants.all().first(120)) {
+    const EquivalentMutants* const rule = mutants.rule(mutation);
+    if (rule == nullptr) {
+      EXPECT_TRUE(mutants.kills(mutation)) << mutants.describe(mutation) << " survives";
+    } else {
+      EXPECT_FALSE(mutants.kills(mutation, short_steps)) << mutants.describe(mutation) << ": not so: " << rule->reason;
+    }
+  }
+}
+#endif
 
 }  // namespace
 }  // namespace sluice
