@@ -19,7 +19,7 @@
 namespace sluice {
 namespace {
 
-constexpr std::uint64_t uses = sanitized ? 2 : 1'000'000;  // of one call that are failed in turn, if there are as many
+constexpr std::uint64_t uses = sanitized ? 1 : 1'000'000;  // of one call that are failed in turn, if there are as many
 
 /// The second, where there is one.
 DeviceId last_gpu() {
