@@ -10,6 +10,7 @@ import sys
 import time
 
 import torch
+from own_process import peak_resident_bytes
 
 DEVICE = "cuda:0"
 
@@ -52,12 +53,6 @@ def with_runai(paths):
             streamer.stream_files(paths)
             return {name: tensor.to(DEVICE) for name, tensor in streamer.get_tensors()}
     return load
-
-
-def peak_resident_bytes():
-    """Of this program alone: ru_maxrss would include the process that started it."""
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
 
 
 def main():

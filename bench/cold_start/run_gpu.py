@@ -12,6 +12,7 @@ import argparse
 import functools
 import json
 import pathlib
+import statistics
 import sys
 
 root = pathlib.Path(__file__).resolve().parents[2]
@@ -50,7 +51,7 @@ def show(title, contenders, checkpoint, prepare, rounds):
     print(f"## {title}\n\n| | GB/s | least to most | load alone, GB/s | seconds | CPU s/GB | peak resident MiB |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for name, row in rows.items():
-        alone = sorted(run["bytes"] / run["phases"]["load"] / 1e9 for run in row.runs)[len(row.runs) // 2]
+        alone = statistics.median(run["bytes"] / run["phases"]["load"] / 1e9 for run in row.runs)
         print(f"| {name} | {row.rate:.2f} | {row.least:.2f} to {row.most:.2f} | {alone:.2f} | {row.seconds:.2f} | "
               f"{row.cpu:.3f} | {row.resident / 2**20:.0f} |")
     print(flush=True)

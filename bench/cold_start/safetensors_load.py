@@ -9,13 +9,8 @@ import sys
 import time
 
 import ml_dtypes  # noqa: F401 - teaches NumPy bfloat16
+from own_process import peak_resident_bytes
 from safetensors.numpy import load_file
-
-
-def peak_resident_bytes():
-    """Of this program alone: ru_maxrss would include the process that started it."""
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
 
 
 def main():
