@@ -132,7 +132,8 @@ TEST_P(CudaLaneTest, ThrowsAfterAnOperationHasFailedAndEnds) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Policies, CudaLaneTest,
-                         testing::Values(sim::Policy::eager, sim::Policy::lazy, sim::Policy::random));
+                         testing::Values(sim::Policy::eager, sim::Policy::lazy, sim::Policy::never,
+                                         sim::Policy::random));
 
 /// A byte a nanosecond, and a clock that stands.
 sim::Settings stepped() {

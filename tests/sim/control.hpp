@@ -21,6 +21,7 @@ namespace sluice::sim {
 enum class Policy {
   eager,   // at once
   lazy,    // when somebody waits for it or has asked three times, and no more than that needs
+  never,   // the same, but however often somebody asks: who does not wait has to do without
   random,  // as the seed says, at each call; whatever somebody waits for
 };
 

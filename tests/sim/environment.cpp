@@ -29,6 +29,7 @@ Policy policy() {
   const char* text = std::getenv("SLUICE_SIM_POLICY");
   if (text == nullptr || std::strcmp(text, "eager") == 0) return Policy::eager;
   if (std::strcmp(text, "lazy") == 0) return Policy::lazy;
+  if (std::strcmp(text, "never") == 0) return Policy::never;
   if (std::strcmp(text, "random") == 0) return Policy::random;
   refuse("SLUICE_SIM_POLICY", text);
 }

@@ -337,6 +337,20 @@ TEST(EnvironmentDeathTest, SetsWhatAProgramCannot) {
     std::exit(bytes == 123456 ? count : 101);
   };
   EXPECT_EXIT(run(), testing::ExitedWithCode(5), "");
+  setenv("SLUICE_SIM_POLICY", "never", 1);
+  const auto ask_ten_times = [] {
+    cu::cuInit(0);
+    cu::Context context = nullptr;
+    cu::Event event = nullptr;
+    cu::cuDevicePrimaryCtxRetain(&context, 0);
+    cu::cuCtxSetCurrent(context);
+    cu::cuEventCreate(&event, cu::event_disable_timing);
+    cu::cuEventRecord(event, nullptr);
+    int refusals = 0;
+    for (int i = 0; i < 10; ++i) refusals += cu::cuEventQuery(event) == Result::not_ready ? 1 : 0;
+    _exit(refusals);
+  };
+  EXPECT_EXIT(ask_ten_times(), testing::ExitedWithCode(10), "");
   setenv("SLUICE_SIM_POLICY", "hasty", 1);
   EXPECT_EXIT(cu::cuInit(0), testing::ExitedWithCode(2), "SLUICE_SIM_POLICY=hasty cannot be meant");
   setenv("SLUICE_SIM_POLICY", "random", 1);

@@ -182,7 +182,9 @@ std::vector<std::uint64_t> progress(Policy policy, std::uint64_t seed) {
 
 TEST(Policies, DoWorkAtOnceOrOnlyWhatSomebodyWaitsFor) {
   EXPECT_THAT(progress(Policy::eager, 1), testing::ElementsAre(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10));
-  EXPECT_THAT(progress(Policy::lazy, 1), testing::ElementsAre(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1));
+  for (const Policy policy : {Policy::lazy, Policy::never}) {
+    EXPECT_THAT(progress(policy, 1), testing::ElementsAre(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1));
+  }
 }
 
 TEST(Policies, GiveAnotherOrderForEachSeedAndTheSameForTheSame) {
@@ -213,7 +215,7 @@ TEST(Policies, LetASecondStreamOvertakeTheFirst) {
 }
 
 TEST(Policies, FinishWhatSomebodyKeepsAskingFor) {
-  for (const Policy policy : policies) {
+  for (const Policy policy : {Policy::eager, Policy::lazy, Policy::random}) {
     Settings settings;
     settings.policy = policy;
     Scene scene(settings);
@@ -232,6 +234,30 @@ TEST(Policies, FinishWhatSomebodyKeepsAskingFor) {
     scene.close();
     EXPECT_THAT(take_violations(), testing::IsEmpty());
   }
+}
+
+TEST(Policies, NeverDoWhatIsOnlyAskedForIfSoTold) {
+  Settings settings;
+  settings.policy = Policy::never;
+  Scene scene(settings);
+  const auto stream = scene.stream();
+  const auto before = scene.event(0);
+  Scene::ok(cu::cuEventRecord(before, stream));
+  scene.copy_in(scene.allocate(size), scene.pin(size), size, stream);
+  const auto after = scene.event(0);
+  Scene::ok(cu::cuEventRecord(after, stream));
+  float milliseconds = 0;
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_EQ(cu::cuEventQuery(after), cu::Result::not_ready);
+    ASSERT_EQ(cu::cuStreamQuery(stream), cu::Result::not_ready);
+    ASSERT_EQ(cu::cuEventElapsedTime(&milliseconds, before, after), cu::Result::not_ready);
+  }
+  EXPECT_EQ(counters().copies_in, 0u);
+  Scene::ok(cu::cuEventSynchronize(after));
+  Scene::ok(cu::cuStreamQuery(stream));
+  EXPECT_EQ(counters().copies_in, 1u);
+  scene.close();
+  EXPECT_THAT(take_violations(), testing::IsEmpty());
 }
 
 TEST(Policies, StandManyThreads) {

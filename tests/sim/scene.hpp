@@ -96,7 +96,7 @@ class Scene {
   std::vector<cu::Event> events;
 };
 
-inline constexpr Policy policies[] = {Policy::eager, Policy::lazy, Policy::random};
+inline constexpr Policy policies[] = {Policy::eager, Policy::lazy, Policy::never, Policy::random};
 
 /// Plays a scene that is right, and once more with a mistake, under every policy: the first gives no violation, the
 /// second one of the rule, and no other but for consequences, which depend on the policy.

@@ -7,7 +7,7 @@
 namespace sluice::sim {
 
 namespace {
-// Who asks again and again whether work is done would otherwise wait for ever under the lazy policy.
+// Who asks again and again whether work is done would otherwise wait for ever, as he does under the policy `never`.
 constexpr int polls_until_progress = 3;
 }  // namespace
 
@@ -66,7 +66,8 @@ void Timeline::tick() {
 
 void Timeline::poll(Operation& operation) {
   tick();
-  if (clock_ == Clock::none && ++operation.polls >= polls_until_progress) finish(operation);
+  if (clock_ != Clock::none || policy_ == Policy::never) return;
+  if (++operation.polls >= polls_until_progress) finish(operation);
 }
 
 void Timeline::wait(const std::shared_ptr<Operation>& operation) {
