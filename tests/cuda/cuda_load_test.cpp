@@ -27,6 +27,7 @@ struct Kind {
   std::function<void(Request&)> rules;
   std::function<void(Options&)> options = [](Options&) {};
   std::size_t loads = 1;  // on one engine, begun together
+  bool shards = false;    // of several, not of one
 };
 
 std::function<void(Request&)> cast_to(Dtype dtype) {
@@ -67,6 +68,8 @@ std::vector<Kind> kinds() {
            [](Options& options) { options.reader = ReaderKind::pread, options.io = IoMode::buffered; }},
           {"traced", {cuda(0)}, cast_to(f16), [](Options& options) { options.trace = true; }},
           {"with_the_host", {host(), cuda(0)}, cast_to(f16)},
+          {"of_shards", {cuda(0)}, as_it_is, [](Options&) {}, 1, true},
+          {"two_of_shards_to_F8_E4M3", both, cast_to(f8_e4m3), [](Options&) {}, 1, true},
           {"two_loads", {cuda(0)}, cast_to(bf16), [](Options&) {}, 2},
           {"two_as_they_are", both, as_it_is},
           {"two_to_F32", both, cast_to(f32)},
@@ -96,7 +99,8 @@ TEST_P(CudaLoadTest, DeliversTheSameInEveryOrder) {
   Request request;
   request.devices = GetParam().devices;
   GetParam().rules(request);
-  const Plan plan = make_plan(Checkpoint::open(file_.string()), request, options);
+  const auto path = GetParam().shards ? shards_.path() : file_;
+  const Plan plan = make_plan(Checkpoint::open(path), request, options);
   for (std::uint64_t seed = 1; seed <= seeds(); ++seed) {
     sim::reset(in_order_of(seed));
     {
@@ -105,8 +109,11 @@ TEST_P(CudaLoadTest, DeliversTheSameInEveryOrder) {
       while (loads.size() < GetParam().loads) loads.push_back(engine.start(plan));
       for (const Load& load : loads) {
         expect_right(load, plan);
-        EXPECT_EQ(load.statistics().copies, plan.costs().copies);
-        EXPECT_EQ(load.statistics().launches, plan.costs().launches);
+        const Stats stats = load.statistics();
+        EXPECT_EQ(stats.bytes, plan.costs().read_bytes);
+        EXPECT_EQ(stats.extents, plan.costs().extents);
+        EXPECT_EQ(stats.copies, plan.costs().copies);
+        EXPECT_EQ(stats.launches, plan.costs().launches);
       }
     }
     expect_clean();
@@ -132,7 +139,7 @@ std::vector<TestTensor> mixture_of_experts() {
     for (int expert = 0; expert < experts; ++expert) {
       for (const char* const projection : {"down", "gate", "up"}) {
         const std::string tensor = fmt::format("layers.{}.experts.{}.{}.weight", layer, expert, projection);
-        weights.push_back({tensor, f8_e4m3, {16, 16}});
+        weights.push_back({tensor, f8_e4m3, {8, 8}});
         scales.push_back({tensor + "_scale_inv", f32, {1}});
       }
     }
@@ -164,28 +171,32 @@ class CallsTest : public GpuLoads {
     const std::vector<TestTensor> tensors = mixture_of_experts();
     const auto file = write_shard(folder_, "experts.safetensors", tensors);
     Options options;
-    options.slab_bytes = 256 << 10;
-    options.staging_bytes = 2 << 20;
+    options.slab_bytes = 64 << 10;
+    options.staging_bytes = 1 << 20;
     Request request = everything(cast);
     request.devices = devices;
     const Plan plan = make_plan(Checkpoint::open(file.string()), request, options);
     EXPECT_GE(plan.costs().extents, sanitized ? 2u : 10u);
-    Engine engine(options);
-    engine.start(plan).wait();
-    const sim::Counters before = sim::counters();
-    const Load load = engine.start(plan);
-    load.wait();
-    Counted counted{plan.costs(), sim::counters().calls};
-    for (auto& [call, uses] : counted.calls) uses -= before.calls.contains(call) ? before.calls.at(call) : 0;
+    Counted counted{plan.costs(), {}};
+    {
+      Engine engine(options);
+      engine.start(plan).wait();
+      const sim::Counters before = sim::counters();
+      const Load load = engine.start(plan);
+      load.wait();
+      counted.calls = sim::counters().calls;
+      for (auto& [call, uses] : counted.calls) uses -= before.calls.contains(call) ? before.calls.at(call) : 0;
 
-    for (const DeviceId device : devices) {
-      for (std::size_t i = 0; i < tensors.size(); i += 11) {
-        const Tensor& got = load.wait(tensors[i].name, device);
-        std::vector<std::byte> bytes(got.bytes);
-        load.read_back(got, 0, bytes.data(), bytes.size());
-        EXPECT_TRUE(bytes == expected(tensors[i], got.dtype)) << tensors[i].name << " on " << name(device);
+      for (const DeviceId device : devices) {
+        for (std::size_t i = 0; i < tensors.size(); i += 11) {
+          const Tensor& got = load.wait(tensors[i].name, device);
+          std::vector<std::byte> bytes(got.bytes);
+          load.read_back(got, 0, bytes.data(), bytes.size());
+          EXPECT_TRUE(bytes == expected(tensors[i], got.dtype)) << tensors[i].name << " on " << name(device);
+        }
       }
     }
+    expect_clean();
     return counted;
   }
 
@@ -213,11 +224,13 @@ TEST_F(CallsTest, TakeACopyOrTwoAndALaunchAnExtentForExpertsThatAreCast) {
 
 TEST_F(CallsTest, AreAsManyForEachOfTwoGpus) {
   if (gpus() < 2) GTEST_SKIP() << "there is one GPU";
-  const Counted counted = count({cuda(0), cuda(1)}, {});
-  EXPECT_LE(counted.of("cuMemcpyHtoDAsync"), 2 * 2 * counted.costs.extents);
-  EXPECT_EQ(counted.of("cuLaunchKernel"), 0u);
-  EXPECT_EQ(counted.of("cuMemAlloc"), 2u);
-  EXPECT_LE(counted.all(), bound(counted, 2));
+  for (const std::optional<Dtype> cast : {std::optional<Dtype>(), {bf16}}) {
+    const Counted counted = count({cuda(0), cuda(1)}, cast);
+    EXPECT_LE(counted.of("cuMemcpyHtoDAsync"), 2 * 2 * counted.costs.extents);
+    EXPECT_LE(counted.of("cuLaunchKernel"), cast ? 2 * counted.costs.extents : 0);
+    EXPECT_EQ(counted.of("cuMemAlloc"), cast ? 4u : 2u);
+    EXPECT_LE(counted.all(), bound(counted, 2));
+  }
 }
 
 }  // namespace

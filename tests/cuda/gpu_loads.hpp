@@ -36,8 +36,8 @@ inline std::uint64_t orders() {
 
 /// Several extents in slabs of 64 KiB, none of them aligned, and one of so many tensors that its table is full.
 inline std::vector<TestTensor> gpu_model() {
-  std::vector<TestTensor> tensors = {{"scalar", f64, {}},    {"none", bf16, {0, 7}},       {"embed", f32, {40, 300}},
-                                     {"norm", bf16, {33}},   {"down", bf16, {90, 200}},    {"ids", i64, {51}},
+  std::vector<TestTensor> tensors = {{"scalar", f64, {}},    {"none", bf16, {0, 7}},       {"embed", f32, {20, 300}},
+                                     {"norm", bf16, {33}},   {"ids", i64, {3001}},         {"down", bf16, {60, 200}},
                                      {"packed", f4, {3, 2}}, {"eight", f8_e4m3, {30, 99}}, {"half", f16, {7, 31}}};
   for (int i = 0; i < 150; ++i) tensors.push_back({fmt::format("scale {}", i), f32, {}});
   return tensors;
@@ -53,6 +53,7 @@ inline Options small_slabs() {
 
 class GpuLoads : public testing::Test {
  protected:
+  GpuLoads() { deal_out(); }
   void SetUp() override {
     if (kernel_fatbinary().empty()) GTEST_SKIP() << "built without nvcc";
     sim::reset();
@@ -89,8 +90,18 @@ class GpuLoads : public testing::Test {
   /// The first of them alone: fewer calls, and as many extents but one.
   const std::filesystem::path few_ =
       write_shard(folder_, "few.safetensors", {tensors_.begin(), tensors_.begin() + 9}, 3);
+  /// All of them, dealt out to three shards: in a folder of their own.
+  const TemporaryFolder shards_;
 
  private:
+  void deal_out() const {
+    std::vector<TestTensor> dealt[3];
+    for (std::size_t i = 0; i < tensors_.size(); ++i) dealt[i % 3].push_back(tensors_[i]);
+    for (unsigned shard = 0; shard < 3; ++shard) {
+      write_shard(shards_, fmt::format("{}.safetensors", shard), dealt[shard], shard);
+    }
+  }
+
   static std::map<std::string, TestTensor> by_name(const std::vector<TestTensor>& tensors) {
     std::map<std::string, TestTensor> named;
     for (const TestTensor& tensor : tensors) named[tensor.name] = tensor;
