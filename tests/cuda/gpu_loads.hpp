@@ -60,20 +60,22 @@ class GpuLoads : public testing::Test {
   }
   void TearDown() override { sim::reset(); }
 
-  /// That all that the plan delivers is there, and each byte is right.
+  /// That all that the plan delivers arrives, and each byte is right at that moment: not only once the load has ended.
   void expect_right(const Load& load, const Plan& plan) const {
+    for (const Tensor& got : load) {
+      const std::string which = fmt::format("{} on {}", got.name, name(got.device));
+      const std::vector<std::byte> want = expected(by_name_.at(std::string(got.name)), got.dtype);
+      ASSERT_EQ(got.bytes, want.size()) << which;
+      std::vector<std::byte> bytes(got.bytes);
+      load.read_back(got, 0, bytes.data(), bytes.size());
+      ASSERT_TRUE(bytes == want) << which << ": delivered bytes differ";
+    }
     load.wait();
     EXPECT_EQ(load.progress().tensors_ready, plan.tensors().size());
     for (const Tensor& planned : plan.tensors()) {
-      const std::string which = fmt::format("{} on {}", planned.name, name(planned.device));
       const Tensor* const got = load.find(planned.name, planned.device);
-      ASSERT_NE(got, nullptr) << which;
-      EXPECT_EQ(got->dtype, planned.dtype) << which;
-      const std::vector<std::byte> want = expected(by_name_.at(std::string(planned.name)), planned.dtype);
-      ASSERT_EQ(got->bytes, want.size()) << which;
-      std::vector<std::byte> bytes(got->bytes);
-      load.read_back(*got, 0, bytes.data(), bytes.size());
-      ASSERT_TRUE(bytes == want) << which << ": delivered bytes differ";
+      ASSERT_NE(got, nullptr) << planned.name << " on " << name(planned.device);
+      EXPECT_EQ(got->dtype, planned.dtype) << planned.name << " on " << name(planned.device);
     }
   }
 
