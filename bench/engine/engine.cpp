@@ -1,13 +1,19 @@
 // What does the engine itself cost? Loads with the null reader onto the null device read and deliver nothing: what is
 // left is planning's extents and deliveries on their way through the engine. The least of the runs counts. Onto a GPU,
-// CPU ms show what its lane and driver add; the load itself takes what the link takes.
+// CPU ms show what its lane and driver add; the load itself takes what the link takes. Onto cuda:0 of the driver that
+// does nothing (LD_LIBRARY_PATH=<build>/bench/null_driver) the lane's own work is left, cast to DTYPE where one is
+// given.
+//
 // Sketch on paper: an extent is a file look-up, a slab, a read and a lane's work, some ten calls: 1 us. A delivery is a
-// counter to decrement and a tensor to publish: 50 ns.
-// usage: bench_engine PATH [RUNS [DEVICE]]
+// counter to decrement and a tensor to publish: 50 ns. A lane adds a wakeup of two threads an extent, and where it
+// launches, a table entry of 40 bytes a delivery.
+//
+// usage: bench_engine PATH [RUNS [DEVICE [DTYPE]]]
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cstdlib>
+#include <optional>
 #include <vector>
 
 #include "loader/stopwatch.hpp"
@@ -24,13 +30,14 @@ struct Costs {
 };
 
 Costs measure(const sluice::Checkpoint& checkpoint, const char* select, std::uint64_t slab_bytes, int runs,
-              sluice::DeviceId device) {
+              sluice::DeviceId device, std::optional<sluice::Dtype> cast) {
   sluice::Options options;
   options.reader = sluice::ReaderKind::null;
   options.slab_bytes = slab_bytes;
   sluice::Request request;
   request.devices = {device};
-  request.add(select);
+  sluice::Rule& rule = request.add(select);
+  if (cast) rule.cast(*cast);
   const sluice::Plan plan = sluice::make_plan(checkpoint, request, options);
   sluice::Engine engine(options);
   engine.start(plan).wait();  // makes the engine's parts
@@ -51,8 +58,9 @@ Costs measure(const sluice::Checkpoint& checkpoint, const char* select, std::uin
 }  // namespace
 
 int main(int count, char** arguments) {
-  if (count < 2) {
-    fmt::print(stderr, "usage: bench_engine PATH [RUNS [DEVICE]]\n");
+  const std::optional<sluice::Dtype> cast = count > 4 ? sluice::parse_dtype(arguments[4]) : std::nullopt;
+  if (count < 2 || (count > 4 && !cast)) {
+    fmt::print(stderr, "usage: bench_engine PATH [RUNS [DEVICE [DTYPE]]]\n");
     return 2;
   }
   const int runs = count > 2 ? std::max(1, std::atoi(arguments[2])) : 7;
@@ -64,7 +72,7 @@ int main(int count, char** arguments) {
   fmt::print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
   for (const char* const select : {"*", "*.weight"}) {
     for (const std::uint64_t slab_bytes : {1u << 20, 4u << 20, 16u << 20}) {
-      const Costs costs = measure(checkpoint, select, slab_bytes, runs, device);
+      const Costs costs = measure(checkpoint, select, slab_bytes, runs, device, cast);
       const auto extents = static_cast<double>(costs.extents);
       fmt::print("| {} {} | {} MiB | {} | {} | {:.1f} | {:.1f} | {:.0f} | {:.0f} | {:.0f} |\n", costs.tensors, select,
                  slab_bytes >> 20, costs.extents, costs.deliveries, costs.load_seconds * 1e3, costs.cpu_seconds * 1e3,

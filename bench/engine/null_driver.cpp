@@ -1,0 +1,54 @@
+// A libcuda.so.1 for bench_engine in which every call succeeds at once and does nothing: what a load onto cuda:0 then
+// costs is the lane's own work, and that of waking the threads that wait. Nothing arrives anywhere.
+#include <cstdlib>
+#include <string_view>
+
+#include "cuda/driver_api.hpp"
+
+namespace sluice::cu {
+namespace {
+
+template <typename Signature>
+struct Nothing;
+template <typename... Arguments>
+struct Nothing<Result(Arguments...)> {
+  static Result call(Arguments... /*ignored*/) { return Result::success; }
+};
+
+constexpr DevicePointer memory = DevicePointer{1} << 40;  // is never followed
+constexpr std::size_t memory_bytes = std::size_t{1} << 40;
+
+Calls make_calls() {
+  Calls calls;
+#define SLUICE_NOTHING(name, symbol, since, arguments) calls.name = &Nothing<Result arguments>::call;
+  SLUICE_CUDA_CALLS(SLUICE_NOTHING, SLUICE_NOTHING)
+#undef SLUICE_NOTHING
+  // Those whose answer is looked at; handles are not.
+  calls.cuDriverGetVersion = [](int* version) { return *version = 13000, Result::success; };
+  calls.cuDeviceGetCount = [](int* count) { return *count = 1, Result::success; };
+  calls.cuMemGetInfo = [](std::size_t* free, std::size_t* total) {
+    return *free = *total = memory_bytes, Result::success;
+  };
+  calls.cuMemAlloc = [](DevicePointer* pointer, std::size_t) { return *pointer = memory, Result::success; };
+  calls.cuMemHostAlloc = [](void** pointer, std::size_t bytes, unsigned) {
+    *pointer = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
+    return *pointer != nullptr ? Result::success : Result::out_of_memory;
+  };
+  calls.cuMemFreeHost = [](void* pointer) { return std::free(pointer), Result::success; };
+  return calls;
+}
+
+}  // namespace
+
+extern "C" [[gnu::visibility("default")]] Result cuGetProcAddress_v2(const char* name, void** entry, int /*version*/,
+                                                                     std::uint64_t /*flags*/, ProcAddressStatus*) {
+  static const Calls calls = make_calls();
+  const std::string_view wanted = name;
+#define SLUICE_FIND(name, symbol, since, arguments) \
+  if (wanted == #name) return *entry = reinterpret_cast<void*>(calls.name), Result::success;
+  SLUICE_CUDA_CALLS(SLUICE_FIND, SLUICE_FIND)
+#undef SLUICE_FIND
+  return Result::not_found;
+}
+
+}  // namespace sluice::cu
