@@ -10,6 +10,7 @@
 #include <map>
 #include <numeric>
 #include <optional>
+#include <ostream>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -28,6 +29,8 @@ struct Kind {
   std::function<void(Options&)> options = [](Options&) {};
   std::size_t loads = 1;  // on one engine, begun together
   bool shards = false;    // of several, not of one
+
+  friend void PrintTo(const Kind& kind, std::ostream* out) { *out << kind.name; }
 };
 
 std::function<void(Request&)> cast_to(Dtype dtype) {
@@ -36,6 +39,11 @@ std::function<void(Request&)> cast_to(Dtype dtype) {
 
 void as_it_is(Request& request) {
   request.add("*");
+}
+
+/// More than there are scratch slabs, which are then waited for.
+void many_slabs(Options& options) {
+  options.staging_bytes = 16 * options.slab_bytes;
 }
 
 void placed_by_rules(Request& request) {
@@ -68,8 +76,9 @@ std::vector<Kind> kinds() {
            [](Options& options) { options.reader = ReaderKind::pread, options.io = IoMode::buffered; }},
           {"traced", {cuda(0)}, cast_to(f16), [](Options& options) { options.trace = true; }},
           {"with_the_host", {host(), cuda(0)}, cast_to(f16)},
-          {"of_shards", {cuda(0)}, as_it_is, [](Options&) {}, 1, true},
-          {"two_of_shards_to_F8_E4M3", both, cast_to(f8_e4m3), [](Options&) {}, 1, true},
+          {"of_shards", {cuda(0)}, as_it_is, many_slabs, 1, true},
+          {"of_shards_to_BF16", {cuda(0)}, cast_to(bf16), many_slabs, 1, true},
+          {"two_of_shards_to_F8_E4M3", both, cast_to(f8_e4m3), many_slabs, 1, true},
           {"two_loads", {cuda(0)}, cast_to(bf16), [](Options&) {}, 2},
           {"two_as_they_are", both, as_it_is},
           {"two_to_F32", both, cast_to(f32)},
@@ -189,10 +198,7 @@ class CallsTest : public GpuLoads {
 
       for (const DeviceId device : devices) {
         for (std::size_t i = 0; i < tensors.size(); i += 11) {
-          const Tensor& got = load.wait(tensors[i].name, device);
-          std::vector<std::byte> bytes(got.bytes);
-          load.read_back(got, 0, bytes.data(), bytes.size());
-          EXPECT_TRUE(bytes == expected(tensors[i], got.dtype)) << tensors[i].name << " on " << name(device);
+          expect_holds(load, load.wait(tensors[i].name, device), tensors[i]);
         }
       }
     }

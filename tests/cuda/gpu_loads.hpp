@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "cuda/kernel_image.hpp"
+#include "loader/plan.hpp"
 #include "tests/cuda/gpus.hpp"
 #include "tests/loader/sanitized.hpp"
 #include "tests/loader/small_model.hpp"
@@ -62,14 +63,7 @@ class GpuLoads : public testing::Test {
 
   /// That all that the plan delivers arrives, and each byte is right at that moment: not only once the load has ended.
   void expect_right(const Load& load, const Plan& plan) const {
-    for (const Tensor& got : load) {
-      const std::string which = fmt::format("{} on {}", got.name, name(got.device));
-      const std::vector<std::byte> want = expected(by_name_.at(std::string(got.name)), got.dtype);
-      ASSERT_EQ(got.bytes, want.size()) << which;
-      std::vector<std::byte> bytes(got.bytes);
-      load.read_back(got, 0, bytes.data(), bytes.size());
-      ASSERT_TRUE(bytes == want) << which << ": delivered bytes differ";
-    }
+    for (const Tensor& got : load) expect_holds(load, got, by_name_.at(std::string(got.name)));
     load.wait();
     EXPECT_EQ(load.progress().tensors_ready, plan.tensors().size());
     for (const Tensor& planned : plan.tensors()) {
@@ -92,14 +86,14 @@ class GpuLoads : public testing::Test {
   /// The first of them alone: fewer calls, and as many extents but one.
   const std::filesystem::path few_ =
       write_shard(folder_, "few.safetensors", {tensors_.begin(), tensors_.begin() + 9}, 3);
-  /// All of them, dealt out to three shards: in a folder of their own.
+  /// All of them, dealt out to more shards, and so extents, than a lane has scratch slabs: in a folder of their own.
   const TemporaryFolder shards_;
 
  private:
   void deal_out() const {
-    std::vector<TestTensor> dealt[3];
-    for (std::size_t i = 0; i < tensors_.size(); ++i) dealt[i % 3].push_back(tensors_[i]);
-    for (unsigned shard = 0; shard < 3; ++shard) {
+    std::vector<TestTensor> dealt[scratch_slabs + 3];
+    for (std::size_t i = 0; i < tensors_.size(); ++i) dealt[i % std::size(dealt)].push_back(tensors_[i]);
+    for (unsigned shard = 0; shard < std::size(dealt); ++shard) {
       write_shard(shards_, fmt::format("{}.safetensors", shard), dealt[shard], shard);
     }
   }

@@ -74,7 +74,7 @@ TEST_P(EveryWay, DeliversEveryByte) {
   request.devices = {way.device};
   try {
     load.emplace(engine.start(make_plan(checkpoint, request, options)));
-    load->wait();
+    (void)load->arrival(0);
   } catch (const Error& error) {
     if (error.code() == ErrorCode::reader_unavailable) GTEST_SKIP() << error.what();
     throw;
@@ -268,7 +268,7 @@ TEST_P(EngineTest, LetsLoadsGoAtAnyMoment) {
   write_shard(folder, "a.safetensors", model);
   const Plan plan = make_plan(Checkpoint::open(folder.path()), all(f32), options);
   Engine engine(options);
-  for (int round = 0; round < 50; ++round) {
+  for (int round = 0; round < (sanitized ? 20 : 50); ++round) {
     const Load load = engine.start(plan);
     if (round % 2 == 0) (void)load.arrival(static_cast<std::size_t>(round) % model.size());
   }

@@ -56,28 +56,37 @@ inline std::vector<std::byte> expected(const TestTensor& tensor, Dtype dtype) {
   return target;
 }
 
-/// That these have arrived and are right. The null device keeps nothing: there, name, dtype and size can be.
+/// That a tensor that has arrived is what was written, cast to its dtype, byte for byte. The null device keeps nothing:
+/// there its size can be right.
+inline void expect_holds(const Load& load, const Tensor& got, const TestTensor& written) {
+  const testing::ScopedTrace trace(__FILE__, __LINE__, written.name + " on " + name(got.device));
+  const std::vector<std::byte> want = expected(written, got.dtype);
+  ASSERT_EQ(got.bytes, want.size());
+  if (got.device == null()) return;
+  std::vector<std::byte> bytes(got.bytes);
+  load.read_back(got, 0, bytes.data(), bytes.size());
+  EXPECT_TRUE(bytes == want) << "delivered bytes differ";
+}
+
+/// That these have arrived and are right, each at an address fit for its dtype.
 inline void expect_arrived(const Load& load, const std::vector<TestTensor>& tensors, std::optional<Dtype> cast = {}) {
   for (const TestTensor& tensor : tensors) {
     const Tensor* const got = load.find(tensor.name);
     ASSERT_NE(got, nullptr) << tensor.name;
-    const Dtype dtype = cast && is_castable(tensor.dtype) ? *cast : tensor.dtype;
-    const std::vector<std::byte> want = expected(tensor, dtype);
-    ASSERT_EQ(got->bytes, want.size()) << tensor.name;
-    EXPECT_EQ(got->dtype, dtype) << tensor.name;
-    if (got->device == null()) continue;
-    std::vector<std::byte> bytes(got->bytes);
-    load.read_back(*got, 0, bytes.data(), bytes.size());
-    EXPECT_TRUE(bytes == want) << tensor.name << ": delivered bytes differ";
-    if (got->bytes != 0) {
-      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(got->data) % natural_alignment(dtype), 0u) << tensor.name;
-    }
+    EXPECT_EQ(got->dtype, cast && is_castable(tensor.dtype) ? *cast : tensor.dtype) << tensor.name;
+    expect_holds(load, *got, tensor);
+    if (got->bytes == 0) continue;
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(got->data) % natural_alignment(got->dtype), 0u) << tensor.name;
   }
 }
 
+/// That these arrive, and each is right as soon as it is there: not only once the load has ended.
 inline void expect_delivered(const Load& load, const std::vector<TestTensor>& tensors, std::optional<Dtype> cast = {}) {
+  for (const TestTensor& tensor : tensors) {
+    load.wait(tensor.name);
+    expect_arrived(load, {tensor}, cast);
+  }
   load.wait();
-  expect_arrived(load, tensors, cast);
 }
 
 }  // namespace sluice
