@@ -76,7 +76,7 @@ class ToolTest(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.folder = pathlib.Path(folder.name)
 
-    def checkpoint(self):
+    def checkpoint(self, rows=1024, large=5_000_001):
         """Two shards with all that listings must cope with. Returns the folder and {name: (dtype, shape, content)}."""
         first = [
             ("a.weight", "F32", [3, 3], struct.pack("<9f", *FLOATS)),
@@ -84,10 +84,10 @@ class ToolTest(unittest.TestCase):
             (ODD_NAME, "U8", [7], noise(2, 7)),
         ]
         second = [
-            ("b.weight", "F16", [1024, 300], noise(3, 1024 * 300 * 2)),
+            ("b.weight", "F16", [rows, 300], noise(3, rows * 300 * 2)),
             ("b.empty", "F32", [0, 4], b""),
             ("b.scalar", "I64", [], struct.pack("<q", -5)),
-            ("b.large", "I8", [5_000_001], noise(4, 5_000_001)),
+            ("b.large", "I8", [large], noise(4, large)),
         ]
         model = self.folder / "model"
         model.mkdir()
@@ -585,6 +585,10 @@ class Cuda(ToolTest):
             self.skipTest(f"no simulated driver in {simulator}")
         self.environment = {**os.environ, "LD_LIBRARY_PATH": str(simulator)}
 
+    def small_checkpoint(self):
+        """Of which a simulated GPU, which interprets each cast, has several extents all the same."""
+        return self.checkpoint(rows=100, large=150_001)[0]
+
     def loaded(self, *arguments):
         result = sluice("load", *arguments, "--digest", "sha256", "--json", env=self.environment)
         if b"without nvcc" in result.stderr:
@@ -593,11 +597,13 @@ class Cuda(ToolTest):
         return json.loads(result.stdout)
 
     def test_gpus_get_what_the_host_gets(self):
-        model, _ = self.checkpoint()
-        for options in ([], ["--dtype", "F32"], ["--dtype", "F8_E4M3"], ["--dtype", "F64"]):
-            with self.subTest(options=options):
+        model = self.small_checkpoint()
+        for dtype in ([], ["--dtype", "F32"], ["--dtype", "F8_E4M3"], ["--dtype", "F64"]):
+            with self.subTest(dtype=dtype):
+                options = ["--slab", "64KiB", *dtype]
                 on_host = self.json_of("load", str(model), "--digest", "sha256", *options)
                 on_gpus = self.loaded(str(model), "--device", "cuda:0,cuda:1", *options)
+                self.assertGreater(on_gpus["stats"]["extents"], 3)
                 self.assertEqual(
                     sorted((tensor["name"], tensor["device"], tensor["digest"]) for tensor in on_gpus["tensors"]),
                     sorted((tensor["name"], device, tensor["digest"]) for tensor in on_host["tensors"]
@@ -607,9 +613,9 @@ class Cuda(ToolTest):
                     self.assertEqual(planned["stats"][key], on_gpus["stats"][key], key)
 
     def test_a_trace_has_the_gpus_copies_and_kernels(self):
-        model, _ = self.checkpoint()
         path = self.folder / "trace.json"
-        loaded = self.loaded(str(model), "--device", "cuda:0,cuda:1", "--dtype", "F32", "--trace", str(path))
+        loaded = self.loaded(str(self.small_checkpoint()), "--device", "cuda:0,cuda:1", "--dtype", "F32", "--slab", "64KiB",
+                             "--trace", str(path))
         rows = rows_of(self, path)
         for row in ("reader", "cuda:0 copies", "cuda:0 kernels", "cuda:1 copies", "cuda:1 kernels"):
             self.assertIn(row, rows)
