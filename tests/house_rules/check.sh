@@ -31,6 +31,15 @@ rule 'dependencies run one way: tool, bench, tests -> include <- loader <- cuda'
   code "${public[@]}" | grep -E '#include "' | grep -vE '#include "sluice/'
   code "${library[@]}" | grep -E '#include "(tests|bench|cuda|loader/tool)/')"
 
+rule 'a source includes the header of its name first, which so is seen to compile alone' "$(
+  for source in loader/*.cpp loader/tool/*.cpp cuda/*.cpp; do
+    header=${source%.cpp}.hpp
+    [[ ! -e $header || $(grep -m 1 '^#include' "$source") == "#include \"$header\"" ]] || echo "$source"
+  done)"
+
+rule 'a header is taken once' "$(
+  find include loader cuda tests bench \( -name '*.hpp' -o -name '*.cuh' \) -exec grep -L '^#pragma once' {} +)"
+
 untested=tests/house_rules/untested.txt
 rule "every source has a test of its name, or a line with the reason in $untested" "$(
   for source in loader/*.cpp; do
