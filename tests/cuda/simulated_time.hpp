@@ -49,6 +49,7 @@ void with_running_clock(const Body& body) {
 struct LaneWatch {
   bool open = false;          // and seen to be by the engine
   std::size_t in_flight = 0;  // work handed to it and not collected
+  bool failed = false;        // it threw: the load ends, and collects nothing more
 };
 
 class WatchedLane final : public Lane {
@@ -60,19 +61,28 @@ class WatchedLane final : public Lane {
   }
 
   void deliver(const LaneWork& work) override {
-    lane_->deliver(work);
+    noting_failure([&] { lane_->deliver(work); });
     ++watch_.in_flight;
   }
   bool order(CUstream_st* stream, std::span<const Extent> extents) override { return lane_->order(stream, extents); }
   void collect(std::vector<LaneDone>& done) override {
     watch_.open = true;
     const std::size_t before = done.size();
-    const std::size_t in_flight = std::exchange(watch_.in_flight, 0);  // a lane that throws has ended
-    lane_->collect(done);
-    watch_.in_flight = in_flight - (done.size() - before);
+    noting_failure([&] { lane_->collect(done); });
+    watch_.in_flight -= done.size() - before;
   }
 
  private:
+  template <typename Call>
+  void noting_failure(const Call& call) {
+    try {
+      call();
+    } catch (...) {
+      watch_.failed = true;
+      throw;
+    }
+  }
+
   const std::unique_ptr<Lane> lane_;
   LaneWatch& watch_;
 };
@@ -136,6 +146,7 @@ class ThrottledReader final : public Reader {
   bool everybody_waits() const {
     std::size_t busy = 0;
     for (const auto& device : devices_) {
+      if (device->watch().failed) return true;
       if (!device->watch().open) return false;
       if (device->watch().in_flight > 0) ++busy;
     }
