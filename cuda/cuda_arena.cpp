@@ -4,7 +4,7 @@
 #include <cstring>
 #include <utility>
 
-#include "loader/alignment.hpp"
+#include "loader/base/alignment.hpp"
 
 namespace sluice {
 namespace {

@@ -5,7 +5,7 @@
 #include <mutex>
 
 #include "cuda/device_memory.hpp"
-#include "loader/device.hpp"
+#include "loader/device/device.hpp"
 
 namespace sluice {
 

@@ -7,7 +7,7 @@
 #include "cuda/context.hpp"
 #include "cuda/cuda_pinner.hpp"
 #include "cuda/delivery_kernel.hpp"
-#include "loader/device.hpp"
+#include "loader/device/device.hpp"
 
 namespace sluice {
 

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "cuda/delivery_table.hpp"
-#include "loader/thread.hpp"
+#include "loader/base/thread.hpp"
 
 namespace sluice {
 

@@ -21,7 +21,7 @@
 #include "cuda/delivery_kernel.hpp"
 #include "cuda/device_memory.hpp"
 #include "cuda/lane_trace.hpp"
-#include "loader/device.hpp"
+#include "loader/device/device.hpp"
 
 namespace sluice {
 

@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "cuda/context.hpp"
-#include "loader/pinner.hpp"
+#include "loader/device/pinner.hpp"
 
 namespace sluice {
 

@@ -3,7 +3,7 @@
 #include <cassert>
 #include <cstring>
 
-#include "loader/limits.hpp"
+#include "loader/base/limits.hpp"
 
 namespace sluice {
 namespace {

@@ -10,8 +10,8 @@
 #include <span>
 
 #include "cuda/delivery_format.hpp"
-#include "loader/alignment.hpp"
-#include "loader/plan.hpp"
+#include "loader/base/alignment.hpp"
+#include "loader/plan/plan.hpp"
 
 namespace sluice {
 

@@ -6,7 +6,7 @@
 #include <limits>
 #include <utility>
 
-#include "loader/stopwatch.hpp"
+#include "loader/base/stopwatch.hpp"
 
 namespace sluice {
 namespace {

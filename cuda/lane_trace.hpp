@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "cuda/context.hpp"
-#include "loader/device.hpp"
-#include "loader/tracer.hpp"
+#include "loader/base/tracer.hpp"
+#include "loader/device/device.hpp"
 
 namespace sluice {
 

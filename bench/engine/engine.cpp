@@ -16,7 +16,7 @@
 #include <optional>
 #include <vector>
 
-#include "loader/stopwatch.hpp"
+#include "loader/base/stopwatch.hpp"
 #include "sluice/sluice.hpp"
 
 namespace {

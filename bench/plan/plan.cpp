@@ -1,7 +1,7 @@
 // What does planning cost a tensor, and does it stay linear? Catalogues shaped like a mixture-of-experts model in NVFP4
 // (a packed weight, its block scales and two scalars each), in memory; the least of five runs counts.
 // Sketch on paper: a tensor is a name to match, a placement of 40 bytes and a delivery of 40: some 100 ns.
-#include "loader/plan.hpp"
+#include "loader/plan/plan.hpp"
 
 #include <fmt/format.h>
 
@@ -11,7 +11,7 @@
 #include <memory>
 #include <string>
 
-#include "tests/loader/catalogue_builder.hpp"
+#include "tests/loader/support/catalogue_builder.hpp"
 
 namespace sluice {
 namespace {

@@ -49,7 +49,7 @@ class SLUICE_API Checkpoint {
   /// cache. In a folder, an index decides which shards belong to it; without one, all `*.safetensors` do. Reads and
   /// validates every header, on up to `threads` threads (0: as many as there are processors), and no tensor data.
   /// Verdicts are those of the reference implementation (safetensors 0.8.0), but for names that occur twice and for the
-  /// limits in loader/limits.hpp, which are refused. Throws Error{not_found, io, bad_header, bad_index,
+  /// limits in loader/base/limits.hpp, which are refused. Throws Error{not_found, io, bad_header, bad_index,
   /// unsupported_format, limit_exceeded}.
   static Checkpoint open(const std::filesystem::path& path, unsigned threads = 0);
 

@@ -21,7 +21,7 @@ enum class ErrorCode : int {
   bad_header = 4,           // the header of a shard is not valid safetensors
   bad_index = 5,            // a *.safetensors.index.json is not valid or does not fit its shards
   unsupported_format = 6,   // another format: pickle, GGUF, ONNX, zip
-  limit_exceeded = 7,       // a limit of loader/limits.hpp was passed
+  limit_exceeded = 7,       // a limit of loader/base/limits.hpp was passed
   tensor_not_found = 8,     // a request names a tensor, or a pattern, that the checkpoint does not have
   file_changed = 9,         // a shard was truncated, replaced or written to after it was opened
   out_of_memory = 10,       // less free memory than the plan needs, or an allocation was refused

@@ -11,7 +11,7 @@
 #include <system_error>
 #include <utility>
 
-#include "loader/limits.hpp"
+#include "loader/base/limits.hpp"
 #include "loader/tool/help.hpp"
 #include "loader/tool/size.hpp"
 #include "loader/tool/text.hpp"

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "loader/memory.hpp"
+#include "loader/base/memory.hpp"
 #include "loader/tool/report.hpp"
 
 namespace sluice::tool {

@@ -16,9 +16,9 @@
 #include <utility>
 #include <vector>
 
-#include "loader/limits.hpp"
-#include "loader/memory.hpp"
-#include "loader/page_cache.hpp"
+#include "loader/base/limits.hpp"
+#include "loader/base/memory.hpp"
+#include "loader/read/page_cache.hpp"
 #include "loader/tool/probes.hpp"
 #include "loader/tool/text.hpp"
 #include "sluice/error.hpp"

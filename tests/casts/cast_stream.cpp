@@ -6,7 +6,7 @@
 #include <optional>
 #include <vector>
 
-#include "loader/cast.hpp"
+#include "loader/device/cast.hpp"
 
 int main(int argc, char** argv) {
   using namespace sluice;

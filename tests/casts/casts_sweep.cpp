@@ -16,7 +16,7 @@
 #include <string_view>
 #include <vector>
 
-#include "loader/cast.hpp"
+#include "loader/device/cast.hpp"
 
 namespace sluice {
 namespace {

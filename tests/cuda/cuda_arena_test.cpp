@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "tests/loader/temporary_folder.hpp"
+#include "tests/loader/support/temporary_folder.hpp"
 #include "tests/sim/control.hpp"
 
 namespace sluice {

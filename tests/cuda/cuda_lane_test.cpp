@@ -11,10 +11,10 @@
 
 #include "cuda/cuda_device.hpp"
 #include "cuda/kernel_image.hpp"
-#include "loader/cast.hpp"
+#include "loader/device/cast.hpp"
 #include "tests/cuda/simulated_time.hpp"
-#include "tests/loader/catalogue_builder.hpp"
-#include "tests/loader/temporary_folder.hpp"
+#include "tests/loader/support/catalogue_builder.hpp"
+#include "tests/loader/support/temporary_folder.hpp"
 #include "tests/sim/control.hpp"
 
 namespace sluice {

@@ -11,7 +11,7 @@
 
 #include "tests/cuda/delivery_work.hpp"
 #include "tests/cuda/runner.hpp"
-#include "tests/loader/scalar_cast.hpp"
+#include "tests/loader/support/scalar_cast.hpp"
 
 namespace sluice {
 namespace {

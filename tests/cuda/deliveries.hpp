@@ -7,8 +7,8 @@
 
 #include <string>
 
-#include "loader/plan.hpp"
-#include "tests/loader/catalogue_builder.hpp"
+#include "loader/plan/plan.hpp"
+#include "tests/loader/support/catalogue_builder.hpp"
 
 namespace sluice {
 

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "tests/cuda/delivery_work.hpp"
-#include "tests/loader/sanitized.hpp"
-#include "tests/loader/scalar_cast.hpp"
+#include "tests/loader/support/sanitized.hpp"
+#include "tests/loader/support/scalar_cast.hpp"
 
 namespace sluice::delivery_cases {
 

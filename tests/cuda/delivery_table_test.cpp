@@ -15,9 +15,9 @@
 #include <ostream>
 #include <vector>
 
-#include "loader/limits.hpp"
+#include "loader/base/limits.hpp"
 #include "tests/cuda/deliveries.hpp"
-#include "tests/loader/scalar_cast.hpp"
+#include "tests/loader/support/scalar_cast.hpp"
 
 namespace sluice {
 namespace {

@@ -17,10 +17,10 @@
 #include <vector>
 
 #include "cuda/delivery_table.hpp"
-#include "loader/alignment.hpp"
-#include "loader/cast.hpp"
+#include "loader/base/alignment.hpp"
+#include "loader/device/cast.hpp"
 #include "tests/cuda/deliveries.hpp"
-#include "tests/loader/scalar_cast.hpp"
+#include "tests/loader/support/scalar_cast.hpp"
 
 namespace sluice {
 

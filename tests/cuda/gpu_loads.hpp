@@ -12,10 +12,10 @@
 #include <vector>
 
 #include "cuda/kernel_image.hpp"
-#include "loader/plan.hpp"
+#include "loader/plan/plan.hpp"
 #include "tests/cuda/gpus.hpp"
-#include "tests/loader/sanitized.hpp"
-#include "tests/loader/small_model.hpp"
+#include "tests/loader/support/sanitized.hpp"
+#include "tests/loader/support/small_model.hpp"
 #include "tests/sim/control.hpp"
 
 namespace sluice {

@@ -12,10 +12,10 @@
 #include <vector>
 
 #include "cuda/kernel_image.hpp"
-#include "loader/load_run.hpp"
+#include "loader/engine/load_run.hpp"
 #include "tests/cuda/simulated_time.hpp"
-#include "tests/loader/sanitized.hpp"
-#include "tests/loader/small_model.hpp"
+#include "tests/loader/support/sanitized.hpp"
+#include "tests/loader/support/small_model.hpp"
 
 namespace sluice {
 namespace {

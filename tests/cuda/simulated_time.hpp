@@ -20,8 +20,8 @@
 #include <utility>
 #include <vector>
 
-#include "loader/device.hpp"
-#include "loader/reader.hpp"
+#include "loader/device/device.hpp"
+#include "loader/read/reader.hpp"
 #include "tests/sim/control.hpp"
 
 namespace sluice {

@@ -16,7 +16,7 @@
 
 #include "tests/fallbacks/engine_here.hpp"
 #include "tests/fallbacks/whole_load.hpp"
-#include "tests/loader/sanitized.hpp"
+#include "tests/loader/support/sanitized.hpp"
 
 namespace sluice {
 namespace {

@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "loader/engine_parts.hpp"
-#include "loader/load_run.hpp"
-#include "loader/load_state.hpp"
+#include "loader/engine/engine_parts.hpp"
+#include "loader/engine/load_run.hpp"
+#include "loader/engine/load_state.hpp"
 #include "sluice/load.hpp"
 #include "sluice/plan.hpp"
 

@@ -12,7 +12,7 @@
 
 #include "tests/fallbacks/mounts.hpp"
 #include "tests/fallbacks/whole_load.hpp"
-#include "tests/loader/sanitized.hpp"
+#include "tests/loader/support/sanitized.hpp"
 
 namespace sluice {
 namespace {

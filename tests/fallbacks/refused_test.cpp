@@ -12,8 +12,8 @@
 #include <string>
 
 #include "tests/fallbacks/whole_load.hpp"
-#include "tests/loader/refusals.hpp"
-#include "tests/loader/sanitized.hpp"
+#include "tests/loader/support/refusals.hpp"
+#include "tests/loader/support/sanitized.hpp"
 
 namespace sluice {
 namespace {

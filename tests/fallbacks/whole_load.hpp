@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "cuda/kernel_image.hpp"
-#include "loader/uring_reader.hpp"
-#include "tests/loader/small_model.hpp"
+#include "loader/read/uring_reader.hpp"
+#include "tests/loader/support/small_model.hpp"
 
 namespace sluice {
 

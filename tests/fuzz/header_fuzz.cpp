@@ -7,9 +7,9 @@
 #include <memory>
 #include <utility>
 
-#include "loader/json.hpp"
-#include "loader/safetensors_header.hpp"
-#include "loader/safetensors_index.hpp"
+#include "loader/format/json.hpp"
+#include "loader/format/safetensors_header.hpp"
+#include "loader/format/safetensors_index.hpp"
 #include "sluice/error.hpp"
 
 namespace {

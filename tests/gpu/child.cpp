@@ -14,7 +14,7 @@
 #include <sstream>
 #include <stdexcept>
 
-#include "loader/stopwatch.hpp"
+#include "loader/base/stopwatch.hpp"
 
 namespace sluice::gpu_check {
 

@@ -15,10 +15,10 @@
 #include <thread>
 #include <vector>
 
-#include "loader/cast.hpp"
+#include "loader/device/cast.hpp"
 #include "tests/cuda/deliveries.hpp"
 #include "tests/gpu/gpu_runner.hpp"
-#include "tests/loader/scalar_cast.hpp"
+#include "tests/loader/support/scalar_cast.hpp"
 
 namespace sluice {
 namespace {

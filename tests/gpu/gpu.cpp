@@ -10,8 +10,8 @@
 
 #include "cuda/context.hpp"
 #include "cuda/device_memory.hpp"
-#include "loader/memory.hpp"
-#include "loader/stopwatch.hpp"
+#include "loader/base/memory.hpp"
+#include "loader/base/stopwatch.hpp"
 
 namespace sluice::gpu_check {
 

@@ -7,8 +7,8 @@
 #include <string>
 #include <string_view>
 
-#include "loader/memory.hpp"
-#include "loader/thread.hpp"
+#include "loader/base/memory.hpp"
+#include "loader/base/thread.hpp"
 #include "tests/gpu/checks.hpp"
 #include "tests/gpu/child.hpp"
 

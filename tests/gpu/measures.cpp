@@ -10,10 +10,10 @@
 #include <stdexcept>
 #include <vector>
 
-#include "loader/memory.hpp"
-#include "loader/page_cache.hpp"
-#include "loader/stopwatch.hpp"
-#include "loader/thread.hpp"
+#include "loader/base/memory.hpp"
+#include "loader/base/stopwatch.hpp"
+#include "loader/base/thread.hpp"
+#include "loader/read/page_cache.hpp"
 #include "tests/gpu/checkpoints.hpp"
 #include "tests/gpu/child.hpp"
 

@@ -13,7 +13,7 @@
 #include <string_view>
 #include <utility>
 
-#include "loader/stopwatch.hpp"
+#include "loader/base/stopwatch.hpp"
 
 namespace sluice::gpu_check {
 

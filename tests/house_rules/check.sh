@@ -31,8 +31,27 @@ rule 'dependencies run one way: tool, bench, tests -> include <- loader <- cuda'
   code "${public[@]}" | grep -E '#include "' | grep -vE '#include "sluice/'
   code "${library[@]}" | grep -E '#include "(tests|bench|cuda|loader/tool)/')"
 
+# Each room and the rooms that it may include, its own among them.
+declare -A may_include=(
+  [base]='base'
+  [format]='base|format'
+  [plan]='base|format|plan'
+  [read]='base|format|plan|read'
+  [device]='base|format|plan|device'
+  [engine]='base|format|plan|read|device|engine')
+rule 'includes run one way: base <- format <- plan <- { read, device } <- engine <- tool, and cuda -> base, plan, device' "$(
+  for room in "${!may_include[@]}"; do
+    code loader/"$room"/* | grep -E '#include "loader/' | grep -vE "#include \"loader/(${may_include[$room]})/"
+  done
+  code cuda/*.?pp | grep -E '#include "loader/' | grep -vE '#include "loader/(base|plan|device)/'
+  for folder in loader/*/; do
+    room=$(basename "$folder")
+    [[ $room == tool || -n ${may_include[$room]:-} ]] || echo "$folder: a room without a place in the order"
+  done
+  for file in loader/*.[ch]pp; do [[ -e $file ]] && echo "$file: in no room"; done)"
+
 rule 'a source includes the header of its name first, which so is seen to compile alone' "$(
-  for source in loader/*.cpp loader/tool/*.cpp cuda/*.cpp; do
+  for source in loader/*/*.cpp cuda/*.cpp; do
     header=${source%.cpp}.hpp
     [[ ! -e $header || $(grep -m 1 '^#include' "$source") == "#include \"$header\"" ]] || echo "$source"
   done)"
@@ -42,11 +61,13 @@ rule 'a header is taken once' "$(
 
 untested=tests/house_rules/untested.txt
 rule "every source has a test of its name, or a line with the reason in $untested" "$(
-  for source in loader/*.cpp; do
-    name=$(basename "$source" .cpp)
+  for source in "${library[@]}"; do
+    [[ $source == loader/*.cpp ]] || continue
+    name=${source#loader/}
+    name=${name%.cpp}
     [[ -e tests/loader/${name}_test.cpp ]] || grep -q "^$name: ..*" $untested || echo "$source"
   done
-  sed -n 's/^\([a-z_0-9]*\):.*/\1/p' $untested | while read -r name; do
+  sed -n 's/^\([a-z_0-9/]*\):.*/\1/p' $untested | while read -r name; do
     [[ -e loader/$name.cpp ]] || echo "$untested: $name is no source"
     [[ -e tests/loader/${name}_test.cpp ]] && echo "$untested: $name has a test"
   done)"

@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/loader/sanitized.hpp"
+#include "tests/loader/support/sanitized.hpp"
 #include "tests/sim/ptx/isa_reference.hpp"
 #include "tests/sim/ptx/test_kernel.hpp"
 

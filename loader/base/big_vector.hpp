@@ -1,0 +1,59 @@
+// BigVector: a std::vector that lies in huge pages once it is long, and whose resize() leaves new elements as the
+// memory has them where their type allows. Catalogues and plans have millions of elements that are written once: with
+// pages of 4 KiB a third of the time goes into the kernel's handing them out.
+#pragma once
+
+#include <sys/mman.h>
+
+#include <cstddef>
+#include <memory>
+#include <new>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "loader/base/alignment.hpp"
+#include "loader/base/memory.hpp"
+
+namespace sluice {
+
+template <typename T>
+struct HugePageAllocator {
+  using value_type = T;
+
+  HugePageAllocator() = default;
+  template <typename U>
+  explicit(false) HugePageAllocator(const HugePageAllocator<U>& /*other*/) noexcept {}
+
+  T* allocate(std::size_t count) {
+    if (!is_huge(count)) return std::allocator<T>().allocate(count);
+    const std::size_t bytes = count * sizeof(T);
+    void* const memory = ::operator new (bytes, std::align_val_t{huge_page_bytes});
+    // Only pages that are full: the end of the memory should not take more than it needs. A refusal costs time only.
+    madvise(memory, align_down(bytes, huge_page_bytes), MADV_HUGEPAGE);
+    return static_cast<T*>(memory);
+  }
+  void deallocate(T* memory, std::size_t count) noexcept {
+    if (!is_huge(count)) return std::allocator<T>().deallocate(memory, count);
+    ::operator delete (memory, std::align_val_t{huge_page_bytes});
+  }
+
+  template <typename U>
+  void construct(U* element) noexcept(std::is_nothrow_default_constructible_v<U>) {
+    ::new (static_cast<void*>(element)) U;
+  }
+  template <typename U, typename... Arguments>
+  void construct(U* element, Arguments&&... arguments) {
+    ::new (static_cast<void*>(element)) U(std::forward<Arguments>(arguments)...);
+  }
+
+  bool operator==(const HugePageAllocator& /*other*/) const noexcept { return true; }
+
+ private:
+  static bool is_huge(std::size_t count) noexcept { return count >= huge_page_bytes / sizeof(T); }
+};
+
+template <typename T>
+using BigVector = std::vector<T, HugePageAllocator<T>>;
+
+}  // namespace sluice

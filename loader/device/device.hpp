@@ -1,0 +1,95 @@
+// Device, Arena, Lane: what the engine needs of a place where tensors end up. `host` and `null` implement them here,
+// CUDA in cuda/. Few virtuals, none optional; all work is asynchronous and ends in Lane::collect(), which the engine
+// thread calls after the Wakeup it was given has been notified.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "loader/base/tracer.hpp"
+#include "loader/base/wakeup.hpp"
+#include "loader/base/workers.hpp"
+#include "loader/device/pinner.hpp"
+#include "loader/plan/plan.hpp"
+#include "sluice/device.hpp"
+#include "sluice/error.hpp"
+#include "sluice/stats.hpp"
+
+struct CUstream_st;  // sluice/load.hpp
+
+namespace sluice {
+
+/// One allocation on a device that holds the tensors that sluice itself places. Keeps its device alive. The destructor
+/// may run on any thread; nothing may be in flight.
+class Arena {
+ public:
+  virtual ~Arena() = default;
+  /// The address, on the device, of byte 0, a multiple of 4096 at least; nullptr on the null device and for no bytes.
+  virtual std::byte* data() const noexcept = 0;
+  /// Makes fresh memory of a range present before something reads into it. A hint: does nothing where there is nothing
+  /// to do. Any thread; several at a time on ranges that may overlap.
+  virtual void populate(std::uint64_t offset, std::uint64_t bytes) noexcept = 0;
+  /// Copies out of the arena to host memory; blocks. Any thread. Throws Error{io, device_unavailable}.
+  virtual void read_back(std::uint64_t offset, void* target, std::uint64_t bytes) const = 0;
+};
+
+/// One slab's content on its way to one device.
+struct LaneWork {
+  std::byte* slab = nullptr;  // the extent's first byte; stays as it is until the work is collected. Behind the extent
+                              // there is room for the lane's own use: loader/plan/plan.hpp, table_entry_bytes
+  const Extent* extent = nullptr;
+  std::span<const Delivery> deliveries;  // of this device, sorted by source offset
+  std::uint64_t tag = 0;                 // comes back
+};
+
+struct LaneDone {
+  std::uint64_t tag = 0;
+  ExtentCost cost;  // as done
+};
+
+/// One device's in-order path for one load: slab -> arena, cast and placed, and the slab is free again.
+/// Threads: the engine's only, but for order(). The destructor waits for what is in flight.
+class Lane {
+ public:
+  virtual ~Lane() = default;
+  /// Queues the work and returns; never waits for the device. Throws Error{device_unavailable}.
+  virtual void deliver(const LaneWork& work) = 0;
+  /// Has the work that a caller queues on `stream` from now on wait for what has been delivered of `extents`, some
+  /// neighbours in the plan. False, and nothing done, on a device without streams and after the lane has failed. Any
+  /// thread; does not wait for the device. Throws Error{device_unavailable}.
+  virtual bool order(CUstream_st* stream, std::span<const Extent> extents) = 0;
+  /// Appends what has finished since the last call. Throws the device's Error once it has failed.
+  virtual void collect(std::vector<LaneDone>& done) = 0;
+};
+
+/// Threads: any, at any time.
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual DeviceId id() const noexcept = 0;
+  /// Memory that an arena can be had of at this moment, in bytes.
+  virtual std::uint64_t free_bytes() const = 0;
+  /// Throws Error{out_of_memory}.
+  virtual std::shared_ptr<Arena> allocate(std::uint64_t bytes) = 0;
+  /// Makes what open_lane() may need and keeps it, so that it takes no time there. What is refused here is refused
+  /// there.
+  virtual void warm_up() noexcept = 0;
+  /// A lane that runs `plan` into `arena`. `wakeup` is notified, from any thread, when there is something to collect;
+  /// `tracer` is told what is done when. All arguments outlive the lane. Throws Error{out_of_memory,
+  /// device_unavailable}.
+  virtual std::unique_ptr<Lane> open_lane(const PlanData& plan, Arena& arena, Wakeup& wakeup, Tracer& tracer) = 0;
+  /// What pins the slabs that its lanes copy out of; nullptr where ordinary memory will do.
+  virtual std::shared_ptr<Pinner> pinner() const = 0;
+};
+
+/// Opens a device by its id. `workers` do the host's copies and casts and outlive the device.
+/// Throws Error{device_unavailable} with the reason and the way out.
+std::shared_ptr<Device> open_device(DeviceId id, Workers& workers);
+
+/// The one seam to cuda/, which defines it: open_device() of `cuda:ordinal`.
+std::shared_ptr<Device> open_cuda_device(int ordinal);
+
+}  // namespace sluice

@@ -1,0 +1,24 @@
+// HostDevice: the process's own memory as an ordinary device. Its arenas are huge-page memory that storage is read
+// straight into where the plan allows; its lanes copy and cast the rest out of slabs, on the workers.
+#pragma once
+
+#include "loader/device/device.hpp"
+
+namespace sluice {
+
+class HostDevice final : public Device {
+ public:
+  explicit HostDevice(Workers& workers) : workers_(workers) {}
+
+  DeviceId id() const noexcept override { return host(); }
+  std::uint64_t free_bytes() const override;
+  std::shared_ptr<Arena> allocate(std::uint64_t bytes) override;
+  std::unique_ptr<Lane> open_lane(const PlanData& plan, Arena& arena, Wakeup& wakeup, Tracer& tracer) override;
+  void warm_up() noexcept override {}
+  std::shared_ptr<Pinner> pinner() const override { return nullptr; }
+
+ private:
+  Workers& workers_;
+};
+
+}  // namespace sluice

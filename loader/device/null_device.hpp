@@ -1,0 +1,18 @@
+// NullDevice: takes and forgets, to measure everything before it; and the example for whoever writes another device.
+#pragma once
+
+#include "loader/device/device.hpp"
+
+namespace sluice {
+
+class NullDevice final : public Device {
+ public:
+  DeviceId id() const noexcept override { return null(); }
+  std::uint64_t free_bytes() const override;
+  std::shared_ptr<Arena> allocate(std::uint64_t bytes) override;
+  std::unique_ptr<Lane> open_lane(const PlanData& plan, Arena& arena, Wakeup& wakeup, Tracer& tracer) override;
+  void warm_up() noexcept override {}
+  std::shared_ptr<Pinner> pinner() const override { return nullptr; }
+};
+
+}  // namespace sluice

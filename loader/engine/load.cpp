@@ -1,0 +1,253 @@
+#include "sluice/load.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include "loader/engine/load_state.hpp"
+#include "sluice/error.hpp"
+
+namespace sluice {
+
+LoadState::LoadState(std::shared_ptr<const PlanData> plan_to_run, std::shared_ptr<Wakeup> engine_wakeup, bool trace)
+    : plan(std::move(plan_to_run)),
+      wakeup(std::move(engine_wakeup)),
+      tracer(trace),
+      delivered(plan->extents.size(), false),
+      tensors(Plan(plan).tensors()),
+      arrived(tensors.size(), false) {
+  arrivals.reserve(tensors.size());
+  // These came before there was a load to keep them.
+  const auto add = [this](Span span, double seconds) {
+    span.end_ns = span.begin_ns + std::llround(seconds * 1e9);
+    tracer.add(span);
+  };
+  const Catalogue& catalogue = *plan->catalogue;
+  add({.what = Span::What::open,
+       .row = Tracer::caller,
+       .tensors = static_cast<std::uint32_t>(catalogue.tensors.size()),
+       .begin_ns = catalogue.open_begin_ns},
+      catalogue.open_seconds);
+  add({.what = Span::What::plan,
+       .row = Tracer::caller,
+       .tensors = static_cast<std::uint32_t>(tensors.size()),
+       .bytes = plan->costs.read_bytes,
+       .begin_ns = plan->begin_ns},
+      plan->seconds);
+}
+
+void LoadState::place(std::vector<std::shared_ptr<Arena>> all, std::span<const std::unique_ptr<Lane>> open_lanes) {
+  const std::lock_guard lock(mutex);
+  arenas = std::move(all);
+  for (const auto& lane : open_lanes) lanes.push_back(lane.get());
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const Placement& placement = plan->placements[i];
+    std::byte* const base = arenas[placement.device]->data();
+    if (base != nullptr && placement.bytes != 0) tensors[i].data = base + placement.arena_offset;
+  }
+}
+
+void LoadState::close_lanes() noexcept {
+  const std::lock_guard lock(mutex);
+  lanes.clear();
+}
+
+void LoadState::publish(std::span<const std::uint32_t> placements, std::span<const std::uint32_t> extents,
+                        const Stats& known) {
+  {
+    const std::lock_guard lock(mutex);
+    stats = known;
+    if (placements.empty() && extents.empty()) return;
+    for (const std::uint32_t extent : extents) delivered[extent] = true;
+    for (const std::uint32_t placement : placements) arrived[placement] = true;
+    arrivals.insert(arrivals.end(), placements.begin(), placements.end());
+  }
+  changed.notify_all();
+}
+
+void LoadState::finish(std::exception_ptr how, const Stats& known) {
+  {
+    const std::lock_guard lock(mutex);
+    stats = known;
+    error = std::move(how);
+    finished = true;
+  }
+  changed.notify_all();
+}
+
+void LoadState::cancel() noexcept {
+  cancel_requested = true;
+  wakeup->notify();
+}
+
+void LoadState::wait_until_finished() noexcept {
+  std::unique_lock lock(mutex);
+  changed.wait(lock, [this] { return finished; });
+}
+
+std::optional<std::uint32_t> LoadState::placement_of(std::string_view name, const DeviceId* device) const noexcept {
+  const auto tensor = plan->catalogue->find(name);
+  if (!tensor) return std::nullopt;
+  const auto& placements = plan->placements;
+  auto at = std::partition_point(placements.begin(), placements.end(),
+                                 [&](const Placement& placement) { return placement.tensor < *tensor; });
+  for (; at != placements.end() && at->tensor == *tensor; ++at) {
+    if (device == nullptr || plan->devices[at->device] == *device) {
+      return static_cast<std::uint32_t>(at - placements.begin());
+    }
+  }
+  return std::nullopt;
+}
+
+Load::Load(std::shared_ptr<LoadState> state) noexcept : state_(std::move(state)) {}
+
+Load::Load(Load&&) noexcept = default;
+
+Load& Load::operator=(Load&& other) noexcept {
+  Load(std::move(other)).state_.swap(state_);  // what was held before ends here
+  return *this;
+}
+
+Load::~Load() {
+  if (state_ == nullptr) return;
+  state_->cancel();
+  state_->wait_until_finished();
+  // The engine may hold the state a moment longer; the memory goes with its handle, and the error does not end on the
+  // engine's thread while a caller still reads it.
+  std::vector<std::shared_ptr<Arena>> arenas;
+  std::exception_ptr error;
+  const std::lock_guard lock(state_->mutex);
+  arenas.swap(state_->arenas);
+  error.swap(state_->error);
+}
+
+const Tensor* Load::arrival(std::size_t index) const {
+  std::unique_lock lock(state_->mutex);
+  state_->wait_until(lock, [&] { return state_->finished || state_->arrivals.size() > index; });
+  if (index < state_->arrivals.size()) return &state_->tensors[state_->arrivals[index]];
+  if (state_->error != nullptr) std::rethrow_exception(state_->error);
+  return nullptr;
+}
+
+Load::Iterator::Iterator(const Load* load, std::size_t index)
+    : load_(load), index_(index), tensor_(load->arrival(index)) {}
+
+Load::Iterator& Load::Iterator::operator++() {
+  tensor_ = load_->arrival(++index_);
+  return *this;
+}
+
+namespace {
+
+const Tensor* find_arrived(LoadState& state, std::string_view name, const DeviceId* device) noexcept {
+  const auto placement = state.placement_of(name, device);
+  if (!placement) return nullptr;
+  const std::lock_guard lock(state.mutex);
+  return state.arrived[*placement] ? &state.tensors[*placement] : nullptr;
+}
+
+/// The placement of a name that somebody waits for.
+std::uint32_t find_placement(const LoadState& state, std::string_view name, const DeviceId* device) {
+  const auto placement = state.placement_of(name, device);
+  if (!placement) {
+    throw Error(ErrorCode::tensor_not_found,
+                device == nullptr ? std::string("the load does not deliver this tensor")
+                                  : fmt::format("the load does not deliver this tensor to {}", sluice::name(*device)),
+                {state.plan->catalogue->path.string(), {}, std::string(name)},
+                "add a rule to the request that takes it");
+  }
+  return *placement;
+}
+
+const Tensor& wait_for(LoadState& state, std::string_view name, const DeviceId* device) {
+  const std::uint32_t placement = find_placement(state, name, device);
+  std::unique_lock lock(state.mutex);
+  state.wait_until(lock, [&] { return state.finished || state.arrived[placement]; });
+  if (!state.arrived[placement]) std::rethrow_exception(state.error);
+  return state.tensors[placement];
+}
+
+const Tensor& order_behind(LoadState& state, CUstream_st* stream, std::string_view name, const DeviceId* device) {
+  const std::uint32_t placement = find_placement(state, name, device);
+  const std::span<const Extent> extents = state.plan->extents_of(state.plan->placements[placement]);
+  const auto first = state.delivered.begin() + (extents.data() - state.plan->extents.data());
+  const auto delivered = [&, last = first + static_cast<std::ptrdiff_t>(extents.size())] {
+    return std::find(first, last, false) == last;
+  };
+  std::unique_lock lock(state.mutex);
+  state.wait_until(lock, [&] { return state.finished || state.arrived[placement] || delivered(); });
+  if (!state.arrived[placement] && !state.lanes.empty() &&
+      state.lanes[state.plan->placements[placement].device]->order(stream, extents)) {
+    return state.tensors[placement];
+  }
+  lock.unlock();
+  return wait_for(state, name, device);
+}
+
+}  // namespace
+
+const Tensor* Load::find(std::string_view name) const noexcept {
+  return find_arrived(*state_, name, nullptr);
+}
+const Tensor* Load::find(std::string_view name, DeviceId device) const noexcept {
+  return find_arrived(*state_, name, &device);
+}
+
+const Tensor& Load::wait(std::string_view name) const {
+  return wait_for(*state_, name, nullptr);
+}
+const Tensor& Load::wait(std::string_view name, DeviceId device) const {
+  return wait_for(*state_, name, &device);
+}
+
+const Tensor& Load::wait_on(CUstream_st* stream, std::string_view name) const {
+  return order_behind(*state_, stream, name, nullptr);
+}
+const Tensor& Load::wait_on(CUstream_st* stream, std::string_view name, DeviceId device) const {
+  return order_behind(*state_, stream, name, &device);
+}
+
+void Load::wait() const {
+  std::unique_lock lock(state_->mutex);
+  state_->wait_until(lock, [this] { return state_->finished; });
+  if (state_->error != nullptr) std::rethrow_exception(state_->error);
+}
+
+void Load::cancel() noexcept {
+  state_->cancel();
+}
+
+Progress Load::progress() const noexcept {
+  const PlanCosts& costs = state_->plan->costs;
+  const std::lock_guard lock(state_->mutex);
+  return {state_->stats.bytes, costs.read_bytes, state_->arrivals.size(), state_->tensors.size(), state_->finished};
+}
+
+Stats Load::statistics() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->stats;
+}
+
+Trace Load::trace() const {
+  return state_->tracer.trace();
+}
+
+void Load::read_back(const Tensor& tensor, std::uint64_t offset, void* target, std::uint64_t bytes) const {
+  if (offset > tensor.bytes || bytes > tensor.bytes - offset) {
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("{} bytes at {} are more than the tensor's {}", bytes, offset, tensor.bytes),
+                {{}, {}, std::string(tensor.name)});
+  }
+  const auto placement = state_->placement_of(tensor.name, &tensor.device);
+  if (!placement || find_arrived(*state_, tensor.name, &tensor.device) == nullptr) {
+    throw Error(ErrorCode::invalid_argument, "the tensor has not arrived in this load",
+                {{}, {}, std::string(tensor.name)}, "wait for it first");
+  }
+  const Placement& where = state_->plan->placements[*placement];
+  if (bytes != 0) state_->arenas[where.device]->read_back(where.arena_offset + offset, target, bytes);
+}
+
+}  // namespace sluice

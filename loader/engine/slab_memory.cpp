@@ -1,0 +1,108 @@
+#include "loader/engine/slab_memory.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "loader/base/stopwatch.hpp"
+#include "sluice/error.hpp"
+
+namespace sluice {
+namespace {
+
+// Pinned within some milliseconds in huge pages. While it happens, other calls into the driver wait, those of other
+// processes too: so not too much at a time.
+constexpr std::uint64_t pinned_chunk_bytes = 32ull << 20;
+
+}  // namespace
+
+SlabMemory::SlabMemory(std::uint64_t slab_bytes, std::uint32_t count, std::shared_ptr<Pinner> pinner, Workers& workers,
+                       Wakeup& wakeup)
+    : slab_bytes_(slab_bytes),
+      // No slab lies in two chunks: a copy may not cross from one pinned span into another.
+      chunk_bytes_(std::max(slab_bytes, pinned_chunk_bytes - pinned_chunk_bytes % slab_bytes)),
+      pinner_(std::move(pinner)),
+      mapping_(slab_bytes * count, "staging"),
+      memory_(mapping_.data(), slab_bytes * count) {
+  if (pinner_ == nullptr) {
+    ready_ = memory_.size();
+    return;
+  }
+  mapping_.prefer_node(pinner_->numa_node());
+  try {
+    pin_chunk(0);
+  } catch (const Error& error) {
+    mapping_ = {};
+    allocate_pinned(error.what());
+    return;
+  }
+  if (ready_ == memory_.size()) return;
+  pinning_ = true;
+  workers.run([this, &wakeup] { pin_rest(wakeup); });
+}
+
+SlabMemory::~SlabMemory() {
+  std::unique_lock lock(mutex_);
+  closing_ = true;
+  changed_.wait(lock, [this] { return !pinning_; });
+  if (pinner_ == nullptr) return;
+  if (mapping_.data() == nullptr) {
+    pinner_->free(memory_);
+    return;
+  }
+  for (std::uint64_t offset = 0; offset < ready_; offset += chunk_bytes_) pinner_->unpin(chunk(offset));
+}
+
+std::string SlabMemory::refusal() const {
+  const std::lock_guard lock(mutex_);
+  return refusal_;
+}
+
+std::span<std::byte> SlabMemory::chunk(std::uint64_t offset) const noexcept {
+  return memory_.subspan(offset, std::min(chunk_bytes_, memory_.size() - offset));
+}
+
+void SlabMemory::pin_chunk(std::uint64_t offset) {
+  const Stopwatch stopwatch;
+  const std::span<std::byte> memory = chunk(offset);
+  pinner_->pin(memory);
+  ready_ = offset + memory.size();
+  pinning_seconds_ = pinning_seconds_ + stopwatch.seconds();
+}
+
+void SlabMemory::pin_rest(Wakeup& wakeup) noexcept {
+  std::unique_lock lock(mutex_);
+  while (!closing_ && ready_ < memory_.size()) {
+    lock.unlock();
+    std::string refusal;
+    try {
+      pin_chunk(ready_);
+    } catch (const Error& error) {
+      refusal = fmt::format("{}; {} of {} bytes are pinned, and used", error.what(), ready_.load(), memory_.size());
+    }
+    lock.lock();
+    refusal_ = std::move(refusal);
+    wakeup.notify();  // last: whoever it wakes finds the refusal
+    if (!refusal_.empty()) break;
+  }
+  pinning_ = false;
+  changed_.notify_all();
+}
+
+void SlabMemory::allocate_pinned(const std::string& refusal) {
+  const Stopwatch stopwatch;
+  for (std::uint64_t bytes = memory_.size();; bytes = std::max(slab_bytes_, bytes / 2 - bytes / 2 % slab_bytes_)) {
+    try {
+      memory_ = pinner_->allocate(bytes);
+      break;
+    } catch (const Error&) {
+      if (bytes == slab_bytes_) throw;
+    }
+  }
+  ready_ = memory_.size();
+  pinning_seconds_ = stopwatch.seconds();
+  refusal_ = fmt::format("{}; {} bytes that the driver allocated are used instead", refusal, memory_.size());
+}
+
+}  // namespace sluice

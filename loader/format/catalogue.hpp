@@ -1,0 +1,35 @@
+// Catalogue: what Checkpoint shares: shards, tensors, and the index of names. Immutable once built.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "loader/base/big_vector.hpp"
+#include "loader/format/name_table.hpp"
+#include "sluice/checkpoint.hpp"
+
+namespace sluice {
+
+struct Catalogue {
+  std::filesystem::path path;  // as given to Checkpoint::open
+  std::vector<Shard> shards;
+  BigVector<TensorInfo> tensors;  // in order of shard, then of offset
+  NameTable by_name;
+  std::uint64_t bytes = 0;
+  std::int64_t open_begin_ns = 0;  // of the steady clock
+  double open_seconds = 0;
+  double open_cpu_seconds = 0;
+
+  // What the views in `tensors` point into: one block of characters and one of extents a shard.
+  std::vector<std::unique_ptr<char[]>> names;
+  std::vector<std::unique_ptr<std::uint64_t[]>> shapes;
+
+  /// The number of the tensor of that name.
+  std::optional<std::uint32_t> find(std::string_view name) const noexcept { return by_name.find(tensors, name); }
+};
+
+}  // namespace sluice

@@ -1,0 +1,322 @@
+#include "sluice/checkpoint.hpp"
+
+#include <fmt/format.h>
+#include <tsl/robin_map.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "loader/base/limits.hpp"
+#include "loader/base/stopwatch.hpp"
+#include "loader/base/thread.hpp"
+#include "loader/base/tracer.hpp"
+#include "loader/format/catalogue.hpp"
+#include "loader/format/foreign_format.hpp"
+#include "loader/format/header_reader.hpp"
+#include "loader/format/input_file.hpp"
+#include "loader/format/json.hpp"
+#include "loader/format/safetensors_format.hpp"
+#include "loader/format/safetensors_index.hpp"
+#include "sluice/error.hpp"
+
+namespace sluice {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Entries of an index that are checked in one go by one thread: some 100 microseconds.
+constexpr std::size_t entries_per_part = 8192;
+
+/// Counts paths that lead to one file as one shard, the first. Returns the shard of each path.
+std::vector<std::uint32_t> merge_same_files(std::vector<ReadShard>& shards) {
+  std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint32_t> seen;
+  std::vector<std::uint32_t> shard_of_path;
+  std::uint32_t kept = 0;
+  for (std::size_t i = 0; i < shards.size(); ++i) {
+    const auto [found, is_new] = seen.try_emplace({shards[i].shard.device, shards[i].shard.inode}, kept);
+    shard_of_path.push_back(found->second);
+    if (!is_new) continue;
+    if (kept != i) shards[kept] = std::move(shards[i]);
+    ++kept;
+  }
+  shards.resize(kept);
+  return shard_of_path;
+}
+
+/// Moves the shards and their tensors into one catalogue. Returns the hashes of the tensors' names.
+BigVector<std::uint64_t> gather(Catalogue& catalogue, std::vector<ReadShard> shards, unsigned threads) {
+  std::vector<std::size_t> begins;
+  std::size_t count = 0;
+  for (const ReadShard& shard : shards) {
+    begins.push_back(count);
+    count += shard.header.tensors.size();
+  }
+  if (count > limits::tensors_max) {
+    throw Error(
+        ErrorCode::limit_exceeded,
+        fmt::format("{} tensors are more than {} (tensors_max in loader/base/limits.hpp)", count, limits::tensors_max),
+        {catalogue.path.string(), {}, {}});
+  }
+  catalogue.tensors.resize(count);
+  BigVector<std::uint64_t> hashes(count);
+  std::atomic<std::uint64_t> bytes = 0;
+  share_out(threads, shards.size(), [&](std::size_t number) {
+    std::uint64_t shard_bytes = 0;
+    TensorInfo* target = catalogue.tensors.data() + begins[number];
+    for (const TensorInfo& tensor : shards[number].header.tensors) {
+      *target = tensor;
+      (target++)->shard = static_cast<std::uint32_t>(number);
+      shard_bytes += tensor.bytes;
+    }
+    std::ranges::copy(shards[number].hashes, hashes.data() + begins[number]);
+    bytes += shard_bytes;
+  });
+  catalogue.bytes = bytes;
+  for (ReadShard& shard : shards) {
+    catalogue.shards.push_back(std::move(shard.shard));
+    catalogue.names.push_back(std::move(shard.header.names));
+    catalogue.shapes.push_back(std::move(shard.header.shapes));
+  }
+  return hashes;
+}
+
+/// Where several shards hold a tensor and the index says which one counts, leaves the other copies out.
+void leave_out_copies(Catalogue& catalogue, const SafetensorsIndex& index,
+                      const std::vector<std::uint32_t>& shard_of_file) {
+  tsl::robin_map<std::string_view, std::uint32_t> chosen;
+  chosen.reserve(index.entries.size());
+  for (const auto& entry : index.entries) chosen.try_emplace(entry.tensor, shard_of_file[entry.file]);
+  std::erase_if(catalogue.tensors, [&](const TensorInfo& tensor) {
+    const auto found = chosen.find(tensor.name);
+    const bool is_copy = found != chosen.end() && found->second != tensor.shard;
+    if (is_copy) catalogue.bytes -= tensor.bytes;
+    return is_copy;
+  });
+}
+
+[[noreturn]] void refuse_name(const Catalogue& catalogue, const TensorInfo& tensor) {
+  const TensorInfo& other = catalogue.tensors[catalogue.find(tensor.name).value_or(0)];
+  const bool one_shard = other.shard == tensor.shard;
+  throw Error(ErrorCode::bad_header,
+              one_shard ? std::string("two tensors share a name")
+                        : fmt::format("the shard holds a tensor that {} holds too",
+                                      catalogue.shards[other.shard].path.filename().string()),
+              {catalogue.shards[tensor.shard].path.string(), tensor.offset, std::string(tensor.name)},
+              one_shard ? "write the file again, each tensor under a name of its own"
+                        : "name one shard, or an index, instead of a folder that holds more than one checkpoint");
+}
+
+/// Every shard is given to `shards` as soon as the index has named it.
+SafetensorsIndex read_index(const fs::path& path, HeaderReader& shards) {
+  const InputFile file(path, "index");
+  if (file.bytes() > limits::index_bytes_max) {
+    throw Error(ErrorCode::limit_exceeded,
+                fmt::format("an index of {} bytes is longer than {} (index_bytes_max in loader/base/limits.hpp)",
+                            file.bytes(), limits::index_bytes_max),
+                {path.string(), {}, {}});
+  }
+  auto text = std::make_unique<Json>();
+  file.read(text->room(file.bytes()), 0, file.bytes());
+  return parse_index(std::move(text), file.bytes(), path,
+                     [&](const std::string& name) { shards.add(path.parent_path() / name); });
+}
+
+/// The first of entries [begin, end) whose tensor is not where it says, or `end`.
+std::size_t find_misplaced(const SafetensorsIndex& index, const std::vector<std::uint32_t>& shard_of_file,
+                           const Catalogue& catalogue, std::size_t begin, std::size_t end) {
+  std::array<std::uint64_t, 16> hashes{};  // so many slots of the table are fetched at a time
+  for (; begin < end; begin += hashes.size()) {
+    const std::size_t count = std::min(hashes.size(), end - begin);
+    for (std::size_t i = 0; i < count; ++i) {
+      hashes[i] = NameTable::hash(index.entries[begin + i].tensor);
+      catalogue.by_name.prefetch(hashes[i]);
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+      const SafetensorsIndex::Entry& entry = index.entries[begin + i];
+      const auto found = catalogue.by_name.find(catalogue.tensors, entry.tensor, hashes[i]);
+      if (!found || catalogue.tensors[*found].shard != shard_of_file[entry.file]) return begin + i;
+    }
+  }
+  return end;
+}
+
+/// Every tensor is where the index says. Of several that are not, the first in the index is told.
+void check_index(const SafetensorsIndex& index, const std::vector<std::uint32_t>& shard_of_file,
+                 const Catalogue& catalogue, unsigned threads) {
+  const std::size_t count = index.entries.size();
+  std::vector<std::size_t> misplaced((count + entries_per_part - 1) / entries_per_part, count);
+  share_out(threads, misplaced.size(), [&](std::size_t part) {
+    const std::size_t end = std::min(count, (part + 1) * entries_per_part);
+    const std::size_t found = find_misplaced(index, shard_of_file, catalogue, part * entries_per_part, end);
+    if (found != end) misplaced[part] = found;
+  });
+  const std::size_t first = std::ranges::min(misplaced);
+  if (first == count) return;
+  const SafetensorsIndex::Entry& entry = index.entries[first];
+  throw Error(ErrorCode::bad_index,
+              fmt::format("the index says that {} holds the tensor, which it does not", index.files[entry.file]),
+              {index.path.string(), entry.offset, std::string(entry.tensor)},
+              "index and shards do not belong together: download both again");
+}
+
+/// Called where a shard was not found: says which and how many.
+void refuse_missing_shards(const SafetensorsIndex& index) {
+  std::error_code ignored;
+  std::size_t count = 0;
+  std::size_t first = 0;
+  for (std::size_t i = index.files.size(); i-- > 0;) {
+    if (fs::exists(index.path.parent_path() / index.files[i], ignored)) continue;
+    ++count;
+    first = i;
+  }
+  if (count == 0) return;  // it has come since
+  const auto entry = std::ranges::find(index.entries, first, &SafetensorsIndex::Entry::file);
+  throw Error(ErrorCode::bad_index,
+              fmt::format("{} of the {} shards that the index names {} missing, {}{}", count, index.files.size(),
+                          count == 1 ? "is" : "are", count == 1 ? "" : "the first is ", index.files[first]),
+              {index.path.string(), entry->offset, std::string(entry->tensor)},
+              "the download is not complete: finish it, or remove the index to open the shards that are there");
+}
+
+/// The index that decides what belongs to a folder's checkpoint, if it has one.
+std::optional<fs::path> choose_index(const fs::path& folder, const std::vector<fs::path>& indexes) {
+  if (indexes.empty()) return std::nullopt;
+  if (indexes.size() == 1) return indexes.front();
+  const fs::path usual = folder / safetensors::index_name;
+  if (std::ranges::find(indexes, usual) != indexes.end()) return usual;
+  std::string names;
+  for (const fs::path& index : indexes) names += (names.empty() ? "" : ", ") + index.filename().string();
+  throw Error(ErrorCode::bad_index, "the folder has several indexes: " + names, {folder.string(), {}, {}},
+              "name one of them instead of the folder");
+}
+
+[[noreturn]] void refuse_folder(const fs::path& folder, const std::vector<fs::path>& others) {
+  for (const fs::path& other : others) {
+    if (const auto foreign = foreign_format_of_name(other.filename().string())) {
+      throw Error(ErrorCode::unsupported_format,
+                  fmt::format("the folder has no *.safetensors; {} is {}", other.filename().string(), foreign->what),
+                  {folder.string(), {}, {}}, std::string(foreign->way_out));
+    }
+  }
+  std::error_code ignored;
+  const bool is_hub_cache = fs::is_directory(folder / "snapshots", ignored);
+  throw Error(ErrorCode::not_found, others.empty() ? "the folder is empty" : "the folder has no *.safetensors",
+              {folder.string(), {}, {}},
+              is_hub_cache ? "name one of the folders under its snapshots/"
+                           : "name the folder that holds the shards, or a shard");
+}
+
+/// Gives what belongs to the folder's checkpoint to `shards`.
+std::optional<SafetensorsIndex> find_shards_in_folder(const fs::path& folder, HeaderReader& shards) {
+  std::vector<fs::path> found;
+  std::vector<fs::path> indexes;
+  std::vector<fs::path> others;
+  std::error_code error;
+  fs::directory_iterator at(folder, error);
+  for (; !error && at != fs::directory_iterator(); at.increment(error)) {
+    const std::string name = at->path().filename().string();
+    if (name.starts_with('.')) continue;
+    if (name.ends_with(safetensors::index_suffix)) {
+      indexes.push_back(at->path());
+    } else if (name.ends_with(safetensors::shard_suffix)) {
+      found.push_back(at->path());
+    } else {
+      others.push_back(at->path());
+    }
+  }
+  if (error) {
+    throw Error(ErrorCode::io, fmt::format("the folder cannot be listed: {}", error.message()),
+                {folder.string(), {}, {}}, "allow this user to read it");
+  }
+  for (auto* paths : {&indexes, &others}) std::ranges::sort(*paths);
+  if (const auto index = choose_index(folder, indexes)) return read_index(*index, shards);
+  if (found.empty()) refuse_folder(folder, others);
+  if (found.size() > limits::shards_max) {
+    throw Error(ErrorCode::limit_exceeded,
+                fmt::format("{} shards are more than {} (shards_max in loader/base/limits.hpp)", found.size(),
+                            limits::shards_max),
+                {folder.string(), {}, {}});
+  }
+  for (fs::path& shard : found) shards.add(std::move(shard));
+  return std::nullopt;
+}
+
+/// Gives the shards that `path` means to `shards`. Returns the index, if one names them.
+std::optional<SafetensorsIndex> find_shards(const fs::path& path, HeaderReader& shards) {
+  std::error_code error;
+  if (fs::is_directory(path, error)) return find_shards_in_folder(path, shards);
+  if (path.filename().string().ends_with(safetensors::index_suffix)) return read_index(path, shards);
+  shards.add(path);
+  return std::nullopt;
+}
+
+}  // namespace
+
+Checkpoint Checkpoint::open(const std::filesystem::path& path, unsigned threads) {
+  const Stopwatch stopwatch;
+  const Tracer::Told told({.what = Span::What::open});
+  if (path.empty())
+    throw Error(ErrorCode::invalid_argument, "the path is empty", {}, "name a shard, a folder or an index");
+
+  threads = std::min(threads == 0 ? processor_count() : threads, limits::threads_max);
+  auto catalogue = std::make_shared<Catalogue>();
+  catalogue->path = path;
+  HeaderReader reader(threads);
+  const std::optional<SafetensorsIndex> index = find_shards(path, reader);
+  std::vector<ReadShard> shards;
+  try {
+    shards = reader.finish();
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::not_found && index) refuse_missing_shards(*index);
+    throw;
+  }
+  const std::vector<std::uint32_t> shard_of_path = merge_same_files(shards);
+  const BigVector<std::uint64_t> hashes = gather(*catalogue, std::move(shards), threads);
+  auto twice = catalogue->by_name.enter(catalogue->tensors, hashes);
+  if (twice && index) {
+    leave_out_copies(*catalogue, *index, shard_of_path);
+    twice = catalogue->by_name.enter(catalogue->tensors);
+  }
+  if (twice) refuse_name(*catalogue, catalogue->tensors[*twice]);
+  if (index) check_index(*index, shard_of_path, *catalogue, threads);
+
+  catalogue->open_begin_ns = stopwatch.begin_ns();
+  catalogue->open_seconds = stopwatch.seconds();
+  catalogue->open_cpu_seconds = stopwatch.cpu_seconds();
+  return Checkpoint(std::move(catalogue));
+}
+
+Checkpoint::Checkpoint(std::shared_ptr<const Catalogue> catalogue) noexcept : catalogue_(std::move(catalogue)) {}
+
+std::span<const TensorInfo> Checkpoint::tensors() const noexcept {
+  return catalogue_->tensors;
+}
+std::span<const Shard> Checkpoint::shards() const noexcept {
+  return catalogue_->shards;
+}
+
+const TensorInfo* Checkpoint::find(std::string_view name) const noexcept {
+  const auto found = catalogue_->find(name);
+  return found ? &catalogue_->tensors[*found] : nullptr;
+}
+
+const std::filesystem::path& Checkpoint::path() const noexcept {
+  return catalogue_->path;
+}
+std::uint64_t Checkpoint::bytes() const noexcept {
+  return catalogue_->bytes;
+}
+double Checkpoint::open_seconds() const noexcept {
+  return catalogue_->open_seconds;
+}
+double Checkpoint::open_cpu_seconds() const noexcept {
+  return catalogue_->open_cpu_seconds;
+}
+
+}  // namespace sluice

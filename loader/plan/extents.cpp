@@ -1,0 +1,218 @@
+#include "loader/plan/extents.hpp"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+
+#include "loader/base/alignment.hpp"
+#include "loader/base/limits.hpp"
+
+namespace sluice {
+namespace {
+
+constexpr std::uint64_t block_bytes = limits::direct_alignment_bytes;
+
+// What will be read of a shard without a break: staged, or straight into place. Begins and ends with a block, or the
+// file.
+struct ReadRange : ShardRange {
+  bool in_place = false;
+};
+
+class Gatherer {
+ public:
+  Gatherer(const Catalogue& catalogue, const std::vector<ShardRange>& in_place)
+      : shards_(catalogue.shards), in_place_(in_place) {}
+
+  // Adds a wanted range, behind those that were added before: part of it to be staged, part read in place.
+  void add(ShardRange range) {
+    while (range.begin < range.end) {
+      while (next_ < in_place_.size() && is_before(in_place_[next_], range)) ++next_;
+      const bool meets = next_ < in_place_.size() && in_place_[next_].shard == range.shard;
+      ShardRange part = range;
+      if (meets && in_place_[next_].begin <= range.begin) {
+        part.end = std::min(range.end, in_place_[next_].end);
+        add_in_place(in_place_[next_]);
+      } else {
+        if (meets) part.end = std::min(range.end, in_place_[next_].begin);
+        add_staged(part);
+      }
+      range.begin = part.end;
+    }
+  }
+
+  std::vector<ReadRange> take() && { return std::move(ranges_); }
+
+ private:
+  static bool is_before(const ShardRange& range, const ShardRange& other) {
+    return range.shard < other.shard || (range.shard == other.shard && range.end <= other.begin);
+  }
+
+  // Every tensor of a run asks for the run's range: the first one gets it.
+  void add_in_place(const ShardRange& range) {
+    if (!ranges_.empty()) {
+      const ReadRange& last = ranges_.back();
+      if (last.in_place && last.shard == range.shard && last.end == range.end) return;
+    }
+    ranges_.push_back({range, true});
+  }
+
+  void add_staged(const ShardRange& part) {
+    const std::uint64_t begin = align_down(part.begin, block_bytes);
+    const std::uint64_t end = std::min(align_up(part.end, block_bytes), shards_[part.shard].bytes);
+    if (!ranges_.empty()) {
+      ReadRange& last = ranges_.back();
+      if (!last.in_place && last.shard == part.shard && begin <= last.end + limits::gap_bytes_max) {
+        last.end = std::max(last.end, end);
+        return;
+      }
+    }
+    ranges_.push_back({{begin, end, part.shard}, false});
+  }
+
+  const std::vector<Shard>& shards_;
+  const std::vector<ShardRange>& in_place_;
+  std::size_t next_ = 0;  // of in_place_: the first that does not end before what is added
+  std::vector<ReadRange> ranges_;
+};
+
+// What one extent may hold.
+struct ExtentBounds {
+  std::uint64_t bytes;
+  std::uint64_t deliveries;
+};
+
+// Where there is a CUDA device, a sixteenth of each slab is left to the tables of deliveries.
+ExtentBounds bounds_of(const PlanData& plan) {
+  constexpr std::uint64_t share = 16;
+  static_assert(limits::slab_bytes_unit / share % block_bytes == 0);
+  static_assert(limits::slab_bytes_unit / share >= limits::devices_max * table_entry_bytes,
+                "a tensor for every device");
+  const bool tables = std::any_of(plan.devices.begin(), plan.devices.end(),
+                                  [](DeviceId device) { return device.kind == DeviceId::Kind::cuda; });
+  if (!tables) return {plan.slab_bytes, std::numeric_limits<std::uint64_t>::max()};
+  const std::uint64_t table_bytes = plan.slab_bytes / share;
+  return {plan.slab_bytes - table_bytes, table_bytes / table_entry_bytes};
+}
+
+// Where a part of `range` ends that begins at `begin` and may hold as many deliveries as `bounds` say; no further than
+// `cut`. `tensor` is the first that reaches beyond `begin`. At a block, unless even one block's tensors are too many.
+std::uint64_t cut_by_deliveries(std::uint64_t begin, std::uint64_t cut, const ExtentBounds& bounds,
+                                const BigVector<Wanted>& wanted, std::size_t tensor) {
+  const std::uint32_t shard = wanted[tensor].shard;
+  const std::uint32_t first = wanted[tensor].first_placement;
+  while (tensor < wanted.size() && wanted[tensor].shard == shard && wanted[tensor].begin < cut &&
+         wanted[tensor].first_placement + wanted[tensor].placement_count - first <= bounds.deliveries) {
+    ++tensor;
+  }
+  if (tensor == wanted.size() || wanted[tensor].shard != shard || wanted[tensor].begin >= cut) return cut;
+  // Moved before an element that it would split, the cut must still be behind `begin`.
+  constexpr std::uint64_t element_bytes_max = 8;
+  const std::uint64_t block = align_down(wanted[tensor].begin, block_bytes);
+  return block >= begin + element_bytes_max ? block : wanted[tensor].begin;
+}
+
+// Where `range` is cut next, behind `begin`: at a block, unless that would split an element of a cast tensor. `tensor`
+// moves on to the one that the cut meets.
+std::uint64_t next_cut(const ReadRange& range, std::uint64_t begin, const ExtentBounds& bounds,
+                       const BigVector<Wanted>& wanted, std::size_t& tensor) {
+  const auto skip_to = [&](std::uint64_t offset) {
+    while (tensor < wanted.size() && (wanted[tensor].shard < range.shard ||
+                                      (wanted[tensor].shard == range.shard && wanted[tensor].end <= offset))) {
+      ++tensor;
+    }
+  };
+  std::uint64_t cut = range.end;
+  if (range.end - begin > bounds.bytes) cut = align_down(begin + bounds.bytes, block_bytes);
+  skip_to(begin);
+  if (tensor < wanted.size() && wanted[tensor].shard == range.shard) {
+    cut = cut_by_deliveries(begin, cut, bounds, wanted, tensor);
+  }
+  if (cut == range.end) return cut;
+  skip_to(cut);
+  if (tensor == wanted.size()) return cut;
+  const Wanted& met = wanted[tensor];
+  if (met.shard != range.shard || met.begin >= cut) return cut;
+  return cut - (cut - met.begin) % met.unit_bytes;
+}
+
+void cut_ranges(PlanData& plan, const std::vector<ReadRange>& ranges, const BigVector<Wanted>& wanted) {
+  std::uint64_t count = 0;
+  // An extent is a slab, but for less than a block where elements straddle blocks: this reserves enough, nearly always.
+  const ExtentBounds bounds = bounds_of(plan);
+  for (const ReadRange& range : ranges) count += (range.end - range.begin) / bounds.bytes + 1;
+  plan.extents.reserve(count);
+  std::size_t tensor = 0;
+  for (const ReadRange& range : ranges) {
+    for (std::uint64_t begin = range.begin; begin < range.end;) {
+      const std::uint64_t end = next_cut(range, begin, bounds, wanted, tensor);
+      Extent& extent = plan.extents.emplace_back();
+      extent.offset = begin;
+      extent.bytes = static_cast<std::uint32_t>(end - begin);
+      extent.shard = range.shard;
+      extent.in_place = range.in_place;
+      extent.aligned = begin % block_bytes == 0 && (end % block_bytes == 0 || end == range.end);
+      begin = end;
+    }
+  }
+}
+
+// Says what of `extent` belongs to `wanted[first, last)`, the tensors that it meets: by device, then by source offset.
+void deliver(PlanData& plan, Extent& extent, const Wanted* first, const Wanted* last) {
+  const std::uint32_t placements_begin = first->first_placement;
+  const std::uint32_t placements_end = (last - 1)->first_placement + (last - 1)->placement_count;
+  std::array<std::uint32_t, limits::devices_max> next{};  // by device: the place of its next delivery
+  for (std::uint32_t i = placements_begin; i < placements_end; ++i) {
+    if (plan.placements[i].bytes != 0) ++next[plan.placements[i].device];
+  }
+  extent.first_delivery = static_cast<std::uint32_t>(plan.deliveries.size());
+  std::uint32_t place = extent.first_delivery;
+  for (std::size_t device = 0; device < plan.devices.size(); ++device) {
+    place += next[device];
+    next[device] = place - next[device];
+  }
+  extent.delivery_count = place - extent.first_delivery;
+  plan.deliveries.resize(place);
+
+  for (const Wanted* tensor = first; tensor != last; ++tensor) {
+    const std::uint64_t begin = std::max(tensor->begin, extent.offset);
+    const std::uint64_t end = std::min(tensor->end, extent.offset + extent.bytes);
+    for (std::uint32_t i = 0; i < tensor->placement_count; ++i) {
+      const std::uint32_t index = tensor->first_placement + i;
+      Placement& placement = plan.placements[index];
+      const Dtype from = plan.catalogue->tensors[placement.tensor].dtype;
+      Delivery& delivery = plan.deliveries[next[placement.device]++];
+      delivery.target_offset = placement.arena_offset + delivered_bytes(begin - tensor->begin, from, placement.dtype);
+      delivery.source_offset = static_cast<std::uint32_t>(begin - extent.offset);
+      delivery.run_bytes = static_cast<std::uint32_t>(end - begin);
+      delivery.source_stride = delivery.run_bytes;
+      delivery.target_stride = delivered_bytes(delivery.run_bytes, from, placement.dtype);
+      delivery.placement = index;
+      ++placement.deliveries;
+    }
+  }
+}
+
+}  // namespace
+
+void cut_extents(PlanData& plan, const BigVector<Wanted>& wanted, const std::vector<ShardRange>& in_place) {
+  Gatherer gatherer(*plan.catalogue, in_place);
+  for (const Wanted& tensor : wanted) gatherer.add({tensor.begin, tensor.end, tensor.shard});
+  cut_ranges(plan, std::move(gatherer).take(), wanted);
+
+  // A cut makes one more delivery of the tensor that it meets, on each of its devices.
+  plan.deliveries.reserve(plan.placements.size() + plan.extents.size() * plan.devices.size());
+  auto first = wanted.begin();
+  for (Extent& extent : plan.extents) {
+    const std::uint64_t extent_end = extent.offset + extent.bytes;
+    while (first->shard < extent.shard || (first->shard == extent.shard && first->end <= extent.offset)) ++first;
+    auto last = first;
+    while (last != wanted.end() && last->shard == extent.shard && last->begin < extent_end) ++last;
+    if (last == first) continue;
+    deliver(plan, extent, &*first, &*first + (last - first));
+    first = last - 1;  // it may reach into the next extent
+  }
+  // A gap that was to be read along, but fills an extent of its own.
+  std::erase_if(plan.extents, [](const Extent& extent) { return extent.delivery_count == 0; });
+}
+
+}  // namespace sluice

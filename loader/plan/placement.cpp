@@ -1,0 +1,147 @@
+#include "loader/plan/placement.hpp"
+
+#include <algorithm>
+#include <bit>
+
+#include "loader/base/alignment.hpp"
+#include "loader/base/limits.hpp"
+
+namespace sluice {
+namespace {
+
+constexpr std::uint64_t block_bytes = limits::direct_alignment_bytes;
+
+// What the arena offset of a tensor is a multiple of.
+std::uint64_t promised_alignment(const PlanData& plan, const Placement& placement, std::uint64_t begin) {
+  const bool cast = plan.is_cast(placement);
+  const std::uint64_t natural = natural_alignment(placement.dtype);
+  if (plan.alignment_bytes != 0) {
+    // A cast writes elements: nobody gains by their being misaligned.
+    return cast ? std::max<std::uint64_t>(plan.alignment_bytes, natural) : plan.alignment_bytes;
+  }
+  std::uint64_t alignment = std::min<std::uint64_t>(limits::tensor_alignment_bytes, std::bit_floor(placement.bytes));
+  if (plan.devices[placement.device].kind == DeviceId::Kind::host && !cast) {
+    // As it is in the shard, and no more: so that storage can be read straight into place.
+    alignment = std::min(alignment, std::uint64_t{1} << std::countr_zero(begin | limits::tensor_alignment_bytes));
+  }
+  return std::max(alignment, natural);
+}
+
+// A run that is being gathered. Each of its tensors asks that the run's distance, arena - shard, have a remainder
+// modulo the tensor's alignment. All are powers of two, so the largest of them carries what all ask for.
+struct Run {
+  std::uint64_t begin = 0;  // in the shard
+  std::uint64_t end = 0;
+  std::uint64_t bytes = 0;  // in the arena
+  std::uint64_t modulus = 1;
+  std::uint64_t remainder = 0;
+  std::uint32_t shard = 0;
+  std::uint32_t number = 0;  // index of its distance
+  bool identity = false;     // neighbours may join
+  bool direct = false;       // only the host takes it, and a distance that is a multiple of a block suits it
+};
+
+// One device's arena as it fills.
+struct ArenaFill {
+  std::uint64_t bytes = 0;
+  Run run;
+};
+
+class Placer {
+ public:
+  explicit Placer(PlanData& plan) : plan_(plan), arenas_(plan.devices.size()) {}
+
+  void add(const Wanted& tensor, Placement& placement) {
+    ArenaFill& arena = arenas_[placement.device];
+    const std::uint64_t alignment = promised_alignment(plan_, placement, tensor.begin);
+    Run next;
+    next.begin = tensor.begin;
+    next.end = tensor.end;
+    next.bytes = placement.bytes;
+    next.modulus = alignment;
+    next.remainder = (0 - tensor.begin) & (alignment - 1);
+    next.shard = tensor.shard;
+    next.identity = !plan_.is_cast(placement);
+    next.direct = next.identity && next.remainder == 0 && tensor.placement_count == 1 &&
+                  plan_.devices[placement.device].kind == DeviceId::Kind::host;
+    if (!join(arena.run, next)) {
+      finish(arena);
+      next.number = static_cast<std::uint32_t>(distances_.size());
+      distances_.push_back(0);
+      arena.run = next;
+    }
+    placement.arena_offset = arena.run.number;  // until the run's place is known
+  }
+
+  // Places what is still open, and turns the numbers of runs into offsets.
+  void finish(const BigVector<Wanted>& wanted) {
+    for (std::size_t i = 0; i < arenas_.size(); ++i) {
+      finish(arenas_[i]);
+      plan_.costs.devices[i].arena_bytes = align_up(arenas_[i].bytes, block_bytes);
+    }
+    for (const Wanted& tensor : wanted) {
+      for (std::uint32_t i = 0; i < tensor.placement_count; ++i) {
+        std::uint64_t& offset = plan_.placements[tensor.first_placement + i].arena_offset;
+        offset = tensor.begin + distances_[offset];
+      }
+    }
+  }
+
+  std::vector<ShardRange> take_in_place() && { return std::move(in_place_); }
+
+ private:
+  // Makes `run` longer by `next` if both can keep one distance.
+  static bool join(Run& run, const Run& next) {
+    if (!run.identity || !next.identity || run.direct != next.direct) return false;
+    if (run.shard != next.shard || run.end != next.begin) return false;
+    const std::uint64_t both = std::min(run.modulus, next.modulus);
+    if (((run.remainder ^ next.remainder) & (both - 1)) != 0) return false;
+    if (next.modulus > run.modulus) {
+      run.modulus = next.modulus;
+      run.remainder = next.remainder;
+    }
+    run.end = next.end;
+    run.bytes += next.bytes;
+    return true;
+  }
+
+  // Gives the arena's open run its place behind what is there.
+  void finish(ArenaFill& arena) {
+    const Run& run = arena.run;
+    if (run.bytes == 0) return;
+    std::uint64_t modulus = run.modulus;
+    const ShardRange blocks = {align_up(run.begin, block_bytes), align_down(run.end, block_bytes), run.shard};
+    if (run.direct && blocks.end >= blocks.begin + limits::in_place_bytes_min) {
+      modulus = block_bytes;  // the remainder of a direct run is 0 for every modulus that it accepts
+      in_place_.push_back(blocks);
+    }
+    const std::uint64_t place = arena.bytes + ((run.begin + run.remainder - arena.bytes) & (modulus - 1));
+    distances_[run.number] = place - run.begin;
+    arena.bytes = place + run.bytes;
+    arena.run = {};
+  }
+
+  PlanData& plan_;
+  std::vector<ArenaFill> arenas_;         // by device
+  std::vector<std::uint64_t> distances_;  // by run: arena - shard, modulo 2^64
+  std::vector<ShardRange> in_place_;
+};
+
+}  // namespace
+
+std::uint64_t delivered_bytes(std::uint64_t source_bytes, Dtype from, Dtype to) noexcept {
+  return from == to ? source_bytes : source_bytes / (bits(from) / 8) * (bits(to) / 8);
+}
+
+std::vector<ShardRange> place(PlanData& plan, const BigVector<Wanted>& wanted) {
+  Placer placer(plan);
+  for (const Wanted& tensor : wanted) {
+    for (std::uint32_t i = 0; i < tensor.placement_count; ++i) {
+      placer.add(tensor, plan.placements[tensor.first_placement + i]);
+    }
+  }
+  placer.finish(wanted);
+  return std::move(placer).take_in_place();
+}
+
+}  // namespace sluice

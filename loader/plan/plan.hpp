@@ -1,0 +1,193 @@
+// PlanData: what make_plan() works out and Engine carries out. Nothing here does I/O or touches data.
+//
+//   plan ⊃ extents ⊃ deliveries, and beside them placements: one tensor on one device.
+//
+// One extent of a shard with three tensors on one device, of which A and B are wanted as they are and C is cast:
+//
+//     shard   ....|AAAAAAAAAAA|BBBBB|CCCCCCCC|....      (tensor data have no gaps in a shard)
+//     extent   [   A2         | B   | C1    ]           offset and length are multiples of 4096 (or end with the file)
+//     arena    ...AAAAAAAAAAA|BBBBB|...CCCC...          A and B stay neighbours: one copy takes both
+//
+//   Three deliveries: the second part of A, all of B, the first part of C. A tensor is published with its last one.
+//
+// Invariants (checked by check_plan(), which tests and debug builds run):
+//  - extents are sorted by shard and offset and disjoint: no byte of a shard is in two; none is longer than a slab, and
+//    where there is a CUDA device, neither is an extent with the table of its deliveries;
+//  - deliveries of an extent lie inside it, are sorted by device, then by source offset; no element is in two of them;
+//  - every byte of every placement is the target of exactly one delivery, and no two placements of a device overlap.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "loader/base/big_vector.hpp"
+#include "loader/base/limits.hpp"
+#include "loader/format/catalogue.hpp"
+#include "sluice/plan.hpp"
+
+namespace sluice {
+
+/// One tensor on one device.
+struct Placement {
+  std::uint64_t arena_offset = 0;
+  std::uint64_t bytes = 0;       // as delivered
+  std::uint32_t tensor = 0;      // index into Catalogue::tensors
+  std::uint32_t deliveries = 0;  // how many must be done before it is published; 0 for tensors of no bytes
+  Dtype dtype = Dtype::u8;       // as delivered; differs from the catalogue's where the tensor is cast
+  std::uint8_t device = 0;       // index into PlanData::devices
+};
+
+/// The part of an extent that belongs to one placement: `rows` runs of `run_bytes`, strided on both sides. A whole
+/// tensor, or a contiguous part of one, is one row. Lengths and strides on the source side count source bytes, on the
+/// target side delivered bytes; a cast run of n source bytes fills n / size(source) * size(target).
+struct Delivery {
+  std::uint64_t target_offset = 0;  // in the arena
+  std::uint64_t target_stride = 0;
+  std::uint32_t source_offset = 0;  // in the extent
+  std::uint32_t source_stride = 0;
+  std::uint32_t run_bytes = 0;
+  std::uint32_t rows = 1;
+  std::uint32_t placement = 0;
+};
+
+/// One byte range of one shard, read once.
+struct Extent {
+  std::uint64_t offset = 0;  // in the shard
+  std::uint32_t bytes = 0;   // at most a slab; at the end of a file not necessarily a multiple of the alignment
+  std::uint32_t shard = 0;
+  std::uint32_t first_delivery = 0;
+  std::uint32_t delivery_count = 0;
+  /// Every byte is wanted, as it is, by one host arena only, at a distance that direct reads allow: it is read straight
+  /// to the target of its first delivery (whose source_offset is 0), through no slab.
+  bool in_place = false;
+  /// Offset, and length unless the file ends, are multiples of limits::direct_alignment_bytes. False only where a cast
+  /// tensor lies so that its elements straddle every such boundary, and the cut goes between two elements instead; such
+  /// an extent is read buffered.
+  bool aligned = true;
+};
+
+struct PlanData {
+  std::shared_ptr<const Catalogue> catalogue;
+  std::vector<DeviceId> devices;    // in the order in which the request first names them
+  BigVector<Placement> placements;  // in file order, then by device
+  BigVector<Extent> extents;
+  BigVector<Delivery> deliveries;
+  std::uint64_t slab_bytes = 0;       // the bound of its extents: an engine needs slabs at least as large
+  std::uint32_t alignment_bytes = 0;  // the request's: what placements were promised
+  PlanCosts costs;
+  std::int64_t begin_ns = 0;  // of the steady clock, when it was begun to be made
+  double seconds = 0;
+  double cpu_seconds = 0;
+
+  std::span<const Delivery> deliveries_of(const Extent& extent) const noexcept {
+    return std::span(deliveries).subspan(extent.first_delivery, extent.delivery_count);
+  }
+  /// Those of them that go to one device.
+  std::span<const Delivery> deliveries_of(const Extent& extent, std::size_t device) const noexcept {
+    const auto all = deliveries_of(extent);
+    const auto before = [this](std::size_t bound) {
+      return [this, bound](const Delivery& delivery) { return placements[delivery.placement].device < bound; };
+    };
+    const auto first = std::partition_point(all.begin(), all.end(), before(device));
+    return {first, std::partition_point(first, all.end(), before(device + 1))};
+  }
+  /// The extents that hold a tensor's bytes: neighbours. None for a tensor of no bytes.
+  std::span<const Extent> extents_of(const Placement& placement) const noexcept {
+    const TensorInfo& tensor = catalogue->tensors[placement.tensor];
+    const auto first = std::partition_point(extents.begin(), extents.end(), [&](const Extent& extent) {
+      return extent.shard < tensor.shard ||
+             (extent.shard == tensor.shard && extent.offset + extent.bytes <= tensor.offset);
+    });
+    const auto last = std::partition_point(first, extents.end(), [&](const Extent& extent) {
+      return extent.shard == tensor.shard && extent.offset < tensor.offset + tensor.bytes;
+    });
+    return {first, last};
+  }
+  std::uint32_t index_of(const Extent& extent) const noexcept {
+    return static_cast<std::uint32_t>(&extent - extents.data());
+  }
+  bool is_cast(const Placement& placement) const noexcept {
+    return placement.dtype != catalogue->tensors[placement.tensor].dtype;
+  }
+};
+
+/// A piece of consecutive bytes that travels from slab to arena in one copy: neighbouring identity deliveries in one.
+struct Copy {
+  std::uint64_t target_offset = 0;
+  std::uint32_t source_offset = 0;
+  std::uint32_t bytes = 0;
+};
+
+/// Calls `take(Copy)` for each maximal run of identity deliveries, in order, and `take(Delivery)` for each cast.
+/// `deliveries` belong to one device and one extent.
+template <typename Take>
+void coalesce(const PlanData& plan, std::span<const Delivery> deliveries, Take&& take) {
+  Copy pending;
+  for (const Delivery& delivery : deliveries) {
+    if (plan.is_cast(plan.placements[delivery.placement])) {
+      take(delivery);
+      continue;
+    }
+    for (std::uint32_t row = 0; row < delivery.rows; ++row) {
+      const Copy next{delivery.target_offset + row * delivery.target_stride,
+                      delivery.source_offset + row * delivery.source_stride, delivery.run_bytes};
+      const bool joins = pending.bytes != 0 && pending.source_offset + pending.bytes == next.source_offset &&
+                         pending.target_offset + pending.bytes == next.target_offset;
+      if (joins) {
+        pending.bytes += next.bytes;
+        continue;
+      }
+      if (pending.bytes != 0) take(pending);
+      pending = next;
+    }
+  }
+  if (pending.bytes != 0) take(pending);
+}
+
+/// What one extent costs one device, as PlanCosts counts it.
+struct ExtentCost {
+  std::uint32_t copies = 0;
+  std::uint32_t launches = 0;
+};
+
+/// The rule by which lanes choose between copies and a kernel, and by which the plan says what they will do. Each
+/// identity run is a copy and each cast a launch on the host. On CUDA, and on `null` as if it were CUDA, a handful of
+/// copies and no cast stay copies; anything else is one launch, behind one copy to scratch or two. Nothing where the
+/// extent is read in place. `deliveries` are those of the extent that belong to one device.
+ExtentCost cost_of(const PlanData& plan, const Extent& extent, std::span<const Delivery> deliveries);
+
+/// Device memory beside the arena that a lane needs which launches kernels: extents on their way, in slabs.
+inline constexpr std::uint64_t scratch_slabs = 4;
+
+/// An extent travels to such a lane with a table of its deliveries behind it in its slab: an entry each, for each CUDA
+/// device in turn. cuda/delivery_format.hpp says what is in it.
+inline constexpr std::uint64_t table_entry_bytes = 40;
+inline constexpr std::uint64_t delivery_table_alignment_bytes = 16;
+
+/// What such a lane copies to scratch, to the same offsets as in the slab: the bytes from its first delivery to its
+/// last, and its table.
+struct ToScratch {
+  std::uint64_t begin = 0;
+  std::uint64_t end = 0;
+  std::uint64_t table_begin = 0;
+
+  /// Little lies between the bytes and the table; else each is a copy.
+  bool in_one_copy() const noexcept { return table_begin - end <= limits::copy_gap_bytes_max; }
+};
+
+/// `deliveries` are those of the extent that belong to one device; at least one.
+ToScratch to_scratch(const PlanData& plan, const Extent& extent, std::span<const Delivery> deliveries) noexcept;
+
+/// As the public make_plan(), which calls it.
+Plan make_plan(std::shared_ptr<const Catalogue> catalogue, const Request& request, const Options& options);
+
+/// Checks the invariants above and what the plan promises: alignment, costs. Describes the first violation, or returns
+/// an empty string. Written from the comments of this file, not from make_plan(). O(n log n).
+std::string check_plan(const PlanData& plan);
+
+}  // namespace sluice

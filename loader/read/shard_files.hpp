@@ -1,0 +1,61 @@
+// ShardFiles: the shards of one load as open files. Each is opened when its first extent is read and closed after its
+// last. When it is opened and after each of its extents it is checked, by inode, size and time of modification, to be
+// the file whose header was validated, so that no tensor is published of whose bytes some were written later. Few are
+// open at a time, so that a checkpoint may have more shards than the process may have descriptors. Threads: the
+// engine's only. Errors: Error{io, not_found, file_changed}.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "loader/plan/plan.hpp"
+#include "loader/read/reader.hpp"
+
+namespace sluice {
+
+class ShardFiles {
+ public:
+  /// All arguments outlive it. Reasons why a shard cannot be read directly are appended to `fallbacks`, each once.
+  ShardFiles(const PlanData& plan, Reader& reader, IoMode io, std::vector<Fallback>& fallbacks);
+  /// Closes everything; nothing may be in flight.
+  ~ShardFiles();
+  ShardFiles(const ShardFiles&) = delete;
+  ShardFiles& operator=(const ShardFiles&) = delete;
+
+  struct File {
+    int descriptor = -1;         // buffered
+    std::uint32_t buffered = 0;  // as the reader knows it
+    std::uint32_t direct = 0;    // the same with O_DIRECT; only where `takes_direct`
+    int direct_descriptor = -1;
+    bool takes_direct = false;
+    std::uint32_t extents_left = 0;
+  };
+
+  /// The shard, opened if it is not; nullptr where the process has no descriptor left but will have one when a shard
+  /// that is open now is done.
+  File* open(std::uint32_t shard);
+  /// One extent of the shard has been read: checks that the shard has not changed meanwhile; after its last one, closes
+  /// it.
+  void done_with_extent(std::uint32_t shard);
+  /// O_DIRECT turned out to be refused when reading: from now on the shard is read buffered.
+  void refuse_direct(std::uint32_t shard, int error);
+  /// Throws Error{file_changed} with the place where a read of the shard ended early.
+  [[noreturn]] void throw_ended_early(std::uint32_t shard, std::uint64_t offset) const;
+
+ private:
+  void open_direct(std::uint32_t shard);
+  void close(std::uint32_t shard) noexcept;
+  void check_unchanged(std::uint32_t shard) const;
+  void tell_direct_refused(std::uint32_t shard, const std::string& reason);
+
+  const PlanData& plan_;
+  Reader& reader_;
+  IoMode io_;
+  std::vector<Fallback>& fallbacks_;
+  std::vector<File> files_;  // by shard
+  std::uint32_t open_count_ = 0;
+  bool told_direct_refused_ = false;
+};
+
+}  // namespace sluice

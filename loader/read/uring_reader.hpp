@@ -1,0 +1,57 @@
+// UringReader: reads through io_uring, with registered files and buffers where the kernel allows, and hands what lies
+// in the page cache already to threads, since the kernel would copy it on the engine's.
+#pragma once
+
+#include <liburing.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "loader/read/pread_pool.hpp"
+#include "loader/read/read_progress.hpp"
+#include "loader/read/reader.hpp"
+
+namespace sluice {
+
+class UringReader final : public Reader {
+ public:
+  /// A reader, or nullptr and in `refusal` what refused the ring and what would allow it. Must be called, used and
+  /// destroyed on one thread.
+  static std::unique_ptr<UringReader> make(const Options& options, Wakeup& wakeup, std::vector<Fallback>& fallbacks,
+                                           std::string& refusal);
+  ~UringReader() override;
+
+  ReaderKind kind() const noexcept override { return ReaderKind::uring; }
+  void use_slabs(std::span<std::byte> slabs, std::vector<Fallback>& fallbacks) override;
+  std::uint32_t add_file(int descriptor) override;
+  void remove_file(std::uint32_t file) noexcept override;
+  void submit(const Read& read) override;
+  void wait(std::vector<Done>& done, bool block) override;
+
+ private:
+  UringReader(const Options& options, Wakeup& wakeup);
+
+  void ask(std::uint32_t slot);
+  io_uring_sqe* next_sqe();
+  void take_completions(std::vector<Done>& done);
+  void collect(std::vector<Done>& done);
+
+  Wakeup& wakeup_;
+  std::uint64_t slab_bytes_;
+  io_uring ring_{};
+  bool has_ring_ = false;
+  bool wakeup_armed_ = false;
+
+  std::vector<int> files_;  // descriptor by number; -1: free
+  std::uint32_t registered_files_ = 0;
+
+  std::span<std::byte> slabs_;  // registered, or empty
+  std::uint64_t registered_chunk_bytes_ = 0;
+
+  std::vector<ReadProgress> slots_;  // reads in the ring, by user_data
+  std::vector<std::uint32_t> free_slots_;
+  PreadPool cached_;
+};
+
+}  // namespace sluice

@@ -1,0 +1,125 @@
+// What a caller may ask of a Load, and what it answers: order of arrival, names, devices, the ends of things.
+#include "sluice/load.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <set>
+#include <thread>
+
+#include "cuda/kernel_image.hpp"
+#include "sluice/sluice.hpp"
+#include "tests/loader/support/shard_writer.hpp"
+
+namespace sluice {
+namespace {
+
+const std::vector<TestTensor> model = {{"a", f32, {64, 64}}, {"b", u8, {0}}, {"c", bf16, {3, 5, 7}}};
+
+class LoadTest : public testing::TestWithParam<DeviceId> {
+ protected:
+  LoadTest() {
+    write_shard(folder_, "model.safetensors", model);
+    Request request;
+    request.add("*").on(GetParam());
+    plan_.emplace(make_plan(Checkpoint::open(folder_.path()), request));
+  }
+  void SetUp() override {
+    if (GetParam() == cuda(0) && kernel_fatbinary().empty()) GTEST_SKIP() << "built without nvcc";
+  }
+
+  const TemporaryFolder folder_;
+  std::optional<Plan> plan_;
+  Engine engine_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Devices, LoadTest, testing::Values(host(), cuda(0)),
+                         [](const auto& device) { return device.param == host() ? "host" : "cuda"; });
+
+TEST_P(LoadTest, IteratesEveryTensorOnceAndAgainFromTheStart) {
+  const Load load = engine_.start(*plan_);
+  for (int round = 0; round < 2; ++round) {
+    std::multiset<std::string_view> names;
+    for (const Tensor& tensor : load) names.insert(tensor.name);
+    EXPECT_THAT(names, testing::ElementsAre("a", "b", "c"));
+  }
+}
+
+TEST_P(LoadTest, IteratesFromSeveralThreadsAtATime) {
+  const Load load = engine_.start(*plan_);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      std::size_t count = 0;
+      for (const Tensor& tensor : load) count += tensor.name.size();
+      EXPECT_EQ(count, model.size());
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST_P(LoadTest, WaitsForOneTensorByName) {
+  const Load load = engine_.start(*plan_);
+  const Tensor& tensor = load.wait("c");
+  EXPECT_EQ(tensor.bytes, 210u);
+  EXPECT_THAT(tensor.shape, testing::ElementsAre(3, 5, 7));
+  EXPECT_EQ(load.find("c"), &tensor);
+  EXPECT_EQ(&load.wait("c", GetParam()), &tensor);
+  EXPECT_EQ(load.find("nothing"), nullptr);
+  EXPECT_EQ(load.find("c", null()), nullptr);
+}
+
+TEST_P(LoadTest, RefusesToWaitForWhatItDoesNotDeliver) {
+  const Load load = engine_.start(*plan_);
+  try {
+    (void)load.wait("nothing");
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::tensor_not_found);
+    EXPECT_EQ(error.tensor(), "nothing");
+  }
+  EXPECT_THROW((void)load.wait("a", null()), Error);
+}
+
+TEST_P(LoadTest, GivesTensorsOfNoBytesWithoutAPointer) {
+  const Load load = engine_.start(*plan_);
+  const Tensor& tensor = load.wait("b");
+  EXPECT_EQ(tensor.bytes, 0u);
+  EXPECT_EQ(tensor.data, nullptr);
+}
+
+TEST_P(LoadTest, ReadsBackPartsAndRefusesWhatLiesOutside) {
+  const Load load = engine_.start(*plan_);
+  const Tensor& tensor = load.wait("a");
+  std::vector<std::byte> part(100);
+  load.read_back(tensor, 1000, part.data(), part.size());
+  const std::vector<std::byte> content = model[0].content();
+  EXPECT_TRUE(std::equal(part.begin(), part.end(), content.begin() + 1000));
+  EXPECT_THROW(load.read_back(tensor, tensor.bytes, part.data(), 1), Error);
+  EXPECT_THROW(load.read_back(tensor, ~std::uint64_t{0}, part.data(), 2), Error);
+}
+
+// The engine's thread lets go of the load while this one reads the error: ThreadSanitizer looks on.
+TEST_P(LoadTest, AnErrorOutlivesItsLoad) {
+  std::filesystem::resize_file(folder_.path() / "model.safetensors", 1000);
+  for (int i = 0; i < 100; ++i) {
+    try {
+      engine_.start(*plan_).wait();
+      FAIL() << "it was loaded";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::file_changed);
+      EXPECT_THAT(error.path(), testing::EndsWith("model.safetensors"));
+    }
+  }
+}
+
+TEST_P(LoadTest, EndsWhatItHeldWhenAssignedTo) {
+  Load load = engine_.start(*plan_);
+  load = engine_.start(*plan_);
+  load.wait();
+  EXPECT_NE(load.find("a"), nullptr);
+}
+
+}  // namespace
+}  // namespace sluice

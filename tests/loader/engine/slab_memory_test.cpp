@@ -1,0 +1,162 @@
+// Goal: slabs' memory is pinned in whole slabs, each span once and given back once; a refusal leaves less, or other,
+// memory and says so.
+// Method: a pinner that keeps a list and can refuse; the wakeup tells when a worker has pinned more.
+#include "loader/engine/slab_memory.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+
+#include <map>
+
+#include "loader/base/limits.hpp"
+#include "sluice/error.hpp"
+
+namespace sluice {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr std::uint64_t mib = 1ull << 20;
+
+class ListingPinner final : public Pinner {
+ public:
+  int numa_node() const noexcept override { return 0; }
+  void pin(std::span<std::byte> memory) override {
+    const std::lock_guard lock(mutex);
+    if (++pins > pins_allowed) throw Error(ErrorCode::out_of_memory, "no more is pinned");
+    if (!pinned.emplace(memory.data(), memory.size()).second) ADD_FAILURE() << "pinned twice";
+  }
+  void unpin(std::span<std::byte> memory) noexcept override {
+    const std::lock_guard lock(mutex);
+    const auto at = pinned.find(memory.data());
+    if (at == pinned.end() || at->second != memory.size()) {
+      ADD_FAILURE() << "never pinned";
+    } else {
+      pinned.erase(at);
+    }
+  }
+  std::span<std::byte> allocate(std::uint64_t bytes) override {
+    if (bytes > allocation_bytes_max) throw Error(ErrorCode::out_of_memory, "no more is allocated");
+    allocated = Mapping(bytes, "a test");
+    return {allocated.data(), bytes};
+  }
+  void free(std::span<std::byte> memory) noexcept override {
+    EXPECT_EQ(memory.data(), allocated.data());
+    allocated = {};
+  }
+
+  std::mutex mutex;
+  std::map<std::byte*, std::size_t> pinned;
+  int pins = 0;
+  int pins_allowed = 1000;
+  std::uint64_t allocation_bytes_max = 1ull << 40;
+  Mapping allocated;
+};
+
+class SlabMemoryTest : public testing::Test {
+ protected:
+  std::unique_ptr<SlabMemory> make(std::uint64_t slab_bytes, std::uint32_t count, bool is_pinned = true) {
+    return std::make_unique<SlabMemory>(slab_bytes, count, is_pinned ? pinner_ : nullptr, workers_, wakeup_);
+  }
+  void wait_for_wakeup() const {
+    pollfd descriptor{wakeup_.fd(), POLLIN, 0};
+    ASSERT_EQ(poll(&descriptor, 1, -1), 1);
+  }
+
+  const std::shared_ptr<ListingPinner> pinner_ = std::make_shared<ListingPinner>();
+  Wakeup wakeup_;
+  Workers workers_{1};
+};
+
+TEST_F(SlabMemoryTest, IsAllReadyAtOnceWhereNobodyPinsIt) {
+  const auto memory = make(4 * mib, 20, false);
+  EXPECT_EQ(memory->bytes().size(), 80 * mib);
+  EXPECT_EQ(memory->ready_bytes(), 80 * mib);
+  EXPECT_FALSE(memory->pinned());
+  EXPECT_EQ(memory->refusal(), "");
+}
+
+TEST_F(SlabMemoryTest, IsReadyInWholeSlabsWhileMoreIsPinned) {
+  const std::uint64_t slab_bytes = 3 * mib;
+  auto memory = make(slab_bytes, 40);
+  std::uint64_t before = 0;
+  while (memory->ready_bytes() < 40 * slab_bytes) {
+    const std::uint64_t ready = memory->ready_bytes();
+    EXPECT_GT(ready, 0u);
+    EXPECT_EQ(ready % slab_bytes, 0u);
+    EXPECT_GE(ready, before);
+    before = ready;
+    wait_for_wakeup();
+    wakeup_.clear();
+  }
+  {
+    const std::lock_guard lock(pinner_->mutex);
+    EXPECT_GT(pinner_->pinned.size(), 1u);
+    for (const auto& [begin, bytes] : pinner_->pinned) EXPECT_EQ(bytes % slab_bytes, 0u) << "a slab lies in two spans";
+  }
+  memory.reset();
+  EXPECT_TRUE(pinner_->pinned.empty());
+}
+
+TEST_F(SlabMemoryTest, OfOneSlabThatIsLongerThanAChunkIsPinnedInOnePiece) {
+  const auto memory = make(limits::slab_bytes_max, 1);
+  EXPECT_EQ(memory->ready_bytes(), limits::slab_bytes_max);
+  EXPECT_EQ(pinner_->pinned.size(), 1u);
+}
+
+TEST_F(SlabMemoryTest, IsLessWhereLaterChunksAreRefused) {
+  pinner_->pins_allowed = 2;
+  auto memory = make(8 * mib, 16);
+  while (memory->refusal().empty()) {
+    wait_for_wakeup();
+    wakeup_.clear();
+  }
+  EXPECT_EQ(memory->ready_bytes(), 64 * mib);
+  EXPECT_THAT(memory->refusal(), HasSubstr("no more is pinned"));
+  EXPECT_THAT(memory->refusal(), HasSubstr("67108864 of 134217728 bytes"));
+  memory.reset();
+  EXPECT_TRUE(pinner_->pinned.empty());
+}
+
+TEST_F(SlabMemoryTest, IsAllocatedPinnedWhereThatIsTheOnlyWay) {
+  pinner_->pins_allowed = 0;
+  auto memory = make(8 * mib, 16);
+  EXPECT_EQ(memory->bytes().data(), pinner_->allocated.data());
+  EXPECT_EQ(memory->ready_bytes(), 128 * mib);
+  EXPECT_THAT(memory->refusal(), HasSubstr("no more is pinned"));
+  memory.reset();
+  EXPECT_EQ(pinner_->allocated.data(), nullptr);
+}
+
+TEST_F(SlabMemoryTest, IsAllocatedInHalvesUntilThatIsGranted) {
+  pinner_->pins_allowed = 0;
+  pinner_->allocation_bytes_max = 20 * mib;
+  const auto memory = make(8 * mib, 5);
+  EXPECT_EQ(memory->bytes().size(), 16 * mib);
+  EXPECT_EQ(memory->ready_bytes(), 16 * mib);
+}
+
+TEST_F(SlabMemoryTest, IsAnErrorWhereNotOneSlabCanBePinned) {
+  pinner_->pins_allowed = 0;
+  pinner_->allocation_bytes_max = 0;
+  EXPECT_THROW(make(8 * mib, 5), Error);
+}
+
+TEST_F(SlabMemoryTest, EndsWhileMoreIsBeingPinned) {
+  for (int i = 0; i < 20; ++i) make(limits::slab_bytes_unit, 2000).reset();
+  EXPECT_TRUE(pinner_->pinned.empty());
+}
+
+TEST_F(SlabMemoryTest, SaysThatMemoryIsRefused) {
+  try {
+    make(limits::slab_bytes_max, UINT32_MAX, false);
+    FAIL() << "four exabytes were mapped";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::out_of_memory);
+    EXPECT_THAT(error.what(), HasSubstr("staging"));
+  }
+}
+
+}  // namespace
+}  // namespace sluice

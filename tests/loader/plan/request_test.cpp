@@ -1,0 +1,192 @@
+// Goal: the first rule that matches a tensor decides it, names beat globs, and a request that cannot be meant, or that
+// would lose weights silently, is refused with a message that says which rule. Method: selections of small catalogues;
+// globs compared with fnmatch(3) over random patterns and names.
+#include "loader/plan/request.hpp"
+
+#include <fmt/format.h>
+#include <fnmatch.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <rapidcheck.h>
+#include <rapidcheck/gtest.h>
+
+#include <string>
+
+#include "loader/base/limits.hpp"
+#include "sluice/error.hpp"
+#include "tests/loader/support/catalogue_builder.hpp"
+
+namespace sluice {
+namespace {
+
+using namespace std::string_literals;
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Not;
+
+std::shared_ptr<const Catalogue> catalogue_of(const std::vector<std::string>& names) {
+  CatalogueBuilder builder;
+  builder.shard();
+  for (const std::string& name : names) builder.bytes(name, 8);
+  return builder.build();
+}
+
+// The rule that takes each tensor, or -1.
+std::vector<int> owners(const std::vector<std::string>& names, const Request& request) {
+  const Selection selection = select(*catalogue_of(names), request);
+  std::vector<int> owners;
+  for (const std::uint32_t rule : selection.rule_of)
+    owners.push_back(rule == Selection::none ? -1 : static_cast<int>(rule));
+  return owners;
+}
+
+Request rules(const std::vector<std::string>& patterns) {
+  Request request;
+  for (const std::string& pattern : patterns) request.add(pattern);
+  return request;
+}
+
+// The message of the error that select() throws.
+std::string refusal(const std::vector<std::string>& names, const Request& request, ErrorCode code) {
+  try {
+    select(*catalogue_of(names), request);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), code) << error.what();
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(Request, LetsTheFirstRuleThatMatchesDecide) {
+  EXPECT_THAT(owners({"a.weight", "a.bias", "b.weight", "c"}, rules({"a.*", "*.weight"})), ElementsAre(0, 0, 1, -1));
+  EXPECT_THAT(owners({"a.weight", "a.bias"}, rules({"*", "a.bias"})), ElementsAre(0, 0));
+}
+
+TEST(Request, MatchesStarsAcrossDotsAndSlashes) {
+  EXPECT_THAT(owners({"model/layers.0.w", "model", ".hidden"}, rules({"m*w", "*d*"})), ElementsAre(0, 1, 1));
+}
+
+TEST(Request, TakesAPatternThatIsANameForThatTensorAlone) {
+  EXPECT_THAT(owners({"a*", "ab", "a[b]"}, rules({"a*", "a[b]", "*"})), ElementsAre(0, 2, 1));
+}
+
+TEST(Request, TakesANameWithANulByItsWholeNameOrByStarOnly) {
+  const std::string name = "a\0b"s;
+  EXPECT_THAT(owners({name, "a"}, rules({"a*", "*"})), ElementsAre(1, 0));
+  EXPECT_THAT(owners({name, "a"}, rules({name})), ElementsAre(0, -1));
+  EXPECT_THAT(refusal({name}, rules({"?*"}), ErrorCode::tensor_not_found), HasSubstr("no tensor"));
+  EXPECT_THAT(refusal({name, "a"}, rules({"a\0*"s}), ErrorCode::tensor_not_found), HasSubstr("no tensor"));
+}
+
+TEST(Request, KnowsBracketsQuestionMarksAndEscapes) {
+  EXPECT_THAT(owners({"t0", "t1", "t10", "t*"}, rules({"t[1-9]", "t??", "t\\*", "t[!1]"})), ElementsAre(3, 0, 1, 2));
+}
+
+TEST(Request, CountsARuleAsMatchedThatOnlyFindsWhatIsTaken) {
+  EXPECT_THAT(owners({"a", "b"}, rules({"*", "a", "b*"})), ElementsAre(0, 0));
+}
+
+RC_GTEST_PROP(Request, MatchesAsFnmatchDoes, ()) {
+  const auto draw = [](const std::string& alphabet) {
+    return *rc::gen::container<std::string>(rc::gen::elementOf(alphabet));
+  };
+  const std::string pattern = draw("aab.**?");
+  const std::string name = draw("aab.");
+  RC_PRE(!pattern.empty() && pattern != name);
+  Request request;
+  request.add(pattern).optional();
+  RC_ASSERT((owners({name}, request)[0] == 0) == (fnmatch(pattern.c_str(), name.c_str(), 0) == 0));
+}
+
+TEST(Request, RefusesARuleThatMatchesNothingAndNamesIt) {
+  EXPECT_THAT(refusal({"a"}, rules({"a", "lm_head.*"}), ErrorCode::tensor_not_found),
+              AllOf(HasSubstr("lm_head.*"), HasSubstr("optional"), HasSubstr("model")));
+  Request request;
+  request.add("lm_head.*").optional();
+  request.add("a");
+  EXPECT_THAT(owners({"a"}, request), ElementsAre(1));
+}
+
+TEST(Request, SuggestsTheNearestName) {
+  const std::vector<std::string> names = {"model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"};
+  EXPECT_THAT(refusal(names, rules({"model.embed_token.weight"}), ErrorCode::tensor_not_found),
+              HasSubstr("did you mean \"model.embed_tokens.weight\"?"));
+  EXPECT_THAT(refusal(names, rules({"norm.weight"}), ErrorCode::tensor_not_found), HasSubstr("\"model.norm.weight\""));
+  EXPECT_THAT(refusal(names, rules({"q"}), ErrorCode::tensor_not_found), Not(HasSubstr("did you mean")));
+}
+
+TEST(Request, RefusesWhatCannotBeMeant) {
+  EXPECT_THAT(refusal({"a"}, Request(), ErrorCode::invalid_argument), HasSubstr("no rules"));
+  EXPECT_THAT(refusal({"a"}, rules({""}), ErrorCode::invalid_argument), HasSubstr("empty"));
+
+  Request cast = rules({"a"});
+  cast.add("*").cast(i32);
+  EXPECT_THAT(refusal({"a"}, cast, ErrorCode::invalid_argument), HasSubstr("I32"));
+
+  Request nowhere = rules({"a"});
+  nowhere.devices.clear();
+  EXPECT_THAT(refusal({"a"}, nowhere, ErrorCode::invalid_argument), HasSubstr("no device"));
+
+  Request twice;
+  twice.add("a").on({cuda(1), cuda(1)});
+  EXPECT_THAT(refusal({"a"}, twice, ErrorCode::invalid_argument), HasSubstr("twice"));
+  Request shared_twice = rules({"a"});
+  shared_twice.devices = {host(), host()};
+  EXPECT_THAT(refusal({"a"}, shared_twice, ErrorCode::invalid_argument), HasSubstr("twice"));
+
+  Request negative;
+  negative.add("a").on(cuda(-1));
+  EXPECT_THAT(refusal({"a"}, negative, ErrorCode::invalid_argument), HasSubstr("-1"));
+  Request numbered;
+  numbered.add("a").on(DeviceId{DeviceId::Kind::host, 1});
+  EXPECT_THAT(refusal({"a"}, numbered, ErrorCode::invalid_argument), HasSubstr("ordinal"));
+}
+
+TEST(Request, TakesAlignmentsThatArePowersOfTwoUpToAPage) {
+  Request request = rules({"a"});
+  for (const std::uint32_t alignment : {0u, 1u, 2u, 256u, 4096u}) {
+    request.alignment_bytes = alignment;
+    EXPECT_THAT(owners({"a"}, request), ElementsAre(0)) << alignment;
+  }
+  for (const std::uint32_t alignment : {3u, 255u, 8192u, 0xffffffffu}) {
+    request.alignment_bytes = alignment;
+    EXPECT_THAT(refusal({"a"}, request, ErrorCode::invalid_argument), HasSubstr("alignment_bytes")) << alignment;
+  }
+}
+
+TEST(Request, TakesPatternsAndDevicesUpToTheirLimits) {
+  Request request;
+  request.add(std::string(limits::pattern_bytes_max, 'x')).optional();
+  EXPECT_THAT(owners({"a"}, request), ElementsAre(-1));
+  request.add(std::string(limits::pattern_bytes_max + 1, 'x')).optional();
+  EXPECT_THAT(refusal({"a"}, request, ErrorCode::invalid_argument), HasSubstr("65536"));
+
+  Request many;
+  for (std::size_t i = 0; i < limits::devices_max; ++i) many.add("*").on(cuda(static_cast<int>(i)));
+  EXPECT_THAT(owners({"a"}, many), ElementsAre(0));
+  many.add("*").on(host());
+  EXPECT_THAT(refusal({"a"}, many, ErrorCode::invalid_argument), HasSubstr("64 devices"));
+}
+
+TEST(Request, NamesDevicesInTheOrderOfItsRules) {
+  Request request;
+  request.devices = {cuda(2), cuda(1)};
+  request.add("a").on(cuda(5));
+  request.add("b");
+  request.add("c").on({cuda(1), host(), cuda(5)});
+  const Selection selection = select(*catalogue_of({"a", "b", "c"}), request);
+  EXPECT_THAT(selection.devices, ElementsAre(cuda(5), cuda(2), cuda(1), host()));
+  EXPECT_THAT(selection.targets_of(selection.rules[0]), ElementsAre(0));
+  EXPECT_THAT(selection.targets_of(selection.rules[1]), ElementsAre(1, 2));
+  EXPECT_THAT(selection.targets_of(selection.rules[2]), ElementsAre(0, 2, 3));
+}
+
+TEST(Request, LeavesOutItsOwnDevicesWhereEveryRuleNamesOthers) {
+  Request request;
+  request.add("a").on(cuda(0));
+  EXPECT_THAT(select(*catalogue_of({"a"}), request).devices, ElementsAre(cuda(0)));
+}
+
+}  // namespace
+}  // namespace sluice
