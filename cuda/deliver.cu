@@ -14,7 +14,7 @@
 #include <cstdint>
 
 #include "cuda/delivery_format.hpp"
-#include "loader/device/casts.hpp"
+#include "loader/device/element_casts.hpp"
 
 namespace sluice {
 namespace {

@@ -16,7 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "loader/device/casts.hpp"  // SLUICE_DEVICE
+#include "loader/device/element_casts.hpp"  // SLUICE_DEVICE
 
 namespace sluice {
 

@@ -2,8 +2,6 @@
 // once within the second-level cache, once through memory, as from slabs into an arena. The median of nine interleaved
 // rounds counts; results are compared with casts.hpp first.
 // Sketch on paper: 20 to 40 instructions for 8 to 32 elements, 0.03 to 0.4 ns an element.
-#include "loader/device/cast.hpp"
-
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -16,6 +14,7 @@
 #include <random>
 #include <vector>
 
+#include "loader/device/array_cast.hpp"
 #include "tests/loader/support/scalar_cast.hpp"
 
 namespace sluice {

@@ -5,7 +5,7 @@
 #include <mutex>
 
 #include "loader/base/memory.hpp"
-#include "loader/device/cast.hpp"
+#include "loader/device/array_cast.hpp"
 
 namespace sluice {
 namespace {

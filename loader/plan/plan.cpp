@@ -10,9 +10,9 @@
 #include "loader/base/limits.hpp"
 #include "loader/base/stopwatch.hpp"
 #include "loader/base/tracer.hpp"
-#include "loader/plan/extents.hpp"
+#include "loader/plan/cut_extents.hpp"
 #include "loader/plan/placement.hpp"
-#include "loader/plan/request.hpp"
+#include "loader/plan/selection.hpp"
 #include "sluice/error.hpp"
 
 namespace sluice {

@@ -1,7 +1,7 @@
 #include <cstddef>
 #include <vector>
 
-#include "loader/plan/request.hpp"
+#include "loader/plan/selection.hpp"
 #include "loader/tool/commands.hpp"
 #include "loader/tool/json.hpp"
 #include "loader/tool/report.hpp"

@@ -6,7 +6,7 @@
 #include <optional>
 #include <vector>
 
-#include "loader/device/cast.hpp"
+#include "loader/device/array_cast.hpp"
 
 int main(int argc, char** argv) {
   using namespace sluice;

@@ -16,7 +16,7 @@
 #include <string_view>
 #include <vector>
 
-#include "loader/device/cast.hpp"
+#include "loader/device/array_cast.hpp"
 
 namespace sluice {
 namespace {

@@ -11,7 +11,7 @@
 
 #include "cuda/cuda_device.hpp"
 #include "cuda/kernel_image.hpp"
-#include "loader/device/cast.hpp"
+#include "loader/device/array_cast.hpp"
 #include "tests/cuda/simulated_time.hpp"
 #include "tests/loader/support/catalogue_builder.hpp"
 #include "tests/loader/support/temporary_folder.hpp"

@@ -18,7 +18,7 @@
 
 #include "cuda/delivery_table.hpp"
 #include "loader/base/alignment.hpp"
-#include "loader/device/cast.hpp"
+#include "loader/device/array_cast.hpp"
 #include "tests/cuda/deliveries.hpp"
 #include "tests/loader/support/scalar_cast.hpp"
 

@@ -15,7 +15,7 @@
 #include <thread>
 #include <vector>
 
-#include "loader/device/cast.hpp"
+#include "loader/device/array_cast.hpp"
 #include "tests/cuda/deliveries.hpp"
 #include "tests/gpu/gpu_runner.hpp"
 #include "tests/loader/support/scalar_cast.hpp"

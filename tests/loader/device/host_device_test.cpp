@@ -12,7 +12,7 @@
 #include "loader/base/memory.hpp"
 #include "loader/base/wakeup.hpp"
 #include "loader/base/workers.hpp"
-#include "loader/device/cast.hpp"
+#include "loader/device/array_cast.hpp"
 #include "sluice/error.hpp"
 #include "tests/loader/support/catalogue_builder.hpp"
 #include "tests/loader/support/temporary_folder.hpp"

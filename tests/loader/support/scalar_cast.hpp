@@ -1,11 +1,11 @@
-// scalar_cast: one cast by loader/device/casts.hpp alone, dtypes chosen at run time. What cast_elements() must agree
-// with.
+// scalar_cast: one cast by loader/device/element_casts.hpp alone, dtypes chosen at run time. What cast_elements() must
+// agree with.
 #pragma once
 
 #include <array>
 #include <cstdint>
 
-#include "loader/device/casts.hpp"
+#include "loader/device/element_casts.hpp"
 #include "sluice/dtype.hpp"
 
 namespace sluice {

@@ -9,7 +9,7 @@
 #include <optional>
 #include <vector>
 
-#include "loader/device/cast.hpp"
+#include "loader/device/array_cast.hpp"
 #include "sluice/sluice.hpp"
 #include "tests/loader/support/shard_writer.hpp"
 

@@ -1,7 +1,7 @@
 // Goal: the first rule that matches a tensor decides it, names beat globs, and a request that cannot be meant, or that
 // would lose weights silently, is refused with a message that says which rule. Method: selections of small catalogues;
 // globs compared with fnmatch(3) over random patterns and names.
-#include "loader/plan/request.hpp"
+#include "loader/plan/selection.hpp"
 
 #include <fmt/format.h>
 #include <fnmatch.h>

@@ -3,7 +3,7 @@
 // rounded by nearbyint(); F64 and F32 by the processor's own conversions. Every 8- and 16-bit source; every value of
 // the small formats, every midpoint between neighbours and its neighbours in F32; corners; 10 million random F32 and as
 // many F64.
-#include "loader/device/casts.hpp"
+#include "loader/device/element_casts.hpp"
 
 #include <gtest/gtest.h>
 

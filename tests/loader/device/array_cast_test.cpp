@@ -3,7 +3,7 @@
 // Method: beside scalar_cast(), for all 36 pairs, on each instruction set that cast.cpp was compiled for and this
 // processor has; guard bytes around the target, inaccessible pages behind both; rounding modes and flush-to-zero set
 // against it. Under a sanitizer each length is tried with 16 of the 256 combinations of alignments.
-#include "loader/device/cast.hpp"
+#include "loader/device/array_cast.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>

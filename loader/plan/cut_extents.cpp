@@ -1,4 +1,4 @@
-#include "loader/plan/extents.hpp"
+#include "loader/plan/cut_extents.hpp"
 
 #include <algorithm>
 #include <array>

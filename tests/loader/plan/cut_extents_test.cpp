@@ -1,6 +1,6 @@
 // Goal: what is wanted is read in few requests of whole blocks, none longer than a slab, with no block read twice.
 // Method: worked examples of plans, whose extents are listed as offset+bytes. plan_test.cpp has the properties.
-#include "loader/plan/extents.hpp"
+#include "loader/plan/cut_extents.hpp"
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>

@@ -1,5 +1,6 @@
 // cast_elements: the host's array casts between F64 F32 F16 BF16 F8_E4M3 F8_E5M2, vectorised for the processor it runs
-// on. The rules are those of loader/device/casts.hpp, element by element, to the bit. Pure functions; any thread.
+// on. The rules are those of loader/device/element_casts.hpp, element by element, to the bit. Pure functions; any
+// thread.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-#include "loader/plan/request.hpp"
+#include "loader/plan/selection.hpp"
 
 #include <fmt/format.h>
 #include <fnmatch.h>

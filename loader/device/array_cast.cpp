@@ -1,10 +1,10 @@
-#include "loader/device/cast.hpp"
+#include "loader/device/array_cast.hpp"
 
 #include <cassert>
 #include <cstdint>
 #include <cstring>
 
-#include "loader/device/casts.hpp"
+#include "loader/device/element_casts.hpp"
 
 // Highway compiles the part between HWY_BEFORE_NAMESPACE and HWY_AFTER_NAMESPACE once for each instruction set, and
 // picks one at run time. Within it the compiler vectorises plain loops over casts.hpp: its functions have no branches,
@@ -12,7 +12,7 @@
 // Processors between the baseline and AVX2 are not worth their copy of thirty loops.
 // clang-format off
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "loader/device/cast.cpp"
+#define HWY_TARGET_INCLUDE "loader/device/array_cast.cpp"
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4)
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
