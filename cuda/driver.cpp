@@ -117,6 +117,11 @@ std::string_view hint_for(cu::Result result) noexcept {
     case Result::mps_max_connections_reached:
     case Result::mps_client_terminated:
       return "see the logs of the MPS daemon (nvidia-cuda-mps-control), or unset CUDA_MPS_PIPE_DIRECTORY to do without";
+    case Result::stream_capture_unsupported:
+    case Result::stream_capture_invalidated:
+    case Result::stream_capture_isolation:
+    case Result::stream_capture_implicit:
+      return "a stream of this process is capturing a graph: let others wait for tensors, or wait before the capture";
     case Result::unknown:
       return "see that nvidia-smi works and that the kernel module nvidia_uvm is loaded (`modprobe nvidia_uvm`)";
     default:

@@ -51,6 +51,25 @@ inline void check(const Driver& driver, cu::Result result, std::string_view call
 /// driver may be gone before them (CUDA_ERROR_DEINITIALIZED).
 inline void ignore(cu::Result) noexcept {}
 
+/// While it lives, this thread may make any call although streams of the process are capturing graphs. Without it, a
+/// capture on another thread, in the default mode, has the driver refuse our allocations, pinning and waits, and each
+/// refused call spoils that capture.
+class RelaxedCapture {
+ public:
+  explicit RelaxedCapture(const Driver& driver) noexcept
+      : driver_(driver), is_set_(driver.cuThreadExchangeStreamCaptureMode(&mode_) == cu::Result::success) {}
+  ~RelaxedCapture() {
+    if (is_set_) ignore(driver_.cuThreadExchangeStreamCaptureMode(&mode_));
+  }
+  RelaxedCapture(const RelaxedCapture&) = delete;
+  RelaxedCapture& operator=(const RelaxedCapture&) = delete;
+
+ private:
+  const Driver& driver_;
+  cu::CaptureMode mode_ = cu::CaptureMode::relaxed;  // once it is set, the mode before
+  const bool is_set_;  // a driver that refuses this refuses the calls for which it was meant, and says why there
+};
+
 /// What driver() does at its first call: opens a library by name, and then start_driver() with its symbols.
 Driver open_driver(const char* library);
 

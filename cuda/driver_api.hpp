@@ -32,6 +32,7 @@ enum class Result : int {
   jit_compilation_disabled = 223,
   operating_system = 304,
   invalid_handle = 400,
+  illegal_state = 401,
   not_found = 500,
   not_ready = 600,
   illegal_address = 700,
@@ -57,6 +58,12 @@ enum class Result : int {
   mps_max_clients_reached = 808,
   mps_max_connections_reached = 809,
   mps_client_terminated = 810,
+  stream_capture_unsupported = 900,
+  stream_capture_invalidated = 901,
+  stream_capture_isolation = 905,
+  stream_capture_implicit = 906,
+  captured_event = 907,
+  stream_capture_wrong_thread = 908,
   unknown = 999,
 };
 
@@ -99,6 +106,17 @@ enum class PointerAttribute : int {
 
 enum class MemoryType : unsigned { host = 1, device = 2 };
 
+/// CUstreamCaptureMode. While a stream captures a graph, some threads may not make calls that could spoil it: those
+/// that allocate, pin, wait. Which threads, the mode of the capture and that of each thread say; both are `global` by
+/// default.
+enum class CaptureMode : int {
+  global = 0,      // the capture forbids it to all threads; the thread obeys all captures
+  per_thread = 1,  // to the thread that captures; the thread obeys captures of its own
+  relaxed = 2,     // to nobody; the thread obeys none
+};
+
+enum class CaptureStatus : int { none = 0, active = 1, invalidated = 2 };  // CUstreamCaptureStatus
+
 inline constexpr unsigned stream_non_blocking = 1;     // CU_STREAM_NON_BLOCKING
 inline constexpr unsigned event_blocking_sync = 1;     // CU_EVENT_BLOCKING_SYNC
 inline constexpr unsigned event_disable_timing = 2;    // CU_EVENT_DISABLE_TIMING
@@ -112,8 +130,9 @@ using GetProcAddress = Result (*)(const char* name, void** entry, int version, s
 using GetProcAddressV2 = Result (*)(const char* name, void** entry, int version, std::uint64_t flags,
                                     ProcAddressStatus* status);  // from 12.0 on
 
-/// A row a call: the name that cuGetProcAddress knows, the symbol, the CUDA version (1000 x major + 10 x minor) that it
-/// was written against, and the arguments. All return a Result. Calls that a driver may lack come last, as `optional`.
+/// One row per call: the name that cuGetProcAddress knows, the symbol, the CUDA version (1000 x major + 10 x minor)
+/// that it was written against, and the arguments. All return a Result. Calls that a driver may lack come last, as
+/// `optional`.
 // clang-format off
 #define SLUICE_CUDA_CALLS(required, optional)                                                                          \
   required(cuInit, cuInit, 2000, (unsigned flags))                                                                     \
@@ -153,6 +172,8 @@ using GetProcAddressV2 = Result (*)(const char* name, void** entry, int version,
   required(cuStreamSynchronize, cuStreamSynchronize, 2000, (Stream stream))                                            \
   required(cuStreamQuery, cuStreamQuery, 2000, (Stream stream))                                                        \
   required(cuStreamWaitEvent, cuStreamWaitEvent, 3020, (Stream stream, Event event, unsigned flags))                   \
+  required(cuStreamIsCapturing, cuStreamIsCapturing, 10000, (Stream stream, CaptureStatus* status))                    \
+  required(cuThreadExchangeStreamCaptureMode, cuThreadExchangeStreamCaptureMode, 10010, (CaptureMode* mode))           \
   required(cuEventCreate, cuEventCreate, 2000, (Event* event, unsigned flags))                                         \
   required(cuEventDestroy, cuEventDestroy_v2, 4000, (Event event))                                                     \
   required(cuEventRecord, cuEventRecord, 2000, (Event event, Stream stream))                                           \
@@ -170,7 +191,7 @@ using GetProcAddressV2 = Result (*)(const char* name, void** entry, int version,
   optional(cuLibraryGetKernel, cuLibraryGetKernel, 12000, (Kernel* kernel, Library library, const char* name))
 // clang-format on
 
-/// One pointer a row; optional ones are nullptr where the driver lacks the call.
+/// One pointer per row; optional ones are nullptr where the driver lacks the call.
 struct Calls {
   template <typename Signature>
   using Pointer = Signature*;

@@ -124,6 +124,7 @@ TEST_F(DriverTest, SaysWhatToDoAboutAFailureToStart) {
       {Result::mps_server_not_ready, "nvidia-cuda-mps-control"},
       {Result::stub_library, "LD_LIBRARY_PATH"},
       {Result::compat_not_supported_on_device, "compat"},
+      {Result::stream_capture_unsupported, "capturing a graph"},
       {Result{4711}, "NVRM"},
   };
   for (const auto& [result, hint] : hints) {

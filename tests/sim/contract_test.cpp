@@ -14,6 +14,7 @@
 
 #include "cuda/driver.hpp"
 #include "cuda/kernel_image.hpp"
+#include "tests/sim/capture_api.hpp"
 
 namespace sluice {
 namespace {
@@ -222,6 +223,73 @@ TEST_F(Contract, PinnedMemoryOfTheDriversOwnWorksAlike) {
   ASSERT_EQ(its_->cuMemcpyHtoDAsync(memory_, memory, size, stream_), Result::success);
   ASSERT_EQ(its_->cuStreamSynchronize(stream_), Result::success);
   EXPECT_EQ(its_->cuMemFreeHost(memory), Result::success);
+}
+
+// cuThreadExchangeStreamCaptureMode: "if any other thread has a concurrent capture sequence initiated with
+// CU_STREAM_CAPTURE_MODE_GLOBAL, this thread is prohibited from potentially unsafe API calls", unless it is relaxed.
+TEST_F(Contract, ACaptureIsSpoiledByAnAllocationUnlessTheThreadIsRelaxed) {
+  const cu::CaptureCalls calls;
+  for (const bool relaxed : {true, false}) {
+    ASSERT_EQ(calls.cuStreamBeginCapture(stream_, cu::CaptureMode::global), Result::success);
+    std::thread([&] {
+      std::optional<RelaxedCapture> scope;
+      if (relaxed) scope.emplace(*its_);
+      cu::DevicePointer pointer = 0;
+      EXPECT_EQ(its_->cuCtxSetCurrent(context_), Result::success);
+      EXPECT_EQ(its_->cuMemAlloc(&pointer, size), relaxed ? Result::success : Result::stream_capture_unsupported);
+      if (relaxed) {
+        EXPECT_EQ(its_->cuMemFree(pointer), Result::success);
+      }
+      EXPECT_EQ(its_->cuCtxSetCurrent(nullptr), Result::success);
+    }).join();
+    cu::Graph graph = nullptr;
+    EXPECT_EQ(calls.cuStreamEndCapture(stream_, &graph),
+              relaxed ? Result::success : Result::stream_capture_invalidated);
+    if (graph != nullptr) {
+      EXPECT_EQ(calls.cuGraphDestroy(graph), Result::success);
+    }
+  }
+}
+
+// The same, of whatever else a load does.
+TEST_F(Contract, ARelaxedThreadMayPinAndWaitBesideACapture) {
+  const cu::CaptureCalls calls;
+  cu::Stream other = nullptr;
+  ASSERT_EQ(its_->cuStreamCreate(&other, cu::stream_non_blocking), Result::success);
+  ASSERT_EQ(calls.cuStreamBeginCapture(other, cu::CaptureMode::global), Result::success);
+  {
+    const RelaxedCapture scope(*its_);
+    EXPECT_EQ(its_->cuMemHostUnregister(slab_), Result::success);
+    EXPECT_EQ(its_->cuMemHostRegister(slab_, size, cu::host_register_portable), Result::success);
+    EXPECT_EQ(its_->cuMemcpyHtoDAsync(memory_, slab_, size, stream_), Result::success);
+    EXPECT_EQ(its_->cuEventRecord(event_, stream_), Result::success);
+    EXPECT_EQ(its_->cuEventSynchronize(event_), Result::success);
+    EXPECT_EQ(its_->cuEventQuery(event_), Result::success);
+    EXPECT_EQ(its_->cuStreamSynchronize(stream_), Result::success);
+    cu::CaptureStatus status{};
+    EXPECT_EQ(its_->cuStreamIsCapturing(stream_, &status), Result::success);
+    EXPECT_EQ(status, cu::CaptureStatus::none);
+    EXPECT_EQ(its_->cuStreamIsCapturing(other, &status), Result::success);
+    EXPECT_EQ(status, cu::CaptureStatus::active);
+  }
+  cu::Graph graph = nullptr;
+  EXPECT_EQ(calls.cuStreamEndCapture(other, &graph), Result::success);
+  EXPECT_EQ(calls.cuGraphDestroy(graph), Result::success);
+  EXPECT_EQ(its_->cuStreamDestroy(other), Result::success);
+}
+
+// CUDA_ERROR_STREAM_CAPTURE_ISOLATION: "Only implicit in-stream ordering dependencies are allowed to cross the
+// boundary."
+TEST_F(Contract, ACaptureDependsOnNoEventOutsideOfIt) {
+  const cu::CaptureCalls calls;
+  cu::Stream other = nullptr;
+  ASSERT_EQ(its_->cuStreamCreate(&other, cu::stream_non_blocking), Result::success);
+  ASSERT_EQ(its_->cuEventRecord(event_, stream_), Result::success);
+  ASSERT_EQ(calls.cuStreamBeginCapture(other, cu::CaptureMode::relaxed), Result::success);
+  EXPECT_EQ(its_->cuStreamWaitEvent(other, event_, 0), Result::stream_capture_isolation);
+  cu::Graph graph = nullptr;
+  EXPECT_EQ(calls.cuStreamEndCapture(other, &graph), Result::stream_capture_invalidated);
+  EXPECT_EQ(its_->cuStreamDestroy(other), Result::success);
 }
 
 TEST_F(Contract, TheKernelsImageLoads) {

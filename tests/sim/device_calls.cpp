@@ -57,6 +57,12 @@ constexpr Text texts[] = {
      "system has unsupported display driver / cuda driver combination"},
     {Result::mps_connection_failed, "CUDA_ERROR_MPS_CONNECTION_FAILED",
      "MPS client failed to connect to the MPS control daemon or the MPS server"},
+    {Result::stream_capture_unsupported, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
+     "operation not permitted when stream is capturing"},
+    {Result::stream_capture_invalidated, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED",
+     "operation failed due to a previous error during capture"},
+    {Result::stream_capture_isolation, "CUDA_ERROR_STREAM_CAPTURE_ISOLATION",
+     "dependency created on uncaptured work in another stream"},
     {Result::unknown, "CUDA_ERROR_UNKNOWN", "unknown error"},
 };
 

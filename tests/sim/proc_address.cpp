@@ -16,7 +16,7 @@ struct Row {
 
 const Row rows[] = {
 #define SLUICE_ROW(name, symbol, since, arguments) {#name, since, reinterpret_cast<void*>(&(symbol))},
-    SLUICE_CUDA_CALLS(SLUICE_ROW, SLUICE_ROW)
+    SLUICE_CUDA_CALLS(SLUICE_ROW, SLUICE_ROW) SLUICE_CAPTURE_CALLS(SLUICE_ROW)
 #undef SLUICE_ROW
 };
 

@@ -80,11 +80,13 @@ Entry Simulator::enter(const char* name, Needs needs) {
   // A child of fork() cannot use what its parent initialised.
   if (!initialized || !same_process()) return {cu::Result::not_initialized, false};
   if (needs == Needs::driver) {
+    if (!captures.allow(name)) return {cu::Result::stream_capture_unsupported, false};
     timeline.tick();
     return {planned};
   }
   if (context_stack().empty()) return {cu::Result::invalid_context, false};
   if (device().retained == 0) return {cu::Result::context_is_destroyed, false};
+  if (!captures.allow(name)) return {cu::Result::stream_capture_unsupported, false};
   timeline.tick();
   return {planned == cu::Result::success ? device().dead : planned};
 }
@@ -133,6 +135,28 @@ EventState* Simulator::find_event(cu::Event handle, cu::Result& result) {
   }
   result = devices[static_cast<std::size_t>(found->second.device)]->dead;
   return &found->second;
+}
+
+bool Simulator::is_joined_by_capture(const StreamState& stream) const {
+  if (!stream.is_default) return false;
+  return std::any_of(timeline.streams().begin(), timeline.streams().end(), [&](const auto& entry) {
+    const StreamState& other = entry.second;
+    return other.blocking && other.device == stream.device && captures.status(other.id) != cu::CaptureStatus::none;
+  });
+}
+
+cu::Result Simulator::forbid_captured(const StreamState& stream) {
+  if (captures.status(stream.id) == cu::CaptureStatus::none) return cu::Result::success;
+  captures.spoil(stream.id);
+  return cu::Result::stream_capture_unsupported;
+}
+
+// CUDA_ERROR_CAPTURED_EVENT: "The operation is not permitted on an event which was last recorded in a capturing
+// stream."
+cu::Result Simulator::forbid_captured(const EventState& event) {
+  if (!event.captured_in) return cu::Result::success;
+  captures.spoil(*event.captured_in);
+  return cu::Result::captured_event;
 }
 
 void Simulator::enqueue(StreamState& stream, const std::shared_ptr<Operation>& operation) {
@@ -208,7 +232,8 @@ std::size_t Simulator::check_leaks() {
     violations.add(Rule::leak, its.device ? "a module was not unloaded" : "a library was not unloaded");
     ++leaks;
   }
-  return leaks;
+  for (std::size_t i = 0; i < captures.graphs.size(); ++i) violations.add(Rule::leak, "a graph was not destroyed");
+  return leaks + captures.graphs.size();
 }
 
 std::size_t Simulator::check_device_leaks(int ordinal) {
@@ -238,6 +263,11 @@ std::size_t Simulator::check_device_leaks(int ordinal) {
   for (const auto& [id, stream] : timeline.streams()) {
     if (stream.device == ordinal && !stream.destroyed && owned.count(id) == 0) {
       leak(fmt::format("stream {} was not destroyed", id));
+    }
+  }
+  for (const auto& [id, stream] : timeline.streams()) {
+    if (stream.device == ordinal && captures.status(id) != cu::CaptureStatus::none) {
+      leak(fmt::format("the capture of stream {} was not ended", id));
     }
   }
   for (const auto& [id, event] : events) {

@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/sim/capture.hpp"
 #include "tests/sim/device_memory.hpp"
 #include "tests/sim/faults.hpp"
 #include "tests/sim/pinned_memory.hpp"
@@ -39,7 +40,8 @@ struct DeviceState {
 struct EventState {
   int device = 0;
   bool timed = false;
-  std::shared_ptr<Operation> recorded;  // the last record; nullptr: never
+  std::shared_ptr<Operation> recorded;  // the last record; nullptr: never, or it was captured
+  std::optional<StreamId> captured_in;  // the stream whose capture took the last record
 };
 
 struct CodeState {  // a module or a library
@@ -68,6 +70,7 @@ class Simulator {
   Violations violations;
   Faults faults;
   Timeline timeline;
+  Captures captures;
   std::vector<std::unique_ptr<DeviceState>> devices;
   PinnedMemory pinned;
   std::map<std::uint64_t, EventState> events;
@@ -92,6 +95,13 @@ class Simulator {
   StreamState* find_stream(cu::Stream handle, cu::Result& result);
   EventState* find_event(cu::Event handle, cu::Result& result);
 
+  /// Whether it is the default stream of a context of which a blocking stream captures.
+  bool is_joined_by_capture(const StreamState& stream) const;
+  /// What a call has to answer that waits for the stream or asks about it: not success where the stream captures, which
+  /// that spoils.
+  cu::Result forbid_captured(const StreamState& stream);
+  /// The same of an event whose last record was captured.
+  cu::Result forbid_captured(const EventState& event);
   /// Queues a copy or a kernel, unless it is bad.
   void enqueue(StreamState& stream, const std::shared_ptr<Operation>& operation);
   /// The host has found that it is done: everything before it is, too.
@@ -142,7 +152,7 @@ cu::Result release(const char* name, Needs needs, Body&& body) {
 
 /// Handles are numbers that are never used twice, with the kind in the lower bits, so that a handle of another kind, or
 /// of something that is gone, is known for one.
-enum class HandleKind : std::uint64_t { context = 1, stream, event, code, function };
+enum class HandleKind : std::uint64_t { context = 1, stream, event, code, function, graph };
 
 template <typename Handle>
 Handle to_handle(HandleKind kind, std::uint64_t id) {

@@ -97,6 +97,7 @@ Result cuMemcpyHtoDAsync_v2(DevicePointer target, const void* source, std::size_
     StreamState* stream = own_stream(sim, handle, result);
     if (stream == nullptr || bytes == 0) return result;
     if (!fits(sim, *stream, target, source, bytes)) return Result::invalid_value;
+    if (const auto captured = sim.captures.take(stream->id)) return *captured;
     const auto copy = make_copy(sim, *stream, Engine::copy_in, target, bytes);
     copy->source = static_cast<const std::byte*>(source);
     copy->work = [&sim](Operation& its) { copy_in(sim, its); };
@@ -112,6 +113,7 @@ Result cuMemcpyDtoHAsync_v2(void* target, DevicePointer source, std::size_t byte
     StreamState* stream = own_stream(sim, handle, result);
     if (stream == nullptr || bytes == 0) return result;
     if (!fits(sim, *stream, source, target, bytes)) return Result::invalid_value;
+    if (const auto captured = sim.captures.take(stream->id)) return *captured;
     const auto copy = make_copy(sim, *stream, Engine::copy_out, source, bytes);
     copy->work = [&sim, target](Operation& its) { copy_out(sim, its, target); };
     std::memset(target, unread_value, bytes);
@@ -127,6 +129,7 @@ Result cuMemcpyDtoH_v2(void* target, DevicePointer source, std::size_t bytes) {
     Result result{};
     StreamState* stream = own_stream(sim, nullptr, result);
     if (stream == nullptr || bytes == 0) return result;
+    if (sim.is_joined_by_capture(*stream)) return Result::stream_capture_implicit;
     if (auto wrong = sim.device().memory.check(source, bytes)) {
       sim.violations.add(wrong->rule, fmt::format("cuMemcpyDtoH: {}", wrong->message));
       return Result::invalid_value;
@@ -167,6 +170,7 @@ Result cuStreamSynchronize(Stream handle) {
   return call("cuStreamSynchronize", Needs::context, [&](Simulator& sim) {
     Result result{};
     StreamState* stream = sim.find_stream(handle, result);
+    if (result == Result::success) result = sim.forbid_captured(*stream);
     if (result != Result::success || stream->last == nullptr) return result;
     const std::shared_ptr<Operation> last = stream->last;
     sim.timeline.wait(last);
@@ -178,6 +182,7 @@ Result cuStreamQuery(Stream handle) {
   return call("cuStreamQuery", Needs::context, [&](Simulator& sim) {
     Result result{};
     StreamState* stream = sim.find_stream(handle, result);
+    if (result == Result::success) result = sim.forbid_captured(*stream);
     if (result != Result::success || stream->last == nullptr) return result;
     const std::shared_ptr<Operation> last = stream->last;
     sim.timeline.poll(*last);
@@ -193,7 +198,16 @@ Result cuStreamWaitEvent(Stream handle, Event event_handle, unsigned flags) {
     StreamState* stream = sim.find_stream(handle, result);
     if (result != Result::success) return result;
     const sim::EventState* event = sim.find_event(event_handle, result);
-    if (result != Result::success || event->recorded == nullptr) return result;
+    if (result != Result::success) return result;
+    if (const auto captured = sim.captures.take(stream->id)) {
+      // CUDA_ERROR_STREAM_CAPTURE_ISOLATION: "A dependency would have been created which crosses the capture sequence
+      // boundary. Only implicit in-stream ordering dependencies are allowed to cross the boundary."
+      if (event->recorded == nullptr) return *captured;
+      sim.captures.spoil(stream->id);
+      return Result::stream_capture_isolation;
+    }
+    if (event->captured_in) return Result::not_supported;  // the stream would join the capture
+    if (event->recorded == nullptr) return result;
     const auto mark = std::make_shared<Operation>();
     mark->what = "wait";
     mark->after = {event->recorded};
@@ -237,6 +251,12 @@ Result cuEventRecord(Event event_handle, Stream handle) {
     sim::EventState* event = sim.find_event(event_handle, result);
     if (result != Result::success) return result;
     if (event->device != stream->device) return Result::invalid_handle;
+    event->captured_in.reset();
+    if (const auto captured = sim.captures.take(stream->id)) {
+      event->recorded = nullptr;
+      event->captured_in = stream->id;
+      return *captured;
+    }
     const auto mark = std::make_shared<Operation>();
     mark->what = "record";
     event->recorded = mark;
@@ -249,6 +269,7 @@ Result cuEventQuery(Event handle) {
   return call("cuEventQuery", Needs::driver, [&](Simulator& sim) {
     Result result{};
     const sim::EventState* event = sim.find_event(handle, result);
+    if (result == Result::success) result = sim.forbid_captured(*event);
     if (result != Result::success || event->recorded == nullptr) return result;
     const std::shared_ptr<Operation> recorded = event->recorded;
     sim.timeline.poll(*recorded);
@@ -260,6 +281,7 @@ Result cuEventSynchronize(Event handle) {
   return call("cuEventSynchronize", Needs::context, [&](Simulator& sim) {
     Result result{};
     const sim::EventState* event = sim.find_event(handle, result);
+    if (result == Result::success) result = sim.forbid_captured(*event);
     if (result != Result::success || event->recorded == nullptr) return result;
     const std::shared_ptr<Operation> recorded = event->recorded;
     sim.timeline.wait(recorded);
