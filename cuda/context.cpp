@@ -20,14 +20,16 @@ Context::Context(int ordinal)
       ordinal_(ordinal),
       device_(find_device(driver_, ordinal)),
       device_name_(describe_device(driver_, ordinal)) {
+  const RelaxedCapture relaxed(driver_);
   check(driver_.cuDevicePrimaryCtxRetain(&handle_, device_), "cuDevicePrimaryCtxRetain");
 }
 
 Context::~Context() {
+  const RelaxedCapture relaxed(driver_);
   ignore(driver_.cuDevicePrimaryCtxRelease(device_));
 }
 
-CurrentContext::CurrentContext(const Context& context) : driver_(context.driver()) {
+CurrentContext::CurrentContext(const Context& context) : relaxed_(context.driver()), driver_(context.driver()) {
   context.check(driver_.cuCtxPushCurrent(context.handle()), "cuCtxPushCurrent");
 }
 

@@ -3,6 +3,7 @@
 // context. Threads: any, at any time.
 #pragma once
 
+#include <exception>
 #include <string>
 #include <string_view>
 
@@ -33,7 +34,8 @@ class Context {
   cu::Context handle_ = nullptr;
 };
 
-/// What was current on this thread before is so again afterwards: it may be the caller's thread.
+/// Makes the context current on this thread, and the thread deaf to others' graph captures; every call into a context
+/// is made in such a scope. What was set before is so again afterwards: it may be the caller's thread.
 class CurrentContext {
  public:
   /// Throws Error{device_unavailable}.
@@ -43,24 +45,25 @@ class CurrentContext {
   CurrentContext& operator=(const CurrentContext&) = delete;
 
  private:
+  const RelaxedCapture relaxed_;  // first: it encloses what else is called
   const Driver& driver_;
 };
 
-/// Calls `release` with the context current, or not at all where that is refused: then the context is dead, and what it
-/// had with it. For destructors.
+/// Calls `release` with the context current, or not at all where the driver refuses that: then the context is dead, and
+/// so is what belonged to it. For destructors.
 template <typename Release>
 void with_context(const Context& context, Release release) noexcept {
   try {
     const CurrentContext current(context);
     release();
-  } catch (const Error&) {
+  } catch (const std::exception&) {
   }
 }
 
 /// A stream that waits for no other, not even the default one.
 class Stream {
  public:
-  /// With the context current. Throws as Context::check().
+  /// REQUIRES: the context is current. Throws as Context::check().
   explicit Stream(const Context& context);
   /// Waits for what is in flight.
   ~Stream();
@@ -79,10 +82,10 @@ class Stream {
   cu::Stream handle_ = nullptr;
 };
 
-/// An event: as a rule, one that threads sleep on rather than spin, and that does not tell the time.
+/// An event. By default threads that wait for it sleep rather than spin, and it tells no time.
 class Event {
  public:
-  /// With the context current. Throws as Context::check().
+  /// REQUIRES: the context is current. Throws as Context::check().
   explicit Event(const Context& context, unsigned flags = cu::event_blocking_sync | cu::event_disable_timing);
   ~Event();
   Event(const Event&) = delete;

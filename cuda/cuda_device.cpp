@@ -1,6 +1,7 @@
 #include "cuda/cuda_device.hpp"
 
 #include <algorithm>
+#include <exception>
 
 #include "cuda/cuda_arena.hpp"
 #include "cuda/cuda_lane.hpp"
@@ -38,12 +39,12 @@ std::unique_ptr<Lane> CudaDevice::open_lane(const PlanData& plan, Arena& arena, 
 void CudaDevice::warm_up() noexcept {
   try {
     load_kernel_once();
-  } catch (const Error&) {
+  } catch (const std::exception&) {
   }
 }
 
 const DeliveryKernel& CudaDevice::load_kernel_once() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (kernel_ == nullptr) {
     const CurrentContext current(*context_);
     const Stream stream(*context_);

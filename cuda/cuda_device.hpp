@@ -2,11 +2,11 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
 
 #include "cuda/context.hpp"
 #include "cuda/cuda_pinner.hpp"
 #include "cuda/delivery_kernel.hpp"
+#include "loader/base/mutex.hpp"
 #include "loader/device/device.hpp"
 
 namespace sluice {
@@ -28,8 +28,8 @@ class CudaDevice final : public Device {
 
   const std::shared_ptr<const Context> context_;
   const std::shared_ptr<Pinner> pinner_;
-  std::mutex mutex_;
-  std::unique_ptr<const DeliveryKernel> kernel_;  // made when it is first needed
+  Mutex mutex_;
+  std::unique_ptr<const DeliveryKernel> kernel_ SLUICE_GUARDED_BY(mutex_);  // made when it is first needed
 };
 
 }  // namespace sluice
