@@ -27,7 +27,7 @@ CudaArena::WayBack::WayBack(const Context& context) : buffer(context, way_back_b
 
 void CudaArena::read_back(std::uint64_t offset, void* target, std::uint64_t bytes) const {
   const CurrentContext current(*context_);
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (way_back_ == nullptr) way_back_ = std::make_unique<const WayBack>(*context_);
   const auto source = reinterpret_cast<cu::DevicePointer>(data()) + offset;
   for (std::uint64_t at = 0; at < bytes; at += way_back_bytes) {

@@ -2,9 +2,9 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
 
 #include "cuda/device_memory.hpp"
+#include "loader/base/mutex.hpp"
 #include "loader/device/device.hpp"
 
 namespace sluice {
@@ -22,15 +22,15 @@ class CudaArena final : public Arena {
   const std::shared_ptr<const Context> context_;
   const DeviceMemory memory_;
 
-  /// The way back to the host, made when it is first gone. Straight to the caller's memory, which is not pinned, it
-  /// would go through the driver's own buffers, and wait for the default stream.
+  /// What read_back() copies through, made when it is first called. A copy straight to the caller's memory, which is
+  /// not pinned, would take the driver's own buffers, and wait for the default stream.
   struct WayBack {
     explicit WayBack(const Context& context);
     PinnedMemory buffer;
     Stream stream;
   };
-  mutable std::mutex mutex_;
-  mutable std::unique_ptr<const WayBack> way_back_;
+  mutable Mutex mutex_;
+  mutable std::unique_ptr<const WayBack> way_back_ SLUICE_GUARDED_BY(mutex_);
 };
 
 }  // namespace sluice

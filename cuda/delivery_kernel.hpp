@@ -1,4 +1,4 @@
-// DeliveryKernel: the embedded kernel, loaded into one GPU's context. Threads: launch() on any, the context current.
+// DeliveryKernel: the embedded kernel, loaded into one GPU's context. Threads: any.
 #pragma once
 
 #include "cuda/context.hpp"
@@ -9,14 +9,14 @@ namespace sluice {
 class DeliveryKernel {
  public:
   /// Loads the code, and launches it once on nothing on `stream`: drivers load lazily, and may allocate, at the first
-  /// launch. With the context current; waits. Throws Error{device_unavailable}: built without nvcc, or the driver knows
-  /// neither the fatbinary nor the PTX for old drivers.
+  /// launch. REQUIRES: the context is current. Waits for the launch. Throws Error{device_unavailable}: built without
+  /// nvcc, or the driver knows neither the fatbinary nor the PTX for old drivers.
   DeliveryKernel(const Context& context, const Stream& stream);
   ~DeliveryKernel();
   DeliveryKernel(const DeliveryKernel&) = delete;
   DeliveryKernel& operator=(const DeliveryKernel&) = delete;
 
-  /// Delivers an extent in scratch, whose table lies at `table` there, into `arena`.
+  /// Delivers an extent in scratch, whose table lies at `table` there, into `arena`. REQUIRES: the context is current.
   void launch(cu::DevicePointer extent, cu::DevicePointer table, const DeliveryTable& size, cu::DevicePointer arena,
               const Stream& stream) const;
 

@@ -63,7 +63,7 @@ LaneTrace::Scope::~Scope() {
 
 void LaneTrace::keep(const Span& span, const Event* begin, const Event* end) noexcept {
   try {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (end != nullptr) {
       pending_.push_back({span, begin, end, base_});
     } else {
@@ -86,35 +86,51 @@ const Event* LaneTrace::record(const Stream& stream) noexcept {
 }
 
 const Event* LaneTrace::take_event() {
-  const std::lock_guard lock(mutex_);
-  if (free_events_.empty()) return &events_.emplace_back(context_, cu::event_blocking_sync);
-  const Event* event = free_events_.back();
-  free_events_.pop_back();
-  return event;
+  {
+    const MutexLock lock(mutex_);
+    if (!free_events_.empty()) {
+      const Event* event = free_events_.back();
+      free_events_.pop_back();
+      return event;
+    }
+  }
+  return &events_.emplace_back(context_, cu::event_blocking_sync);
 }
 
 void LaneTrace::collect() noexcept {
   try {
     while (collect_first()) {
     }
-    if (base_ != nullptr && steady_now_ns() - base_->at_ns > base_lasts_ns) {
-      std::shared_ptr<const Base> base = make_base();
-      const std::lock_guard lock(mutex_);
-      base_ = std::move(base);
-    }
+    renew_base();
   } catch (const std::exception&) {
     // The driver refuses: the lane will hear of it by itself.
   }
 }
 
+void LaneTrace::renew_base() {
+  {
+    const MutexLock lock(mutex_);
+    if (base_ == nullptr || steady_now_ns() - base_->at_ns <= base_lasts_ns) return;
+  }
+  std::shared_ptr<const Base> base = make_base();
+  const MutexLock lock(mutex_);
+  base_.swap(base);
+}
+
+/// The end of the span that was queued first, nullptr where there is none.
+const Event* LaneTrace::first_end() {
+  const MutexLock lock(mutex_);
+  return pending_.empty() ? nullptr : pending_.front().end;
+}
+
 /// Whether the first has ended; the order in which they were queued is the order in which each extent's end.
 bool LaneTrace::collect_first() {
+  const Event* const end = first_end();
+  if (end == nullptr || context_.driver().cuEventQuery(end->handle()) != cu::Result::success) return false;
   Pending first;
   {
-    const std::lock_guard lock(mutex_);
-    if (pending_.empty()) return false;
-    if (context_.driver().cuEventQuery(pending_.front().end->handle()) != cu::Result::success) return false;
-    first = pending_.front();
+    const MutexLock lock(mutex_);
+    first = std::move(pending_.front());
     pending_.pop_front();
   }
   // A stream does one thing after the other: where two bases disagree by some microseconds, the earlier is right.
@@ -123,7 +139,7 @@ bool LaneTrace::collect_first() {
   first.span.end_ns = std::max(first.span.begin_ns, time_of(*first.end, *first.base));
   last_end_ns = first.span.end_ns;
   tracer_.add(first.span);
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   free_events_.insert(free_events_.end(), {first.begin, first.end});
   return true;
 }

@@ -8,11 +8,11 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <vector>
 
 #include "cuda/context.hpp"
+#include "loader/base/mutex.hpp"
 #include "loader/base/tracer.hpp"
 #include "loader/device/device.hpp"
 
@@ -20,7 +20,7 @@ namespace sluice {
 
 class LaneTrace {
  public:
-  /// With the context current. All outlive it. Throws as Context::check() where the tracer keeps spans.
+  /// REQUIRES: the context is current. All outlive it. Throws as Context::check() where the tracer keeps spans.
   LaneTrace(const Context& context, const PlanData& plan, Tracer& tracer);
 
   /// What is queued on `stream` while it lives is one span.
@@ -39,8 +39,8 @@ class LaneTrace {
     const Event* begin_ = nullptr;  // nullptr: not kept
   };
 
-  /// Hands the spans that have ended by now to the tracer. With the context current. Once the streams have been waited
-  /// for, those are all; they must be before this is destroyed.
+  /// Hands the spans that have ended by now to the tracer: all of them, once the streams have been waited for.
+  /// REQUIRES: the context is current. Before this is destroyed the streams have been waited for.
   void collect() noexcept;
 
  private:
@@ -62,7 +62,9 @@ class LaneTrace {
   const Event* take_event();
   void keep(const Span& span, const Event* begin, const Event* end) noexcept;
   std::int64_t time_of(const Event& event, const Base& base) const;
+  const Event* first_end();
   bool collect_first();
+  void renew_base();
 
   const Context& context_;
   const PlanData& plan_;
@@ -73,11 +75,12 @@ class LaneTrace {
   std::int64_t copies_end_ns_ = 0;  // of the last span collected
   std::int64_t kernels_end_ns_ = 0;
 
-  std::mutex mutex_;
-  std::shared_ptr<const Base> base_;
-  std::deque<Pending> pending_;
-  std::deque<Event> events_;  // destroyed last, when the streams have been waited for
-  std::vector<const Event*> free_events_;
+  std::deque<Event> events_;  // all of them; grows on the thread of Scope
+
+  Mutex mutex_;
+  std::shared_ptr<const Base> base_ SLUICE_GUARDED_BY(mutex_);
+  std::deque<Pending> pending_ SLUICE_GUARDED_BY(mutex_);
+  std::vector<const Event*> free_events_ SLUICE_GUARDED_BY(mutex_);
 };
 
 }  // namespace sluice
