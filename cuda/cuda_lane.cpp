@@ -1,7 +1,8 @@
 #include "cuda/cuda_lane.hpp"
 
+#include <algorithm>
 #include <cassert>
-#include <utility>
+#include <iterator>
 
 #include "cuda/delivery_table.hpp"
 #include "loader/base/thread.hpp"
@@ -28,7 +29,7 @@ CudaLane::CudaLane(const Context& context, const DeliveryKernel* kernel, std::ui
 
 CudaLane::~CudaLane() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     closing_ = true;
   }
   queued_.notify_all();
@@ -44,16 +45,20 @@ CudaLane::~CudaLane() {
 void CudaLane::deliver(const LaneWork& work) {
   const CurrentContext current(context_);
   const ExtentCost cost = cost_of(plan_, *work.extent, work.deliveries);
-  std::unique_ptr<Event> end = take_event();
+  Works queued = take_work();
+  Work& mine = queued.front();
+  mine.extent = work.extent;
+  mine.done = {work.tag, cost};
   if (cost.launches == 0) {
     copy(work);
-    end->record(copies_);
+    mine.end.record(copies_);
   } else {
     launch(work);
-    end->record(kernels_);
+    mine.end.record(kernels_);
   }
-  const std::lock_guard lock(mutex_);
-  in_flight_.push_back({std::move(end), work.extent, {work.tag, cost}});
+  // From here on nothing can fail: what was queued is counted.
+  const MutexLock lock(mutex_);
+  in_flight_.splice(in_flight_.end(), queued);
   queued_.notify_one();
 }
 
@@ -108,71 +113,105 @@ void CudaLane::launch(const LaneWork& work) {
   slab.delivered.record(kernels_);
 }
 
-std::unique_ptr<Event> CudaLane::take_event() {
+/// A list of one.
+CudaLane::Works CudaLane::take_work() {
+  Works taken;
   {
-    const std::lock_guard lock(mutex_);
-    if (!free_events_.empty()) {
-      std::unique_ptr<Event> event = std::move(free_events_.back());
-      free_events_.pop_back();
-      return event;
-    }
+    const MutexLock lock(mutex_);
+    const auto usable = std::find_if(free_.begin(), free_.end(), [](const Work& work) { return work.orders == 0; });
+    if (usable != free_.end()) taken.splice(taken.end(), free_, usable);
   }
-  return std::make_unique<Event>(context_);
+  if (taken.empty()) taken.emplace_back(context_);
+  return taken;
 }
 
 bool CudaLane::order(CUstream_st* stream, std::span<const Extent> extents) {
   const CurrentContext current(context_);
-  // Under the lock no event is taken for something else: a stream waits for what an event recorded last.
-  const std::lock_guard lock(mutex_);
-  if (error_ != nullptr) return false;  // the load is about to say so
-  for (const InFlight& work : in_flight_) {
-    if (work.extent < extents.data() || work.extent >= extents.data() + extents.size()) continue;
-    context_.check(context_.driver().cuStreamWaitEvent(stream, work.end->handle(), 0), "cuStreamWaitEvent");
+  /// Work under way, whose events are not recorded anew while this lives.
+  struct Orders {
+    explicit Orders(CudaLane& its_lane) : lane(its_lane) {}
+    ~Orders() {
+      const MutexLock lock(lane.mutex_);
+      for (Work* const work : works) --work->orders;
+    }
+    CudaLane& lane;
+    std::vector<Work*> works;
+  } ordered(*this);
+  {
+    const MutexLock lock(mutex_);
+    if (error_ != nullptr) return false;  // the load is about to say so
+    for (Work& work : in_flight_) {
+      if (work.extent < extents.data() || work.extent >= extents.data() + extents.size()) continue;
+      ordered.works.push_back(&work);
+      ++work.orders;
+    }
+  }
+  // A graph is launched again and again, and depends on nothing outside of it: the host waits instead.
+  if (is_capturing(stream)) return false;
+  for (const Work* const work : ordered.works) {
+    context_.check(context_.driver().cuStreamWaitEvent(stream, work->end.handle(), 0), "cuStreamWaitEvent");
   }
   return true;
 }
 
+bool CudaLane::is_capturing(CUstream_st* stream) const {
+  cu::CaptureStatus status = cu::CaptureStatus::none;
+  const cu::Result result = context_.driver().cuStreamIsCapturing(stream, &status);
+  // The default stream of a context in which another stream captures: nothing may be queued there now.
+  if (result == cu::Result::stream_capture_implicit) return true;
+  context_.check(result, "cuStreamIsCapturing");
+  return status != cu::CaptureStatus::none;
+}
+
 void CudaLane::collect(std::vector<LaneDone>& done) {
-  const std::lock_guard lock(mutex_);
-  done.insert(done.end(), finished_.begin(), finished_.end());
-  finished_.clear();
+  const MutexLock lock(mutex_);
+  done.reserve(done.size() + finished_.size());
+  for (const Work& work : finished_) done.push_back(work.done);
+  free_.splice(free_.end(), finished_);
   if (error_ != nullptr) std::rethrow_exception(error_);
 }
 
 void CudaLane::wait_in_order() noexcept {
-  std::unique_lock lock(mutex_);
   try {
     const CurrentContext current(context_);
-    for (;;) {
-      queued_.wait(lock, [this] { return closing_ || !in_flight_.empty(); });
-      if (in_flight_.empty()) return;
-      const cu::Event end = in_flight_.front().end->handle();
-      lock.unlock();
-      const cu::Result result = context_.driver().cuEventSynchronize(end);
-      lock.lock();
-      context_.check(result, "cuEventSynchronize");
-      finish_first();
+    while (wait_for_work()) {
+      context_.check(context_.driver().cuEventSynchronize(end_of(0)), "cuEventSynchronize");
       // One wakeup for all that have ended by now.
-      while (!in_flight_.empty() &&
-             context_.driver().cuEventQuery(in_flight_.front().end->handle()) == cu::Result::success) {
-        finish_first();
+      std::size_t ended = 1;
+      for (cu::Event end = end_of(ended); end != nullptr; end = end_of(ended)) {
+        if (context_.driver().cuEventQuery(end) != cu::Result::success) break;
+        ++ended;
       }
+      finish(ended);
       wakeup_.notify();
-      lock.unlock();
       trace_.collect();
-      lock.lock();
     }
   } catch (...) {
-    if (!lock.owns_lock()) lock.lock();
+    const MutexLock lock(mutex_);
     error_ = std::current_exception();
     wakeup_.notify();
   }
 }
 
-void CudaLane::finish_first() {
-  finished_.push_back(in_flight_.front().done);
-  free_events_.push_back(std::move(in_flight_.front().end));
-  in_flight_.pop_front();
+/// False once the lane closes and all work has ended.
+bool CudaLane::wait_for_work() {
+  MutexLock lock(mutex_);
+  while (!closing_ && in_flight_.empty()) queued_.wait(lock);
+  return !in_flight_.empty();
+}
+
+/// The event after the nth work under way; nullptr where there are no more than `nth`.
+cu::Event CudaLane::end_of(std::size_t nth) {
+  const MutexLock lock(mutex_);
+  return nth < in_flight_.size() ? std::next(in_flight_.begin(), static_cast<std::ptrdiff_t>(nth))->end.handle()
+                                 : nullptr;
+}
+
+/// The first `count` have ended. Allocates nothing.
+void CudaLane::finish(std::size_t count) {
+  const MutexLock lock(mutex_);
+  const auto end = std::next(in_flight_.begin(), static_cast<std::ptrdiff_t>(count));
+  finished_.splice(finished_.end(), in_flight_, in_flight_.begin(), end);
 }
 
 }  // namespace sluice

@@ -4,16 +4,17 @@
 //   delivery stream                                    | kernel on 0       | kernel on 1 | ...
 //
 // A few runs of bytes are copied straight into place. Anything else is copied to one of a few scratch slabs, its table
-// behind it, and delivered from there by one kernel; streams wait for each other by events, the engine's thread for
-// neither. One thread sleeps on the events of what was queued, in order, and wakes the engine: a host function in the
-// stream would not be called after an error (cuda.h, cuLaunchHostFunc).
+// behind it, and delivered from there by one kernel. Streams wait for each other by events; the engine's thread waits
+// for neither. One thread, the waiter, sleeps on the events of what was queued, in order, and wakes the engine: the
+// driver does not call a host function in a stream after an error (cuda.h, cuLaunchHostFunc).
+//
+// The lane's mutex is never held during a call of the driver, which may take as long as another thread pins memory.
 #pragma once
 
-#include <condition_variable>
 #include <deque>
 #include <exception>
-#include <memory>
-#include <mutex>
+#include <list>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -21,14 +22,15 @@
 #include "cuda/delivery_kernel.hpp"
 #include "cuda/device_memory.hpp"
 #include "cuda/lane_trace.hpp"
+#include "loader/base/mutex.hpp"
 #include "loader/device/device.hpp"
 
 namespace sluice {
 
 class CudaLane final : public Lane {
  public:
-  /// With the context current. `kernel` may be nullptr where `scratch_bytes` is 0: then nothing needs it. All outlive
-  /// the lane.
+  /// REQUIRES: the context is current. `kernel` may be nullptr where `scratch_bytes` is 0: then nothing needs it. All
+  /// outlive the lane.
   CudaLane(const Context& context, const DeliveryKernel* kernel, std::uint64_t scratch_bytes, const PlanData& plan,
            Arena& arena, Wakeup& wakeup, Tracer& tracer);
   ~CudaLane() override;
@@ -43,17 +45,24 @@ class CudaLane final : public Lane {
     Event copied;     // the last extent is in it
     Event delivered;  // and out of it
   };
-  struct InFlight {
-    std::unique_ptr<Event> end;
-    const Extent* extent;
+  /// What was delivered once. It moves from list to list, and so stays where it is in memory: only deliver() makes new.
+  struct Work {
+    explicit Work(const Context& context) : end(context) {}
+    Event end;
+    const Extent* extent = nullptr;
     LaneDone done;
+    unsigned orders = 0;  // calls of order() that are making a stream wait for `end`: it must not be recorded anew
   };
+  using Works = std::list<Work>;
 
   void copy(const LaneWork& work);
   void launch(const LaneWork& work);
-  std::unique_ptr<Event> take_event();
+  Works take_work();
+  bool is_capturing(CUstream_st* stream) const;
   void wait_in_order() noexcept;
-  void finish_first();
+  bool wait_for_work();
+  cu::Event end_of(std::size_t nth);
+  void finish(std::size_t count);
 
   const Context& context_;
   const DeliveryKernel* const kernel_;
@@ -67,13 +76,13 @@ class CudaLane final : public Lane {
   std::deque<ScratchSlab> scratch_slabs_;
   std::uint64_t launched_ = 0;
 
-  std::mutex mutex_;
-  std::condition_variable queued_;
-  std::deque<InFlight> in_flight_;
-  std::vector<std::unique_ptr<Event>> free_events_;
-  std::vector<LaneDone> finished_;
-  std::exception_ptr error_;
-  bool closing_ = false;
+  Mutex mutex_;
+  Condition queued_;
+  Works in_flight_ SLUICE_GUARDED_BY(mutex_);  // in the order in which they end
+  Works finished_ SLUICE_GUARDED_BY(mutex_);   // and have not been collected
+  Works free_ SLUICE_GUARDED_BY(mutex_);       // some of which may still have orders
+  std::exception_ptr error_ SLUICE_GUARDED_BY(mutex_);
+  bool closing_ SLUICE_GUARDED_BY(mutex_) = false;
   std::thread waiter_;  // last: it uses all of the above
 };
 

@@ -7,7 +7,11 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 
+#include <atomic>
+#include <cstdlib>
+#include <new>
 #include <string>
+#include <thread>
 
 #include "cuda/cuda_device.hpp"
 #include "cuda/kernel_image.hpp"
@@ -17,12 +21,42 @@
 #include "tests/loader/support/temporary_folder.hpp"
 #include "tests/sim/control.hpp"
 
+namespace {
+
+constexpr int none = -1;
+thread_local int allocations_left = none;  // of this thread, until one fails
+std::atomic<bool> others_fail = false;     // all of threads that have no such number
+thread_local bool is_test_thread = false;
+
+bool fails_now() {
+  if (sluice::sim::is_in_call()) return false;
+  if (!is_test_thread) return others_fail;
+  return allocations_left != none && allocations_left-- == 0;
+}
+
+}  // namespace
+
+void* operator new(std::size_t bytes) {
+  void* const memory = fails_now() ? nullptr : std::malloc(bytes == 0 ? 1 : bytes);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+void operator delete(void* memory, std::size_t) noexcept {
+  std::free(memory);
+}
+
 namespace sluice {
 namespace {
 
 class LaneTest : public testing::Test {
  protected:
-  explicit LaneTest(const sim::Settings& settings) { sim::reset(settings); }
+  explicit LaneTest(const sim::Settings& settings) {
+    is_test_thread = true;
+    sim::reset(settings);
+  }
   ~LaneTest() override {
     lane_.reset();
     arena_.reset();
@@ -132,6 +166,35 @@ TEST_P(CudaLaneTest, ThrowsAfterAnOperationHasFailedAndEnds) {
   EXPECT_FALSE(lane_->order(nullptr, plan_->extents)) << "nothing that a stream could wait for will come";
 }
 
+TEST_P(CudaLaneTest, ReportsAllWorkThoughItsThreadFindsNoMemory) {
+  open(false);
+  others_fail = true;
+  for (std::uint64_t tag = 0; tag < 50; ++tag) deliver(tag);
+  const std::vector<LaneDone> done = collect(50);
+  others_fail = false;
+  for (std::uint64_t tag = 0; tag < 50; ++tag) EXPECT_EQ(done.at(tag).tag, tag);
+}
+
+TEST_P(CudaLaneTest, CountsNothingThatItFoundNoMemoryToDeliver) {
+  const bool with_cast = !kernel_fatbinary().empty();
+  open(with_cast);
+  bool failed = true;
+  for (int nth = 0; failed; ++nth) {
+    SCOPED_TRACE(nth);
+    failed = false;
+    allocations_left = nth;
+    try {
+      deliver(1);
+    } catch (const std::bad_alloc&) {
+      failed = true;
+    }
+    allocations_left = none;
+    if (failed) deliver(2);
+    EXPECT_EQ(collect(1).at(0).tag, failed ? 2u : 1u);
+  }
+  expect_all_delivered(with_cast);
+}
+
 INSTANTIATE_TEST_SUITE_P(Policies, CudaLaneTest,
                          testing::Values(sim::Policy::eager, sim::Policy::lazy, sim::Policy::never,
                                          sim::Policy::random));
@@ -214,6 +277,33 @@ TEST_F(LaneTimesTest, TheNextCopyRunsBesideTheKernel) {
   EXPECT_EQ(second_copy.begin_ns, first_copy.end_ns);
   EXPECT_EQ(second_copy.end_ns, 2 * first_copy.end_ns);
   EXPECT_EQ(second_kernel.end_ns, ends_.back());
+}
+
+// The driver may take its time to make a stream wait: while another thread pins memory, or the stream is full.
+TEST_F(LaneTimesTest, DeliversAndEndsWhileACallersStreamIsBeingMadeToWait) {
+  open(false);
+  const Context context(0);
+  const CurrentContext current(context);
+  const Stream stream(context);
+  deliver(1);
+  sim::hold_call("cuStreamWaitEvent");
+  bool ordered = false;
+  std::thread caller([&] { ordered = lane_->order(stream.handle(), plan_->extents); });
+  while (sim::held_threads() == 0) std::this_thread::yield();
+  for (std::uint64_t tag = 2; tag <= 20; ++tag) {
+    deliver(tag);
+    while (const auto next = sim::next_completion()) sim::advance_to(*next);
+    // Of an event that was recorded anew meanwhile, the stream would wait for the later record.
+    collect(tag == 2 ? 2 : 1);
+  }
+  deliver(21);
+  sim::release_calls();
+  caller.join();
+  EXPECT_TRUE(ordered);
+  EXPECT_EQ(context.driver().cuStreamQuery(stream.handle()), cu::Result::success) << "the first has ended long ago";
+  while (const auto next = sim::next_completion()) sim::advance_to(*next);
+  collect(1);
+  stream.synchronize();
 }
 
 TEST_F(LaneTimesTest, WhatTheDriverRefusesCostsASpanAndNotTheLoad) {

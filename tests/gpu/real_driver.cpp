@@ -67,6 +67,21 @@ void fail_call(std::string_view, std::uint64_t, cu::Result) {
   skip("fails when told to");
 }
 
+void hold_call(std::string_view) {
+  skip("holds a call back");
+}
+
+void release_calls() {}
+
+std::size_t held_threads() {
+  return 0;
+}
+
+// A driver's allocations are not the test's.
+bool is_in_call() {
+  return false;
+}
+
 void fail_operation(std::uint64_t, cu::Result) {
   skip("fails when told to");
 }

@@ -52,6 +52,25 @@ void fail_operation(std::uint64_t nth, cu::Result result) {
   locked([&](Simulator& sim) { sim.faults.plan(operations, nth, result); });
 }
 
+void hold_call(std::string_view call) {
+  locked([&](Simulator& sim) { sim.held_call = call; });
+}
+
+void release_calls() {
+  locked([](Simulator& sim) {
+    sim.held_call.clear();
+    sim.released.notify_all();
+  });
+}
+
+std::size_t held_threads() {
+  return locked([](Simulator& sim) { return sim.held_threads; });
+}
+
+bool is_in_call() {
+  return CallLock::is_held();
+}
+
 Counters counters() {
   return locked([](Simulator& sim) {
     Counters all = sim.counts;

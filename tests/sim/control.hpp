@@ -102,6 +102,15 @@ SLUICE_SIM_API void fail_allocation(std::uint64_t nth);
 /// is dead from then on: whatever was queued there is dropped, and every call answers `result`.
 SLUICE_SIM_API void fail_operation(std::uint64_t nth, cu::Result result = cu::Result::illegal_address);
 
+/// From now on uses of a call, by its name without a version suffix, do not begin before release_calls(): as one that
+/// waits for a lock of the driver's.
+SLUICE_SIM_API void hold_call(std::string_view call);
+SLUICE_SIM_API void release_calls();
+/// How many threads are held.
+SLUICE_SIM_API std::size_t held_threads();
+/// Whether this thread is in a call: for tests that let allocations fail, but not those of a driver.
+SLUICE_SIM_API bool is_in_call();
+
 struct Counters {
   std::map<std::string, std::uint64_t, std::less<>> calls;  // by name, also those that failed
   std::uint64_t copies_in = 0;                              // to a device, done

@@ -62,6 +62,26 @@ void replace_simulator(const Settings& settings) {
   instance() = std::make_unique<Simulator>(settings, simulator_lock());
 }
 
+namespace {
+thread_local bool in_call = false;
+}
+
+CallLock::CallLock(const char* name) : lock_(simulator_lock()) {
+  in_call = true;
+  Simulator& sim = simulator();
+  ++sim.held_threads;
+  while (sim.held_call == name) sim.released.wait(lock_);
+  --sim.held_threads;
+}
+
+CallLock::~CallLock() {
+  in_call = false;
+}
+
+bool CallLock::is_held() {
+  return in_call;
+}
+
 Simulator::Simulator(const Settings& its_settings, std::mutex& its_lock)
     : settings(its_settings),
       violations(its_settings.abort_on_violation),

@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include <condition_variable>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -78,6 +79,9 @@ class Simulator {
   std::map<std::uint64_t, FunctionState> functions;
   std::uint64_t last_id = 0;  // of events, code and functions
   Counters counts;
+  std::string held_call;  // none if empty
+  std::size_t held_threads = 0;
+  std::condition_variable released;
   bool initialized;
   bool ended = false;
 
@@ -129,10 +133,25 @@ std::mutex& simulator_lock();
 Simulator& simulator();
 void replace_simulator(const Settings& settings);
 
+/// Holds the simulator's lock for a call, which begins when nobody holds it back.
+class CallLock {
+ public:
+  explicit CallLock(const char* name);
+  ~CallLock();
+  CallLock(const CallLock&) = delete;
+  CallLock& operator=(const CallLock&) = delete;
+
+  /// By this thread.
+  static bool is_held();
+
+ private:
+  std::unique_lock<std::mutex> lock_;
+};
+
 /// Runs the body of a driver call.
 template <typename Body>
 cu::Result call(const char* name, Needs needs, Body&& body) {
-  const std::lock_guard<std::mutex> lock(simulator_lock());
+  const CallLock lock(name);
   Simulator& sim = simulator();
   const Entry entry = sim.enter(name, needs);
   return entry.result == cu::Result::success ? body(sim) : entry.result;
@@ -142,7 +161,7 @@ cu::Result call(const char* name, Needs needs, Body&& body) {
 /// because the context is dead, as nobody could try again.
 template <typename Body>
 cu::Result release(const char* name, Needs needs, Body&& body) {
-  const std::lock_guard<std::mutex> lock(simulator_lock());
+  const CallLock lock(name);
   Simulator& sim = simulator();
   const Entry entry = sim.enter(name, needs);
   if (!entry.may_act) return entry.result;
