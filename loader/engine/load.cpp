@@ -88,8 +88,7 @@ const Tensor& order_behind(LoadState& state, CUstream_st* stream, std::string_vi
   };
   std::unique_lock lock(state.mutex);
   state.wait_until(lock, [&] { return state.finished || state.arrived[placement] || delivered(); });
-  if (!state.arrived[placement] && !state.lanes.empty() &&
-      state.lanes[state.plan->placements[placement].device]->order(stream, extents)) {
+  if (!state.arrived[placement] && state.order(lock, state.plan->placements[placement].device, stream, extents)) {
     return state.tensors[placement];
   }
   lock.unlock();

@@ -45,8 +45,29 @@ void LoadState::place(std::vector<std::shared_ptr<Arena>> all, std::span<const s
 }
 
 void LoadState::close_lanes() noexcept {
-  const std::lock_guard lock(mutex);
+  std::unique_lock lock(mutex);
   lanes.clear();
+  changed.wait(lock, [this] { return orders == 0; });
+}
+
+bool LoadState::order(std::unique_lock<std::mutex>& lock, std::size_t device, CUstream_st* stream,
+                      std::span<const Extent> extents) {
+  if (lanes.empty()) return false;
+  struct InLane {
+    explicit InLane(LoadState& its_state, std::unique_lock<std::mutex>& its_lock) : state(its_state), held(its_lock) {
+      ++state.orders;
+      held.unlock();
+    }
+    ~InLane() {
+      held.lock();
+      if (--state.orders == 0) state.changed.notify_all();
+    }
+    LoadState& state;
+    std::unique_lock<std::mutex>& held;
+  };
+  Lane& lane = *lanes[device];
+  const InLane in_lane(*this, lock);
+  return lane.order(stream, extents);
 }
 
 void LoadState::publish(std::span<const std::uint32_t> placements, std::span<const std::uint32_t> extents,

@@ -31,6 +31,7 @@ struct LoadState {
   /// Fills in where tensors will lie and what takes them there: one arena and one lane a device of the plan. Before the
   /// first publish(). The lanes are used until close_lanes().
   void place(std::vector<std::shared_ptr<Arena>> arenas, std::span<const std::unique_ptr<Lane>> lanes);
+  /// Waits for calls of order() that are in a lane.
   void close_lanes() noexcept;
   /// These placements are complete, and these extents are with their lanes; `stats` is what is known so far.
   void publish(std::span<const std::uint32_t> placements, std::span<const std::uint32_t> extents, const Stats& stats);
@@ -48,6 +49,10 @@ struct LoadState {
     const Tracer::Scope waiting(tracer, {.what = Span::What::wait, .row = Tracer::caller});
     changed.wait(lock, there);
   }
+  /// Lane::order() of a device of the plan; false where lanes may not be used. `lock` of the mutex is let go meanwhile:
+  /// the driver may take its time, and the engine's thread needs the mutex to publish.
+  bool order(std::unique_lock<std::mutex>& lock, std::size_t device, CUstream_st* stream,
+             std::span<const Extent> extents);
   /// The placement of a name, on `device` or on the first that the plan names; nothing if the plan does not deliver it.
   std::optional<std::uint32_t> placement_of(std::string_view name, const DeviceId* device) const noexcept;
 
@@ -60,6 +65,7 @@ struct LoadState {
   std::condition_variable changed;
   std::vector<std::shared_ptr<Arena>> arenas;  // by device of the plan
   std::vector<Lane*> lanes;                    // by device of the plan; empty before and after they may be used
+  std::size_t orders = 0;                      // calls of order() that are in a lane
   std::vector<bool> delivered;                 // by extent: it is with its lanes
   std::vector<Tensor> tensors;                 // by placement; never resized
   std::vector<bool> arrived;                   // by placement

@@ -4,11 +4,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <filesystem>
+#include <future>
+#include <numeric>
 #include <set>
 #include <thread>
 
 #include "cuda/kernel_image.hpp"
+#include "loader/engine/load_state.hpp"
 #include "sluice/sluice.hpp"
 #include "tests/loader/support/shard_writer.hpp"
 
@@ -119,6 +123,66 @@ TEST_P(LoadTest, EndsWhatItHeldWhenAssignedTo) {
   load = engine_.start(*plan_);
   load.wait();
   EXPECT_NE(load.find("a"), nullptr);
+}
+
+class EmptyArena final : public Arena {
+ public:
+  std::byte* data() const noexcept override { return nullptr; }
+  void populate(std::uint64_t, std::uint64_t) noexcept override {}
+  void read_back(std::uint64_t, void*, std::uint64_t) const override {}
+};
+
+/// A lane whose driver takes its time to make a stream wait.
+class SlowLane final : public Lane {
+ public:
+  void deliver(const LaneWork&) override {}
+  bool order(CUstream_st*, std::span<const Extent>) override {
+    entered.set_value();
+    may_leave.get_future().wait();
+    left = true;
+    return true;
+  }
+  void collect(std::vector<LaneDone>&) override {}
+
+  std::promise<void> entered;
+  std::promise<void> may_leave;
+  std::atomic<bool> left = false;
+};
+
+// By hand what the engine does, while a caller is in the lane.
+TEST(LoadInALane, PublishesMeanwhileAndClosesTheLaneAfterwards) {
+  const TemporaryFolder folder;
+  write_shard(folder, "model.safetensors", model);
+  Request request;
+  request.add("*").on(host());
+  const Plan plan = make_plan(Checkpoint::open(folder.path()), request);
+  const auto state = std::make_shared<LoadState>(plan.data(), std::make_shared<Wakeup>(), false);
+  const Load load(state);
+  std::vector<std::unique_ptr<Lane>> lanes;
+  lanes.push_back(std::make_unique<SlowLane>());
+  SlowLane& lane = static_cast<SlowLane&>(*lanes[0]);
+  state->place({std::make_shared<EmptyArena>()}, lanes);
+  std::vector<std::uint32_t> extents(plan.data()->extents.size());
+  std::iota(extents.begin(), extents.end(), 0);
+  state->publish({}, extents, {});
+
+  std::thread caller([&] { EXPECT_EQ(load.wait_on(nullptr, "a").name, "a"); });
+  lane.entered.get_future().wait();
+  const std::uint32_t all[] = {0, 1, 2};
+  state->publish(all, {}, {});
+  EXPECT_NE(load.find("a"), nullptr);
+  std::promise<void> closing;
+  std::thread engine([&] {
+    closing.set_value();
+    state->close_lanes();
+    EXPECT_TRUE(lane.left) << "the lane would be destroyed now";
+  });
+  closing.get_future().wait();
+  std::this_thread::yield();
+  lane.may_leave.set_value();
+  engine.join();
+  caller.join();
+  state->finish(nullptr, {});
 }
 
 }  // namespace
