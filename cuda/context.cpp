@@ -13,13 +13,21 @@ const Driver& driver_for(int ordinal) {
   }
 }
 
+/// False where the driver does not say: most GPUs are not.
+bool is_integrated(const Driver& driver, cu::Device device) noexcept {
+  int value = 0;
+  return driver.cuDeviceGetAttribute(&value, cu::DeviceAttribute::integrated, device) == cu::Result::success &&
+         value != 0;
+}
+
 }  // namespace
 
 Context::Context(int ordinal)
     : driver_(driver_for(ordinal)),
       ordinal_(ordinal),
       device_(find_device(driver_, ordinal)),
-      device_name_(describe_device(driver_, ordinal)) {
+      device_name_(describe_device(driver_, ordinal)),
+      is_integrated_(sluice::is_integrated(driver_, device_)) {
   const RelaxedCapture relaxed(driver_);
   check(driver_.cuDevicePrimaryCtxRetain(&handle_, device_), "cuDevicePrimaryCtxRetain");
 }

@@ -23,6 +23,7 @@ class Context {
   int ordinal() const noexcept { return ordinal_; }
   const std::string& device_name() const noexcept { return device_name_; }  // for messages
   cu::Context handle() const noexcept { return handle_; }
+  bool is_integrated() const noexcept { return is_integrated_; }  // the GPU has no memory but the host's
   /// Throws what the answer of `call` means unless it is success.
   void check(cu::Result result, std::string_view call) const { sluice::check(driver_, result, call, device_name_); }
 
@@ -31,6 +32,7 @@ class Context {
   int ordinal_;
   cu::Device device_;
   std::string device_name_;
+  bool is_integrated_;
   cu::Context handle_ = nullptr;
 };
 

@@ -6,6 +6,7 @@
 #include "cuda/cuda_arena.hpp"
 #include "cuda/cuda_lane.hpp"
 #include "cuda/kernel_image.hpp"
+#include "loader/base/memory.hpp"
 
 namespace sluice {
 CudaDevice::CudaDevice(int ordinal)
@@ -16,6 +17,7 @@ DeviceId CudaDevice::id() const noexcept {
 }
 
 std::uint64_t CudaDevice::free_bytes() const {
+  if (context_->is_integrated()) return available_memory_bytes();
   const CurrentContext current(*context_);
   std::size_t free = 0;
   std::size_t total = 0;

@@ -17,7 +17,10 @@ class CudaDevice final : public Device {
   explicit CudaDevice(int ordinal);
 
   DeviceId id() const noexcept override;
+  /// Of an integrated GPU what the system calls available: by its driver only MemFree is free, and what the page cache
+  /// holds is not.
   std::uint64_t free_bytes() const override;
+  bool shares_host_memory() const noexcept override { return context_->is_integrated(); }
   std::shared_ptr<Arena> allocate(std::uint64_t bytes) override;
   void warm_up() noexcept override;
   std::unique_ptr<Lane> open_lane(const PlanData& plan, Arena& arena, Wakeup& wakeup, Tracer& tracer) override;

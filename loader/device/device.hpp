@@ -70,8 +70,10 @@ class Device {
  public:
   virtual ~Device() = default;
   virtual DeviceId id() const noexcept = 0;
-  /// Memory that an arena can be had of at this moment, in bytes.
+  /// Bytes that an arena could be allocated from right now.
   virtual std::uint64_t free_bytes() const = 0;
+  /// Whether its memory is the host's: then free_bytes() is what both together may take.
+  virtual bool shares_host_memory() const noexcept = 0;
   /// Throws Error{out_of_memory}.
   virtual std::shared_ptr<Arena> allocate(std::uint64_t bytes) = 0;
   /// Makes what open_lane() may need and keeps it, so that it takes no time there. What is refused here is refused

@@ -12,6 +12,7 @@ class HostDevice final : public Device {
 
   DeviceId id() const noexcept override { return host(); }
   std::uint64_t free_bytes() const override;
+  bool shares_host_memory() const noexcept override { return true; }
   std::shared_ptr<Arena> allocate(std::uint64_t bytes) override;
   std::unique_ptr<Lane> open_lane(const PlanData& plan, Arena& arena, Wakeup& wakeup, Tracer& tracer) override;
   void warm_up() noexcept override {}

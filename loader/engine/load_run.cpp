@@ -117,7 +117,11 @@ bool LoadRun::lanes_are_open() {
 
 void LoadRun::check_memory() const {
   std::map<DeviceId, std::uint64_t> needed;
-  for (const PlanCosts::OnDevice& on : plan_.costs.devices) needed[on.device] += on.arena_bytes + on.scratch_bytes;
+  for (const PlanCosts::OnDevice& on : plan_.costs.devices) {
+    // What lies in one memory is held against it together.
+    const bool on_host = parts_.devices.at(on.device)->shares_host_memory();
+    needed[on_host ? host() : on.device] += on.arena_bytes + on.scratch_bytes;
+  }
   const std::uint64_t staging_bytes = parts_.staging == nullptr ? 0 : parts_.staging->memory().bytes().size();
   needed[host()] += plan_.costs.staging_bytes - std::min(plan_.costs.staging_bytes, staging_bytes);
   for (const auto& [id, bytes] : needed) {

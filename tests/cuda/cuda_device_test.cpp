@@ -10,10 +10,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
 #include "cuda/device_memory.hpp"
+#include "loader/base/memory.hpp"
 #include "tests/cuda/gpu_loads.hpp"
 
 namespace sluice {
@@ -133,6 +136,53 @@ TEST_F(CudaDeviceTest, SaysHowMuchMemoryIsMissingBeforeTheFirstRead) {
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ErrorCode::out_of_memory);
       EXPECT_THAT(error.what(), testing::HasSubstr("cuda:1"));
+    }
+    EXPECT_EQ(sim::counters().calls["cuMemAlloc"], 0u);
+  }
+  expect_clean();
+}
+
+sim::Settings integrated() {
+  sim::Settings settings;
+  settings.devices[0].integrated = true;
+  settings.devices[0].memory_bytes = 1 << 20;
+  return settings;
+}
+
+TEST_F(CudaDeviceTest, AnIntegratedGpuHasWhatTheHostHas) {
+  sim::reset(integrated());
+  {
+    const CudaDevice device(0);
+    EXPECT_TRUE(device.shares_host_memory());
+    EXPECT_GT(device.free_bytes(), integrated().devices[0].memory_bytes) << "what its driver calls free";
+    const CudaDevice other(1);
+    EXPECT_FALSE(other.shares_host_memory());
+    EXPECT_EQ(other.free_bytes(), integrated().devices[1].memory_bytes);
+  }
+  expect_clean();
+}
+
+TEST_F(CudaDeviceTest, WhatAnIntegratedGpuAndTheHostNeedIsHeldAgainstOneMemory) {
+  sim::reset(integrated());
+  // Each of them fits, both do not. The file has no content, and is not read.
+  const std::uint64_t bytes = available_memory_bytes() / 4 * 3;
+  const std::string header = fmt::format(R"({{"big":{{"dtype":"U8","shape":[{0}],"data_offsets":[0,{0}]}}}})", bytes);
+  const std::filesystem::path file = folder_.path() / "big.safetensors";
+  const std::uint64_t header_bytes = header.size();
+  std::ofstream(file, std::ios::binary)
+      .write(reinterpret_cast<const char*>(&header_bytes), 8)
+      .write(header.data(), static_cast<std::streamsize>(header.size()));
+  std::filesystem::resize_file(file, 8 + header_bytes + bytes);
+  {
+    Request request = everything();
+    request.devices = {cuda(0), host()};
+    Engine engine(small_slabs());
+    try {
+      engine.start(make_plan(Checkpoint::open(file.string()), request, small_slabs())).wait();
+      FAIL() << "it was loaded";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::out_of_memory);
+      EXPECT_THAT(error.what(), testing::HasSubstr("bytes on host"));
     }
     EXPECT_EQ(sim::counters().calls["cuMemAlloc"], 0u);
   }

@@ -94,6 +94,7 @@ class WatchedDevice final : public Device {
 
   DeviceId id() const noexcept override { return device_->id(); }
   std::uint64_t free_bytes() const override { return device_->free_bytes(); }
+  bool shares_host_memory() const noexcept override { return device_->shares_host_memory(); }
   std::shared_ptr<Arena> allocate(std::uint64_t bytes) override { return device_->allocate(bytes); }
   void warm_up() noexcept override { device_->warm_up(); }
   std::unique_ptr<Lane> open_lane(const PlanData& plan, Arena& arena, Wakeup& wakeup, Tracer& tracer) override {

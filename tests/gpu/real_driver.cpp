@@ -28,6 +28,7 @@ bool is_usual(const Settings& settings) {
   for (const DeviceSettings& device : settings.devices) {
     if (device.memory_bytes != usual.devices[0].memory_bytes) return false;
     if (device.compute_capability != usual.devices[0].compute_capability) return false;
+    if (device.integrated != usual.devices[0].integrated) return false;
   }
   return true;
 }

@@ -179,11 +179,13 @@ Result cuDeviceGetAttribute(int* value, DeviceAttribute attribute, Device device
       case DeviceAttribute::pci_domain_id:
         *value = pci_domain;
         break;
+      case DeviceAttribute::integrated:
+        *value = sim.devices[static_cast<std::size_t>(device)]->settings.integrated ? 1 : 0;
+        break;
       case DeviceAttribute::unified_addressing:
       case DeviceAttribute::host_register_supported:
         *value = 1;
         break;
-      case DeviceAttribute::integrated:
       case DeviceAttribute::pci_device_id:
       case DeviceAttribute::pageable_memory_access:
       case DeviceAttribute::pageable_memory_access_uses_host_page_tables:
