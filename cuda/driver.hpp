@@ -1,7 +1,7 @@
-// Driver: the entry points of the CUDA driver, and what its answers mean. It is loaded and initialised when a CUDA
-// device is first wished for, once a process, and never unloaded; nothing links it. Threads: everything here may be
-// called from any thread at any time; which context a call acts on is the thread's. Errors: whatever the driver answers
-// becomes Error{out_of_memory} or Error{device_unavailable}, with the way out.
+// Driver: the entry points of the CUDA driver, and what its answers mean. It is loaded and initialised once per
+// process, when somebody first asks for a CUDA device, and never unloaded; nothing links it. Threads: everything here
+// may be called from any thread at any time; which context a call acts on is the thread's. Errors: whatever the driver
+// answers becomes Error{out_of_memory} or Error{device_unavailable}, with the way out.
 #pragma once
 
 #include <functional>

@@ -1,7 +1,7 @@
-// LaneTrace: when the copies and kernels of one lane ran, for a load that keeps a trace. The times are the device's, by
-// events before and after each; so that they can be set against the host's clock, an event on a stream of its own is
-// recorded at a known time, again every second, as clocks drift apart and a float holds milliseconds since that event.
-// Profilers see what the device does by themselves, and are told only which extent a call into the driver is for.
+// LaneTrace: when the copies and kernels of one lane ran, for a load that keeps a trace. The device times them, by
+// events before and after each. To set these times against the host's clock, an event on a stream of its own is
+// recorded at a known time, and anew every second: clocks drift apart, and a float holds the milliseconds since that
+// event. Profilers see for themselves what the device does, and are told only which extent a call of the driver is for.
 // Threads: Scope on the engine's, collect() on one other. What the driver refuses costs a span, not the load.
 #pragma once
 

@@ -11,7 +11,7 @@ namespace sluice::sim {
 namespace {
 
 [[noreturn]] void refuse(const char* name, const char* value) {
-  fmt::print(stderr, "simulated CUDA driver: {}={} cannot be meant\n", name, value);
+  fmt::print(stderr, "simulated CUDA driver: {}={} is not among its values\n", name, value);
   std::exit(2);
 }
 

@@ -352,10 +352,10 @@ TEST(EnvironmentDeathTest, SetsWhatAProgramCannot) {
   };
   EXPECT_EXIT(ask_ten_times(), testing::ExitedWithCode(10), "");
   setenv("SLUICE_SIM_POLICY", "hasty", 1);
-  EXPECT_EXIT(cu::cuInit(0), testing::ExitedWithCode(2), "SLUICE_SIM_POLICY=hasty cannot be meant");
+  EXPECT_EXIT(cu::cuInit(0), testing::ExitedWithCode(2), "SLUICE_SIM_POLICY=hasty is not among its values");
   setenv("SLUICE_SIM_POLICY", "random", 1);
   setenv("SLUICE_SIM_SEED", "-1", 1);
-  EXPECT_EXIT(cu::cuInit(0), testing::ExitedWithCode(2), "SLUICE_SIM_SEED=-1 cannot be meant");
+  EXPECT_EXIT(cu::cuInit(0), testing::ExitedWithCode(2), "SLUICE_SIM_SEED=-1 is not among its values");
   for (const char* name : {"SLUICE_SIM_DEVICES", "SLUICE_SIM_MEMORY", "SLUICE_SIM_POLICY", "SLUICE_SIM_SEED"})
     unsetenv(name);
 }
