@@ -79,9 +79,9 @@ class SLUICE_API Load {
 
   /// Has the work that is queued on `stream` from now on wait for one tensor, on a CUDA device: kernels may be queued
   /// behind it with the pointer that it returns, and the host waits only until the tensor is read, not for the device.
-  /// What goes wrong on the device after that is thrown by wait(). `stream` is a CUstream or cudaStream_t of the tensor's
-  /// device; it may be the default stream. On a device without streams it is wait(), and so it is for a stream that is
-  /// capturing a graph, which cannot depend on work outside of it. Throws as wait() does.
+  /// What goes wrong on the device after that is thrown by wait(). `stream` is a CUstream or cudaStream_t of the
+  /// tensor's device; it may be the default stream. On a device without streams it is wait(), and so it is for a stream
+  /// that is capturing a graph, which cannot depend on work outside of it. Throws as wait() does.
   const Tensor& wait_on(CUstream_st* stream, std::string_view name) const;
   const Tensor& wait_on(CUstream_st* stream, std::string_view name, DeviceId device) const;
 
