@@ -88,11 +88,11 @@ void Tracer::Scope::end() noexcept {
   tracer_->add(span_);
 }
 
-Tracer::Told::Told(const Span& span) noexcept {
+Tracer::Range::Range(const Span& span) noexcept {
   nvtx::push(span);
 }
 
-Tracer::Told::~Told() {
+Tracer::Range::~Range() {
   nvtx::pop();
 }
 

@@ -65,13 +65,13 @@ class Tracer {
     Span span_;
   };
 
-  /// The same, only told and not kept: for what belongs to no load yet, or is timed elsewhere.
-  class Told {
+  /// The same, told to profilers only: for what belongs to no load yet, or is timed elsewhere.
+  class Range {
    public:
-    explicit Told(const Span& span) noexcept;
-    ~Told();
-    Told(const Told&) = delete;
-    Told& operator=(const Told&) = delete;
+    explicit Range(const Span& span) noexcept;
+    ~Range();
+    Range(const Range&) = delete;
+    Range& operator=(const Range&) = delete;
   };
 
  private:

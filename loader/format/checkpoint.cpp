@@ -263,7 +263,7 @@ std::optional<SafetensorsIndex> find_shards(const fs::path& path, HeaderReader& 
 
 Checkpoint Checkpoint::open(const std::filesystem::path& path, unsigned threads) {
   const Stopwatch stopwatch;
-  const Tracer::Told told({.what = Span::What::open});
+  const Tracer::Range range({.what = Span::What::open});
   if (path.empty())
     throw Error(ErrorCode::invalid_argument, "the path is empty", {}, "name a shard, a folder or an index");
 
