@@ -53,7 +53,7 @@ LaneTrace::Scope::Scope(LaneTrace& trace, const Stream& stream, Span::What what,
             .extent = trace.plan_.index_of(*work.extent),
             .tensors = static_cast<std::uint32_t>(work.deliveries.size()),
             .bytes = work.extent->bytes},
-      told_(span_) {
+      range_(span_) {
   if (trace.tracer_.keeps()) begin_ = trace.record(stream);
 }
 

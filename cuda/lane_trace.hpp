@@ -35,7 +35,7 @@ class LaneTrace {
     LaneTrace& trace_;
     const Stream& stream_;
     const Span span_;
-    const Tracer::Told told_;
+    const Tracer::Range range_;
     const Event* begin_ = nullptr;  // nullptr: not kept
   };
 

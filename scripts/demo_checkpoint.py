@@ -6,12 +6,14 @@ usage: demo_checkpoint.py FOLDER BYTES
 import hashlib
 import json
 import pathlib
-import shutil
 import sys
 
 import numpy
 
+import outputs
+
 SHARDS = 4
+DIGESTS = "digests.json"
 
 
 def layer_tensors(width):
@@ -25,13 +27,19 @@ def layer_tensors(width):
 
 
 def make(folder, size_bytes, dtype="BF16"):
-    """Makes the checkpoint unless it is there. It is complete once its digests are written."""
-    folder = pathlib.Path(folder)
-    if (folder / "digests.json").exists():
+    """Makes the checkpoint unless it is there."""
+    if is_made(folder):
         return
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    with outputs.new_folder(folder) as beside:
+        fill(beside, size_bytes, dtype)
 
+
+def is_made(folder):
+    """Whether a folder is a checkpoint that make() made."""
+    return (pathlib.Path(folder) / DIGESTS).exists()
+
+
+def fill(folder, size_bytes, dtype):
     def size(shape):
         return {"BF16": 2, "F32": 4}[dtype] * int(numpy.prod(shape))
 
@@ -59,7 +67,7 @@ def make(folder, size_bytes, dtype="BF16"):
                 digests[name] = hashlib.sha256(data).hexdigest()
                 weight_map[name] = file.name
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
-    (folder / "digests.json").write_text(json.dumps(digests))
+    (folder / DIGESTS).write_text(json.dumps(digests))
 
 
 if __name__ == "__main__":

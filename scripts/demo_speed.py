@@ -39,8 +39,10 @@ def main():
     if not checkpoint.exists():
         if shutil.disk_usage(folder).free < 2 * size:
             sys.exit(f"demo: {folder} has too little room for a checkpoint of {size / 1e9:.1f} GB")
-        for old in folder.glob("checkpoint-*"):
-            shutil.rmtree(old)
+        # Of another size, made by an earlier run. What others call a checkpoint stays.
+        for old in folder.glob("checkpoint-*MiB"):
+            if demo_checkpoint.is_made(old):
+                shutil.rmtree(old)
     demo_checkpoint.make(checkpoint, size)
     files = sorted(checkpoint.glob("*.safetensors"))
     size = sum(map(os.path.getsize, files))
@@ -77,7 +79,7 @@ def main():
         print("   The page cache does not keep all of these files: no warm figures.\n")
 
     loaded = measuring.sluice(tool, checkpoint, "--digest", "sha256")
-    digests = json.loads((checkpoint / "digests.json").read_text())
+    digests = json.loads((checkpoint / demo_checkpoint.DIGESTS).read_text())
     right = {tensor["name"]: tensor["digest"] for tensor in loaded["tensors"]} == digests
     print(f"   All {len(digests)} tensors arrived as they were written." if right else "   WRONG: a tensor differs.")
     for fallback in loaded["stats"]["fallbacks"]:

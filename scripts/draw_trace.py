@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draws reads, copies and kernels of a trace as an SVG picture: a row each, the numbers of extents in the bars.
+"""Draws reads, copies and kernels of a trace as an SVG picture, a row for each, with the numbers of extents in the bars.
 
 Usage: draw_trace.py TRACE.json PICTURE.svg [TITLE]
 TRACE.json is what `sluice load --trace` writes. Nothing but Python's standard library is needed.
@@ -10,6 +10,8 @@ import json
 import math
 import re
 import sys
+
+import outputs
 
 COLOURS = {"read": "#4477aa", "copy": "#ee7733", "deliver": "#228833", "populate": "#bbbbbb"}
 LABELS_PX, WIDTH_PX, BAR_PX, GAP_PX, TOP_PX, MARGIN_PX = 120, 860, 18, 10, 34, 12
@@ -79,8 +81,7 @@ def main(arguments):
         rows = rows_of(json.load(file))
     if not rows:
         sys.exit(f"{arguments[0]}: nothing was read, copied or delivered in it")
-    with open(arguments[1], "w", encoding="utf-8") as file:
-        file.write(draw(rows, arguments[2] if len(arguments) == 3 else ""))
+    outputs.write_file(arguments[1], draw(rows, arguments[2] if len(arguments) == 3 else ""), "<svg ")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-// BigVector: a std::vector that lies in huge pages once it is long, and whose resize() leaves new elements as the
-// memory has them where their type allows. Catalogues and plans have millions of elements that are written once: with
-// pages of 4 KiB a third of the time goes into the kernel's handing them out.
+// BigVector: a std::vector that lies in huge pages once it is long. Its resize() leaves new elements uninitialised
+// where their type allows that. Catalogues and plans have millions of elements that are written once: with pages of 4
+// KiB a third of that time would go into page faults.
 #pragma once
 
 #include <sys/mman.h>
@@ -29,7 +29,7 @@ struct HugePageAllocator {
     if (!is_huge(count)) return std::allocator<T>().allocate(count);
     const std::size_t bytes = count * sizeof(T);
     void* const memory = ::operator new (bytes, std::align_val_t{huge_page_bytes});
-    // Only pages that are full: the end of the memory should not take more than it needs. A refusal costs time only.
+    // Only pages that are full, so that the end takes no more memory than it needs. A refusal only costs time.
     madvise(memory, align_down(bytes, huge_page_bytes), MADV_HUGEPAGE);
     return static_cast<T*>(memory);
   }

@@ -15,6 +15,7 @@
 #include <fstream>
 #include <limits>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -45,37 +46,67 @@ std::optional<std::uint64_t> number_in(const std::string& path, std::string_view
   return std::nullopt;
 }
 
-/// What one control group leaves: its limit less what it uses, page cache that can be dropped not counted as used.
-std::uint64_t left_in_group(const std::string& folder, const char* limit_file, const char* usage_file,
-                            const char* cache_key) {
-  const auto limit = number_in(folder + limit_file, "");
-  const auto usage = number_in(folder + usage_file, "");
+/// The numbers behind `keys` in a file of "key value" lines, added up.
+std::uint64_t sum_in(const std::string& path, std::span<const std::string_view> keys) {
+  std::uint64_t sum = 0;
+  for (const std::string_view key : keys) sum += number_in(path, key).value_or(0);
+  return sum;
+}
+
+/// Where a version of control groups says what a group may have and has.
+struct GroupFiles {
+  std::string_view mount;
+  std::string_view limit;
+  std::string_view usage;
+  std::span<const std::string_view> droppable;
+};
+
+// What a group uses, but loses as soon as it asks for more, however lately it was used. The memory of tmpfs, which the
+// key "file" counts too, is no part of it: it would have to be swapped out. Version 1 does not tell of slab.
+constexpr std::array<std::string_view, 2> droppable_1 = {"total_inactive_file ", "total_active_file "};
+constexpr std::array<std::string_view, 3> droppable_2 = {"inactive_file ", "active_file ", "slab_reclaimable "};
+
+constexpr GroupFiles version_1 = {"/sys/fs/cgroup/memory", "/memory.limit_in_bytes", "/memory.usage_in_bytes",
+                                  droppable_1};
+constexpr GroupFiles version_2 = {"/sys/fs/cgroup", "/memory.max", "/memory.current", droppable_2};
+
+/// What one control group leaves: its limit less what it uses, unless that can be dropped. All of that counts: the
+/// kernel's MemAvailable leaves out up to half of it, for watermarks that a machine keeps and a group has not.
+std::uint64_t left_in_group(const std::string& folder, const GroupFiles& files) {
+  const auto limit = number_in(folder + std::string(files.limit), "");
+  const auto usage = number_in(folder + std::string(files.usage), "");
   if (!limit || !usage) return unlimited;
-  const std::uint64_t cache = number_in(folder + "/memory.stat", cache_key).value_or(0);
-  const std::uint64_t used = *usage - std::min(*usage, cache);
+  const std::uint64_t used = *usage - std::min(*usage, sum_in(folder + "/memory.stat", files.droppable));
   return *limit - std::min(*limit, used);
 }
 
-/// The least that any control group above this process leaves, by /proc/self/cgroup.
-std::uint64_t left_in_groups() {
+/// The least that a group at `path` or any above it leaves. Inside a container the path may be that of the host; the
+/// container's own group is then mounted at the top.
+std::uint64_t left_up_from(const std::string& mount, std::string path, const GroupFiles& files) {
   std::uint64_t left = unlimited;
-  std::ifstream groups("/proc/self/cgroup");
-  std::string line;
-  while (std::getline(groups, line)) {
-    const bool v2 = line.starts_with("0::");
-    const std::size_t v1 = line.find(":memory:");
-    if (!v2 && v1 == std::string::npos) continue;
-    std::string folder = v2 ? line.substr(3) : line.substr(v1 + std::strlen(":memory:"));
-    // Inside a container the path may be that of the host; its own group is then mounted at the root.
-    for (;;) {
-      if (folder == "/") folder.clear();
-      left = std::min(
-          left, v2 ? left_in_group("/sys/fs/cgroup" + folder, "/memory.max", "/memory.current", "inactive_file ")
-                   : left_in_group("/sys/fs/cgroup/memory" + folder, "/memory.limit_in_bytes", "/memory.usage_in_bytes",
-                                   "total_inactive_file "));
-      if (folder.empty()) break;
-      folder.resize(folder.rfind('/') == std::string::npos ? 0 : folder.rfind('/'));
-    }
+  for (;;) {
+    while (path.ends_with('/')) path.pop_back();
+    left = std::min(left, left_in_group(mount + path, files));
+    const std::size_t parent = path.rfind('/');
+    if (parent == std::string::npos) return left;
+    path.resize(parent);
+  }
+}
+
+/// The least that any control group above this process leaves.
+std::uint64_t left_in_groups(const std::string& root) {
+  std::uint64_t left = unlimited;
+  std::ifstream groups(root + "/proc/self/cgroup");
+  for (std::string line; std::getline(groups, line);) {
+    // "0::/path" is of version 2, "4:cpu,memory:/path" of version 1.
+    const std::size_t controllers = line.find(':');
+    const std::size_t path = line.find(':', controllers == std::string::npos ? controllers : controllers + 1);
+    if (path == std::string::npos) continue;
+    const std::string named = ',' + line.substr(controllers + 1, path - controllers - 1) + ',';
+    const bool is_version_1 = named.find(",memory,") != std::string::npos;
+    if (!is_version_1 && !line.starts_with("0::")) continue;
+    const GroupFiles& files = is_version_1 ? version_1 : version_2;
+    left = std::min(left, left_up_from(root + std::string(files.mount), line.substr(path + 1), files));
   }
   return left;
 }
@@ -125,8 +156,8 @@ void Mapping::populate(std::uint64_t offset, std::uint64_t bytes) noexcept {
   const std::uint64_t last = std::min(align_up(offset + bytes, huge_page_bytes), bytes_);
   if (first >= last) return;
   if (madvise(data_ + first, last - first, MADV_POPULATE_WRITE) == 0) return;
-  // Before Linux 5.14: write what is there already, once a page. Storage or a neighbour's delivery may be writing to
-  // the same huge page, so that only a write that cannot come between theirs will do.
+  // Before Linux 5.14: write to each page what is there already. Storage or a neighbour's delivery may be writing to
+  // the same huge page; a compare-and-exchange never undoes what they write.
   for (std::uint64_t at = first; at < last; at += 4096) {
     const std::atomic_ref<std::byte> byte(data_[at]);
     std::byte present = byte.load(std::memory_order_relaxed);
@@ -143,9 +174,13 @@ void Mapping::prefer_node(int node) noexcept {
   syscall(SYS_mbind, data_, bytes_, MPOL_PREFERRED, nodes.data(), bits * nodes.size() + 1, 0);
 }
 
-std::uint64_t available_memory_bytes() noexcept {
+void Mapping::keep_from_fork(bool keep) noexcept {
+  if (data_ != nullptr) madvise(data_, bytes_, keep ? MADV_DONTFORK : MADV_DOFORK);
+}
+
+std::uint64_t available_memory_bytes(const std::string& root) noexcept {
   try {
-    return std::min(number_in("/proc/meminfo", "MemAvailable:").value_or(unlimited), left_in_groups());
+    return std::min(number_in(root + "/proc/meminfo", "MemAvailable:").value_or(unlimited), left_in_groups(root));
   } catch (...) {
     return unlimited;
   }

@@ -1,9 +1,10 @@
-// Memory: the host's anonymous memory: mapped in huge pages where there are any, counted before it is taken.
+// Memory: anonymous memory of the host, in huge pages where there are any, and how much of it can be had.
 // All functions may be called from any thread.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 namespace sluice {
 
@@ -26,17 +27,25 @@ class Mapping {
   /// are read into.
   void populate(std::uint64_t offset, std::uint64_t bytes) noexcept;
 
-  /// Asks for pages on one NUMA node, as long as that has any free. Before memory is touched; -1: wherever the thread
-  /// runs that touches it. A hint.
+  /// A hint: takes pages of that NUMA node while it has any free; -1: of the node where the thread runs that touches
+  /// them. REQUIRES: nothing has been touched.
   void prefer_node(int node) noexcept;
+
+  /// From now on, processes that fork() makes lack this memory (true) or have it (false). While storage writes to it
+  /// past the page cache they must lack it: a fork shares pages until somebody writes to them, and before Linux 6.5
+  /// what storage brings may then arrive in a page that is no longer ours. A child that touches memory which it lacks
+  /// gets SIGSEGV.
+  void keep_from_fork(bool keep) noexcept;
 
  private:
   std::byte* data_ = nullptr;
   std::uint64_t bytes_ = 0;
 };
 
-/// Bytes that the process could still take: MemAvailable, or what its control groups leave where that is less.
-std::uint64_t available_memory_bytes() noexcept;
+/// Bytes that the process could still take: MemAvailable, or what its control groups leave where that is less. What
+/// groups hold in the page cache and the kernel's caches can be dropped, so it counts as free. `root` is where /proc
+/// and /sys are found.
+std::uint64_t available_memory_bytes(const std::string& root = "") noexcept;
 
 /// The most memory that was resident in the process at a time (VmHWM), in bytes; 0 where the system does not say.
 std::uint64_t peak_resident_bytes() noexcept;

@@ -56,21 +56,21 @@ struct Domain {
 
 /// Kept until the process ends: profilers read it even then.
 const Domain& domain() noexcept {
-  static const Domain its;
-  return its;
+  static const Domain sluice;
+  return sluice;
 }
 
-/// Calls `take` with the attributes of a range.
+/// What `take` returns, given the attributes of a range.
 template <typename Take>
-auto with_attributes(const Domain& its, const Span& span, Take take) noexcept {
+auto with_attributes(const Domain& sluice, const Span& span, Take take) noexcept {
   const Payload values{span.extent, span.tensors, span.bytes};
-  const nvtxPayloadData_t data{its.payload, sizeof values, &values};
+  const nvtxPayloadData_t data{sluice.payload, sizeof values, &values};
   nvtxEventAttributes_t attributes{};
   attributes.version = NVTX_VERSION;
   attributes.size = NVTX_EVENT_ATTRIB_STRUCT_SIZE;
   attributes.messageType = NVTX_MESSAGE_TYPE_REGISTERED;
-  attributes.message.registered = its.names[static_cast<std::size_t>(span.what)];
-  if (its.payload != 0) {
+  attributes.message.registered = sluice.names[static_cast<std::size_t>(span.what)];
+  if (sluice.payload != 0) {
     attributes.payloadType = NVTX_PAYLOAD_TYPE_EXT;
     attributes.payload.ullValue = reinterpret_cast<std::uintptr_t>(&data);
     attributes.reserved0 = 1;  // how many of them
@@ -88,9 +88,10 @@ bool listens() noexcept {
 }
 
 void push(const Span& span) noexcept {
-  const Domain& its = domain();
-  if (its.handle == nullptr) return;
-  with_attributes(its, span, [&](const auto& attributes) { return nvtxDomainRangePushEx(its.handle, &attributes); });
+  const Domain& sluice = domain();
+  if (sluice.handle == nullptr) return;
+  with_attributes(sluice, span,
+                  [&](const auto& attributes) { return nvtxDomainRangePushEx(sluice.handle, &attributes); });
 }
 
 void pop() noexcept {
@@ -98,10 +99,10 @@ void pop() noexcept {
 }
 
 std::uint64_t start(const Span& span) noexcept {
-  const Domain& its = domain();
-  if (its.handle == nullptr) return 0;
-  return with_attributes(its, span,
-                         [&](const auto& attributes) { return nvtxDomainRangeStartEx(its.handle, &attributes); });
+  const Domain& sluice = domain();
+  if (sluice.handle == nullptr) return 0;
+  return with_attributes(sluice, span,
+                         [&](const auto& attributes) { return nvtxDomainRangeStartEx(sluice.handle, &attributes); });
 }
 
 void end(std::uint64_t range) noexcept {

@@ -1,7 +1,7 @@
 // NVTX: tells a profiler (Nsight Systems) of spans, as ranges of a domain "sluice" with extent, tensors and bytes as
-// payload. Where none listens, or sluice was built without NVTX's headers, nothing is done.
-// NVTX looks for its profiler by itself, once, in the environment variable NVTX_INJECTION64_PATH, which profilers set:
-// that is the one variable that is read on sluice's account. Threads: any, at any time.
+// payload. Does nothing where no profiler listens, or where sluice was built without NVTX's headers.
+// NVTX itself looks for its profiler, once, in the environment variable NVTX_INJECTION64_PATH, which profilers set. No
+// other variable is read on sluice's account. Threads: any, at any time.
 #pragma once
 
 #include <cstdint>
@@ -10,10 +10,10 @@
 
 namespace sluice::nvtx {
 
-/// Settled at the first call, for good.
+/// Decided at the first call, for good.
 bool listens() noexcept;
 
-/// A range of this thread; they nest.
+/// A range of this thread. Ranges nest.
 void push(const Span& span) noexcept;
 void pop() noexcept;
 

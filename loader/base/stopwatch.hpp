@@ -1,5 +1,4 @@
-// Stopwatch: how long something took, by the clock on the wall and in processor time (user + system) of the whole
-// process.
+// Stopwatch: how long something took, in wall-clock time and in processor time (user + system) of the whole process.
 #pragma once
 
 #include <chrono>

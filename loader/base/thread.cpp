@@ -5,9 +5,11 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <csignal>
-#include <string>
+#include <cstring>
+#include <exception>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -16,25 +18,69 @@
 
 namespace sluice {
 
+namespace {
+
+/// Blocks signals for as long as it lives; a thread that is made meanwhile inherits that.
+class BlockedSignals {
+ public:
+  BlockedSignals() noexcept {
+    sigset_t blocked;
+    sigfillset(&blocked);
+    // A fault belongs to the thread that has it: were its signal blocked there, the process would end without the
+    // application's handler. With SIGPROF profilers look at every thread.
+    for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGSYS, SIGTRAP, SIGABRT}) sigdelset(&blocked, signal);
+    pthread_sigmask(SIG_SETMASK, nullptr, &before_);
+    if (sigismember(&before_, SIGPROF) == 0) sigdelset(&blocked, SIGPROF);
+    pthread_sigmask(SIG_SETMASK, &blocked, nullptr);
+  }
+  ~BlockedSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  BlockedSignals(const BlockedSignals&) = delete;
+  BlockedSignals& operator=(const BlockedSignals&) = delete;
+
+ private:
+  sigset_t before_;
+};
+
+/// Joined when they go, however that comes.
+class Helpers {
+ public:
+  Helpers() = default;
+  ~Helpers() {
+    for (std::thread& thread : threads_) thread.join();
+  }
+  Helpers(const Helpers&) = delete;
+  Helpers& operator=(const Helpers&) = delete;
+
+  /// Makes up to `count`; as many as there can be.
+  template <typename Body>
+  void start(std::size_t count, const Body& body) noexcept {
+    try {
+      threads_.reserve(count);
+      while (threads_.size() < count) threads_.push_back(start_thread("sluice-share", body));
+    } catch (const std::exception&) {
+      // No memory, or no thread: the others do its part.
+    }
+  }
+
+ private:
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace
+
 std::thread start_thread(const char* name, std::function<void()> body) {
-  // A new thread inherits the mask of the one that makes it.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
   std::thread thread;
-  std::string refusal;
   try {
+    const BlockedSignals blocked;
     thread = std::thread(std::move(body));
   } catch (const std::system_error& error) {
-    refusal = error.code().message();
-  }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (!thread.joinable()) {
-    throw Error(ErrorCode::system, fmt::format("no thread could be made: {}", refusal), {},
+    throw Error(ErrorCode::system, fmt::format("no thread could be made: {}", error.code().message()), {},
                 "raise the limit of threads (ulimit -u, pids.max of the container)");
   }
-  pthread_setname_np(thread.native_handle(), std::string(name).substr(0, 15).c_str());
+  // Nothing may throw from here on: the thread runs.
+  std::array<char, 16> kept{};
+  std::strncpy(kept.data(), name, kept.size() - 1);
+  pthread_setname_np(thread.native_handle(), kept.data());
   return thread;
 }
 
@@ -49,17 +95,10 @@ void share_out(unsigned threads, std::size_t parts, const std::function<void(std
   const auto take_parts = [&] {
     for (std::size_t part = next++; part < parts; part = next++) work(part);
   };
-  std::vector<std::thread> others;
-  others.reserve(std::min<std::size_t>(threads, parts));
-  try {
-    while (others.size() + 1 < std::min<std::size_t>(threads, parts)) {
-      others.push_back(start_thread("sluice-share", take_parts));
-    }
-  } catch (const Error&) {
-    // The calling thread does what the others cannot.
-  }
+  Helpers helpers;
+  const std::size_t wanted = std::min<std::size_t>(threads, parts);
+  if (wanted > 1) helpers.start(wanted - 1, take_parts);
   take_parts();
-  for (std::thread& other : others) other.join();
 }
 
 }  // namespace sluice

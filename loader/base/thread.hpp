@@ -7,15 +7,16 @@
 
 namespace sluice {
 
-/// A named thread (15 characters are kept) that takes no signals: those belong to the process's own threads, which
-/// expect their handlers to run there. Throws Error{system}.
+/// A named thread (15 characters are kept) that takes no signals sent to the process: those belong to the process's own
+/// threads, which expect their handlers to run there. It does take what it causes itself (SIGSEGV, SIGBUS, SIGFPE,
+/// SIGILL, SIGSYS, SIGTRAP, SIGABRT), and SIGPROF where the calling thread takes that. Throws Error{system}.
 std::thread start_thread(const char* name, std::function<void()> body);
 
 /// Processors that this process may run on: a container's or taskset's share, not the machine. At least 1.
 unsigned processor_count() noexcept;
 
-/// Calls work(0) to work(parts - 1), each once, on up to `threads` threads, that of the caller among them. `work` must
-/// not throw. Fewer threads than that are no error.
+/// Calls work(0) to work(parts - 1), each once, on up to `threads` threads, one of them the caller's. Where some of the
+/// threads cannot be made, the others do all of it. REQUIRES: `work` does not throw.
 void share_out(unsigned threads, std::size_t parts, const std::function<void(std::size_t)>& work);
 
 }  // namespace sluice

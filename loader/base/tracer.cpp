@@ -36,7 +36,7 @@ Tracer::Tracer(bool keeps) : keeps_(keeps), on_(keeps || nvtx::listens()) {
 }
 
 std::uint16_t Tracer::row(std::string_view name) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto found = std::find(trace_.rows.begin(), trace_.rows.end(), name);
   const auto index = static_cast<std::uint16_t>(found - trace_.rows.begin());
   if (found == trace_.rows.end()) trace_.rows.emplace_back(name);
@@ -44,7 +44,7 @@ std::uint16_t Tracer::row(std::string_view name) {
 }
 
 Trace Tracer::trace() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return trace_;
 }
 
@@ -63,7 +63,7 @@ void Tracer::end_now(const Begun& begun) noexcept {
 
 void Tracer::add(const Span& span) noexcept {
   if (!keeps_) return;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   try {
     if (trace_.spans.size() < limits::trace_spans_max) return trace_.spans.push_back(span);
   } catch (const std::exception&) {  // no memory for it
@@ -72,7 +72,7 @@ void Tracer::add(const Span& span) noexcept {
 }
 
 void Tracer::drop() noexcept {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   ++trace_.dropped;
 }
 
@@ -88,11 +88,11 @@ void Tracer::Scope::end() noexcept {
   tracer_->add(span_);
 }
 
-Tracer::Told::Told(const Span& span) noexcept {
+Tracer::Range::Range(const Span& span) noexcept {
   nvtx::push(span);
 }
 
-Tracer::Told::~Told() {
+Tracer::Range::~Range() {
   nvtx::pop();
 }
 

@@ -1,13 +1,13 @@
-// Tracer: takes down what one load does and when, and tells profilers that listen by NVTX the same. This is the one
-// place that feeds both. Off, as it is unless the caller wants a trace or a profiler listens, it costs a branch a span
-// and reads no clock. Threads: any, at any time. Nothing here throws once it is made: what cannot be kept is counted as
-// dropped.
+// Tracer: takes down what one load does and when, and tells the same to profilers that listen by NVTX. This is the one
+// place that feeds both. It is off unless the caller wants a trace or a profiler listens; then it costs a branch per
+// span and reads no clock. Threads: any, at any time. Taking spans never throws: what there is no memory for is counted
+// as dropped.
 #pragma once
 
 #include <cstdint>
-#include <mutex>
 #include <string_view>
 
+#include "loader/base/mutex.hpp"
 #include "sluice/trace.hpp"
 
 namespace sluice {
@@ -20,13 +20,13 @@ class Tracer {
   static constexpr std::uint16_t reader = 2;
   static constexpr std::uint16_t host = 3;
 
-  /// `keeps`: spans are kept for trace(), not only told.
+  /// `keeps`: spans are kept for trace(), not only told to profilers.
   explicit Tracer(bool keeps);
 
   bool keeps() const noexcept { return keeps_; }
-  /// The row of that name, made where there is none yet.
+  /// The row of that name, made where there is none yet. Throws std::bad_alloc.
   std::uint16_t row(std::string_view name);
-  /// What has ended so far.
+  /// What has ended so far. Throws std::bad_alloc.
   Trace trace() const;
 
   /// A span that has begun and may end on another thread.
@@ -65,13 +65,13 @@ class Tracer {
     Span span_;
   };
 
-  /// The same, only told and not kept: for what belongs to no load yet, or is timed elsewhere.
-  class Told {
+  /// The same, told to profilers only: for what belongs to no load yet, or is timed elsewhere.
+  class Range {
    public:
-    explicit Told(const Span& span) noexcept;
-    ~Told();
-    Told(const Told&) = delete;
-    Told& operator=(const Told&) = delete;
+    explicit Range(const Span& span) noexcept;
+    ~Range();
+    Range(const Range&) = delete;
+    Range& operator=(const Range&) = delete;
   };
 
  private:
@@ -80,8 +80,8 @@ class Tracer {
 
   const bool keeps_;
   const bool on_;
-  mutable std::mutex mutex_;
-  Trace trace_;
+  mutable Mutex mutex_;
+  Trace trace_ SLUICE_GUARDED_BY(mutex_);
 };
 
 }  // namespace sluice

@@ -232,7 +232,10 @@ std::optional<SafetensorsIndex> find_shards_in_folder(const fs::path& folder, He
   }
   if (error) {
     throw Error(ErrorCode::io, fmt::format("the folder cannot be listed: {}", error.message()),
-                {folder.string(), {}, {}}, "allow this user to read it");
+                {folder.string(), {}, {}},
+                error == std::errc::too_many_files_open || error == std::errc::too_many_files_open_in_system
+                    ? "raise the limit of open descriptors (ulimit -n)"
+                    : "allow this user to read it");
   }
   for (auto* paths : {&indexes, &others}) std::ranges::sort(*paths);
   if (const auto index = choose_index(folder, indexes)) return read_index(*index, shards);
@@ -260,7 +263,7 @@ std::optional<SafetensorsIndex> find_shards(const fs::path& path, HeaderReader& 
 
 Checkpoint Checkpoint::open(const std::filesystem::path& path, unsigned threads) {
   const Stopwatch stopwatch;
-  const Tracer::Told told({.what = Span::What::open});
+  const Tracer::Range range({.what = Span::What::open});
   if (path.empty())
     throw Error(ErrorCode::invalid_argument, "the path is empty", {}, "name a shard, a folder or an index");
 

@@ -94,7 +94,7 @@ void count_costs(PlanData& plan, std::uint64_t staging_bytes) {
 
 Plan make_plan(std::shared_ptr<const Catalogue> catalogue, const Request& request, const Options& options) {
   const Stopwatch stopwatch;
-  const Tracer::Told told({.what = Span::What::plan});
+  const Tracer::Range range({.what = Span::What::plan});
   const Options resolved = resolve(options);
   const auto plan = std::make_shared<PlanData>();
   plan->catalogue = std::move(catalogue);

@@ -10,11 +10,11 @@
 #include <exception>
 #include <iterator>
 #include <memory>
-#include <mutex>
 #include <numeric>
 #include <stdexcept>
-#include <system_error>
-#include <thread>
+
+#include "loader/base/mutex.hpp"
+#include "loader/base/thread.hpp"
 
 namespace sluice::tool {
 
@@ -60,8 +60,8 @@ struct Work {
   std::span<std::string> digests;
   std::atomic<std::size_t> next = 0;
   std::atomic<bool> failed = false;
-  std::mutex mutex = {};
-  std::exception_ptr failure = nullptr;
+  Mutex mutex = {};
+  std::exception_ptr failure SLUICE_GUARDED_BY(mutex) = nullptr;
 
   bool is_over() const noexcept { return stop.load() || failed.load(); }
 };
@@ -88,7 +88,7 @@ void run(Work& work) noexcept {
       work.digests[index] = digest(work, work.tensors[index], hash, piece);
     }
   } catch (...) {
-    const std::lock_guard lock(work.mutex);
+    const MutexLock lock(work.mutex);
     if (!work.failure) work.failure = std::current_exception();
     work.failed = true;
   }
@@ -106,16 +106,9 @@ std::vector<std::string> sha256_digests(const Load& load, std::span<const Tensor
 
   std::vector<std::string> digests(tensors.size());
   Work work{load, tensors, order, stop, digests};
-  {
-    std::vector<std::jthread> helpers;
-    const std::size_t wanted = std::min<std::size_t>(threads, tensors.size());
-    try {
-      while (helpers.size() + 1 < wanted) helpers.emplace_back([&work] { run(work); });
-    } catch (const std::system_error&) {
-      // Fewer threads than asked for: those that there are do all of it.
-    }
-    run(work);
-  }
+  const auto helpers = static_cast<unsigned>(std::min<std::size_t>(threads, tensors.size()));
+  share_out(helpers, helpers, [&work](std::size_t /*part*/) { run(work); });
+  const MutexLock lock(work.mutex);
   if (work.failure) std::rethrow_exception(work.failure);
   return digests;
 }

@@ -1,5 +1,6 @@
 #include "loader/tool/interrupts.hpp"
 
+#include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/eventfd.h>
@@ -12,7 +13,9 @@
 #include <system_error>
 #include <utility>
 
+#include "loader/base/thread.hpp"
 #include "loader/tool/output.hpp"
+#include "sluice/error.hpp"
 
 namespace sluice::tool {
 
@@ -20,9 +23,10 @@ namespace {
 
 constexpr int tick_ms = 100;
 
-int checked(int result, const char* call) {
-  if (result < 0) throw std::system_error(errno, std::generic_category(), call);
-  return result;
+int checked(int descriptor, const char* call) {
+  if (descriptor >= 0) return descriptor;
+  throw Error(ErrorCode::system, fmt::format("{}: {}", call, std::generic_category().message(errno)), {},
+              "raise the limit of open descriptors (ulimit -n)");
 }
 
 }  // namespace
@@ -33,17 +37,15 @@ Interrupts::Interrupts() {
   sigemptyset(&signals);
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGTERM);
-  if (const int error = pthread_sigmask(SIG_BLOCK, &signals, nullptr)) {
-    throw std::system_error(error, std::generic_category(), "pthread_sigmask");
-  }
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // fails only for arguments that are no such thing
   signal_descriptor_ = checked(signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK), "signalfd");
   wake_descriptor_ = checked(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd");
-  thread_ = std::thread(&Interrupts::watch, this);
+  thread_ = start_thread("sluice-signals", [this] { watch(); });
 }
 
 Interrupts::~Interrupts() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stopping_ = true;
   }
   set({}, {}, false);
@@ -54,7 +56,7 @@ Interrupts::~Interrupts() {
 
 void Interrupts::set(std::function<void()> on_signal, std::function<void()> on_tick, bool guarded) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     on_signal_ = std::move(on_signal);
     on_tick_ = std::move(on_tick);
     guarded_ = guarded;
@@ -77,7 +79,7 @@ void Interrupts::watch() {
   while (true) {
     bool ticking = false;
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       if (stopping_) return;
       if (on_tick_) on_tick_();
       ticking = static_cast<bool>(on_tick_);
@@ -96,7 +98,7 @@ void Interrupts::take_signal() {
   signalfd_siginfo info = {};
   if (read(signal_descriptor_, &info, sizeof info) != sizeof info) return;
   const int number = static_cast<int>(info.ssi_signo);
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (!guarded_ || signal_.load() != 0) {
     diagnose("interrupted");
     _exit(128 + number);

@@ -7,8 +7,9 @@
 #include <atomic>
 #include <exception>
 #include <functional>
-#include <mutex>
 #include <thread>
+
+#include "loader/base/mutex.hpp"
 
 namespace sluice::tool {
 
@@ -25,7 +26,7 @@ class Interrupted : public std::exception {
 
 class Interrupts {
  public:
-  /// Throws std::system_error.
+  /// Throws Error{system} where the process has no descriptor or thread left.
   Interrupts();
   ~Interrupts();
   Interrupts(const Interrupts&) = delete;
@@ -60,11 +61,11 @@ class Interrupts {
   int signal_descriptor_ = -1;
   int wake_descriptor_ = -1;  // readable when the watcher must look at the members below again
   std::atomic<int> signal_ = 0;
-  std::mutex mutex_;
-  std::function<void()> on_signal_;
-  std::function<void()> on_tick_;
-  bool guarded_ = false;
-  bool stopping_ = false;
+  Mutex mutex_;
+  std::function<void()> on_signal_ SLUICE_GUARDED_BY(mutex_);
+  std::function<void()> on_tick_ SLUICE_GUARDED_BY(mutex_);
+  bool guarded_ SLUICE_GUARDED_BY(mutex_) = false;
+  bool stopping_ SLUICE_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
 

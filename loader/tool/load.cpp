@@ -50,6 +50,12 @@ std::vector<std::string> digests_of(const Load& load, const std::vector<Tensor>&
   return digests;
 }
 
+/// An interrupt ends it, too, and leaves the file as it was.
+void write_trace(TraceFile& file, const Trace& trace, Interrupts& interrupts) {
+  const Interrupts::Guard guard(interrupts, [] {});
+  file.write(trace, [&] { interrupts.check(); });
+}
+
 }  // namespace
 
 void load(const Arguments& arguments, Output& output, Interrupts& interrupts) {
@@ -67,7 +73,10 @@ void load(const Arguments& arguments, Output& output, Interrupts& interrupts) {
   const Stats stats = load.statistics();
   std::vector<Tensor> tensors = plan.tensors();
   for (Tensor& tensor : tensors) tensor = load.wait(tensor.name, tensor.device);
-  if (trace_file) trace_file->write(load.trace());
+  if (trace_file) {
+    write_trace(*trace_file, load.trace(), interrupts);
+    interrupts.check();
+  }
   std::vector<std::string> digests;
   if (arguments.digest) digests = digests_of(load, tensors, arguments.options, interrupts);
 

@@ -76,7 +76,9 @@ int guarded_run(int argc, const char* const* argv) {
 }  // namespace sluice::tool
 
 int main(int argc, char** argv) {
-  std::signal(SIGPIPE, SIG_IGN);  // a reader that is gone shows as an error of write()
+  // A reader that is gone, or a file at the limit of its size, shows as an error of write().
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
   sluice::tool::occupy_standard_descriptors();
   return sluice::tool::guarded_run(argc, argv);
 }

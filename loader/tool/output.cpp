@@ -24,6 +24,11 @@ std::string advice(int error) {
     case ENOSPC:
     case EDQUOT:
       return "free some space or write elsewhere";
+    case EFBIG:
+      return "raise the limit of a file's size (ulimit -f), or write elsewhere";
+    case EMFILE:
+    case ENFILE:
+      return "raise the limit of open descriptors (ulimit -n)";
     case ENOENT:
     case ENOTDIR:
     case EISDIR:

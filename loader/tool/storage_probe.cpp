@@ -157,9 +157,9 @@ Check probe_page_cache(const std::filesystem::path& path, const std::filesystem:
   PageCache cache;
   const bool answers = cache.cached_bytes(file.get(), 0, limits::direct_alignment_bytes).has_value();
   if (answers && cache.refusal().empty()) return {"page cache", Status::ok, "cachestat says what is cached"};
-  if (answers) return {"page cache", Status::slow, "mincore says what is cached, more slowly", cache.refusal()};
-  return {"page cache", Status::slow, "may not be asked about these files: all is read as if none were cached",
-          "own the files, or be allowed to write them"};
+  if (answers) return {"page cache", Status::slow, "is asked in a slower way than by cachestat", cache.refusal()};
+  return {"page cache", Status::slow, "cannot be asked about these files: all are read as if none were cached",
+          cache.refusal()};
 }
 
 }  // namespace

@@ -1,15 +1,11 @@
 #include "loader/tool/trace_file.hpp"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -22,6 +18,9 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr int process = 1;
+
+// What every trace of ours begins with, and few other files do. A number follows.
+constexpr std::string_view beginning = "{\"otherData\":{\"origin_ns\":";
 
 /// Which spans a thread of the file shows, in order of their beginning.
 struct Thread {
@@ -41,7 +40,7 @@ std::vector<Thread> spread(const Trace& trace) {
     const auto first = static_cast<std::ptrdiff_t>(threads.size());
     for (const Span* span : rows[row]) {
       auto thread = std::find_if(threads.begin() + first, threads.end(),
-                                 [&](const Thread& its) { return its.end_ns <= span->begin_ns; });
+                                 [&](const Thread& candidate) { return candidate.end_ns <= span->begin_ns; });
       if (thread == threads.end()) {
         const auto number = threads.size() - static_cast<std::size_t>(first) + 1;
         threads.push_back({number == 1 ? trace.rows[row] : fmt::format("{} {}", trace.rows[row], number), 0, {}});
@@ -62,8 +61,8 @@ Json metadata(const char* what, std::size_t thread, Json arguments) {
   return Json{{"ph", "M"}, {"pid", process}, {"tid", thread}, {"name", what}, {"args", std::move(arguments)}};
 }
 
-// It ends a nanosecond early: a reader that makes whole nanoseconds of both numbers by cutting off would else now and
-// then see it overlap the next one, and leave that out.
+// It ends a nanosecond early. A viewer that cuts both numbers off to whole nanoseconds would otherwise now and then see
+// it overlap the next span, and leave that out.
 Json event(const Span& span, std::size_t thread, std::int64_t origin_ns) {
   Json arguments = Json::object();
   if (span.extent != Span::no_extent) arguments["extent"] = span.extent;
@@ -81,40 +80,25 @@ Json event(const Span& span, std::size_t thread, std::int64_t origin_ns) {
 
 }  // namespace
 
-TraceFile::TraceFile(std::filesystem::path path) : path_(std::move(path)) {
-  constexpr mode_t mode = 0666;
-  descriptor_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-  made_ = descriptor_ >= 0;
-  if (!made_ && errno == EEXIST) descriptor_ = open(path_.c_str(), O_WRONLY | O_CLOEXEC);
-  if (descriptor_ < 0) refuse_output(path_.native(), errno);
-}
+TraceFile::TraceFile(std::filesystem::path path) : file_(std::move(path), std::string(beginning)) {}
 
-TraceFile::~TraceFile() {
-  if (descriptor_ >= 0) close(descriptor_);
-  if (made_) unlink(path_.c_str());
-}
-
-void TraceFile::write(const Trace& trace) {
-  struct stat status {};
-  const bool is_file = fstat(descriptor_, &status) == 0 && S_ISREG(status.st_mode);  // not a pipe, which has no length
-  if (is_file && ftruncate(descriptor_, 0) != 0) refuse_output(path_.native(), errno);
-  Output output(descriptor_, path_.native());
-
+void TraceFile::write(const Trace& trace, const std::function<void()>& check) {
+  Output& output = file_.begin();
   std::int64_t origin_ns = trace.spans.empty() ? 0 : trace.spans.front().begin_ns;
   for (const Span& span : trace.spans) origin_ns = std::min(origin_ns, span.begin_ns);
-  output.print("{{\"otherData\":{},\n\"traceEvents\":[\n",
-               Json{{"origin_ns", origin_ns}, {"dropped", trace.dropped}}.dump());
+  output.print("{}{},\"dropped\":{}}},\n\"traceEvents\":[\n", beginning, origin_ns, trace.dropped);
   output.write(metadata("process_name", 0, {{"name", "sluice"}}).dump());
   const std::vector<Thread> threads = spread(trace);
   for (std::size_t i = 0; i < threads.size(); ++i) {
     output.print(",\n{},\n{}", metadata("thread_name", i + 1, {{"name", threads[i].name}}).dump(),
                  metadata("thread_sort_index", i + 1, {{"sort_index", i + 1}}).dump());
-    for (const Span* span : threads[i].spans) output.print(",\n{}", event(*span, i + 1, origin_ns).dump());
+    for (const Span* span : threads[i].spans) {
+      check();
+      output.print(",\n{}", event(*span, i + 1, origin_ns).dump());
+    }
   }
   output.write("\n]}\n");
-  descriptor_ = -1;  // finish() closes it
-  output.finish();
-  made_ = false;
+  file_.finish();
 }
 
 }  // namespace sluice::tool

@@ -5,28 +5,25 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 
+#include "loader/tool/output_file.hpp"
 #include "sluice/trace.hpp"
 
 namespace sluice::tool {
 
 class TraceFile {
  public:
-  /// Makes the file where there is none, so that a path that cannot be written is known before any work is done. Throws
-  /// OutputError.
+  /// Only an earlier trace or an empty file is replaced. Throws OutputError where the file cannot be written, so that
+  /// this is known before any work is done.
   explicit TraceFile(std::filesystem::path path);
-  /// Removes a file that it made and that is not complete.
-  ~TraceFile();
-  TraceFile(const TraceFile&) = delete;
-  TraceFile& operator=(const TraceFile&) = delete;
 
-  /// Replaces what the file holds. Once. Throws OutputError.
-  void write(const Trace& trace);
+  /// Puts the trace in the file's place. Once. Calls `check` every now and then; if that throws, the file stays as it
+  /// was. Throws OutputError.
+  void write(const Trace& trace, const std::function<void()>& check);
 
  private:
-  std::filesystem::path path_;
-  int descriptor_ = -1;
-  bool made_ = false;
+  OutputFile file_;
 };
 
 }  // namespace sluice::tool

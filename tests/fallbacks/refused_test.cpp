@@ -94,13 +94,20 @@ const std::vector<Target> targets_tried = sanitized ? std::vector{targets[1]} : 
 
 class Refused : public testing::TestWithParam<Refusal> {};
 
+void open_to_ordinary_users(const TemporaryFolder& folder) {
+  std::filesystem::permissions(folder.path(), std::filesystem::perms(0755));
+}
+
 TEST_P(Refused, IsToldAndEveryByteIsDelivered) {
   const Refusal& refusal = GetParam();
   if (refusal.reader == ReaderKind::uring && !ring_refusal().empty()) GTEST_SKIP() << ring_refusal();
   const TemporaryFolder folder;
   if (!takes_direct_reads(folder)) GTEST_SKIP() << "the folder of temporary files takes no direct reads";
-  write_shard(folder, "a.safetensors", small_model);
-  std::filesystem::permissions(folder.path(), std::filesystem::perms(0755));  // for ordinary users
+  const std::filesystem::path shard = write_shard(folder, "a.safetensors", small_model);
+  open_to_ordinary_users(folder);
+  if (geteuid() == 0) {
+    ASSERT_EQ(chown(shard.c_str(), ordinary_user, ordinary_user), 0);  // the kernel tells it of all that is cached
+  }
   Options options = small_options();
   options.io = refusal.io;
   if (refusal.io == IoMode::direct) options.reader = refusal.reader;
@@ -120,6 +127,28 @@ TEST_P(Refused, IsToldAndEveryByteIsDelivered) {
 
 INSTANTIATE_TEST_SUITE_P(Fallbacks, Refused, testing::ValuesIn(refusals()),
                          [](const auto& refusal) { return refusal.param.name; });
+
+TEST(Refused, WhatIsCachedOfOthersFilesIsCopiedOutOfThePageCacheAllTheSame) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root, to own a file that an ordinary user reads";
+  const TemporaryFolder folder;
+  if (!takes_direct_reads(folder)) GTEST_SKIP() << "the folder of temporary files takes no direct reads";
+  write_shard(folder, "a.safetensors", small_model);
+  open_to_ordinary_users(folder);
+  Options buffered = small_options();
+  buffered.io = IoMode::buffered;
+  load_whole(folder.path(), small_model, targets[0], buffered);
+  in_child([&] {
+    become_ordinary_user();
+    const Stats stats = load_whole(folder.path(), small_model, targets[0]);
+    EXPECT_EQ(stats.direct_bytes, 0u);
+    EXPECT_THAT(reason_for(stats, "cachestat"), HasSubstr("sample"));
+  });
+  drop_from_page_cache(folder.path());
+  in_child([&] {
+    become_ordinary_user();
+    EXPECT_GT(load_whole(folder.path(), small_model, targets[0]).direct_bytes, 0u);
+  });
+}
 
 TEST(NotRefused, NothingIsTold) {
   if (!ring_refusal().empty()) GTEST_SKIP() << ring_refusal();

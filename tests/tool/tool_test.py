@@ -13,8 +13,11 @@ import os
 import pathlib
 import pty
 import re
+import resource
 import select
+import shutil
 import signal
+import stat
 import struct
 import subprocess
 import sys
@@ -67,6 +70,7 @@ def bf16(value):
 
 
 FLOATS = [0.0, -0.0, 1.0, 1.00390625, 1.01171875, -3.14159, 1e-40, 3e38, 65504.0]
+EARLIER_TRACE = '{"otherData":{"origin_ns":1,"dropped":0},\n"traceEvents":[\n\n]}\n'
 ODD_NAME = "grüße/\n\x1b[31m\t\"\\ 模型 \u202e"
 
 
@@ -402,7 +406,7 @@ class Trace(ToolTest):
     def test_a_trace_shows_every_extent_in_rows_that_do_not_overlap(self):
         model, _ = self.checkpoint()
         path = self.folder / "trace.json"
-        path.write_text("x" * 1_000_000)  # replaced, not written over
+        path.write_text(EARLIER_TRACE + " " * 1_000_000)  # replaced, not written over
         loaded = self.json_of("load", str(model), "--dtype", "F16", "--slab", "64KiB", "--trace", str(path))
         rows = rows_of(self, path)
         self.assertEqual(set(rows), {"caller", "engine", "reader", "host"})
@@ -427,11 +431,145 @@ class Trace(ToolTest):
         shard = model / "m-00002-of-00002.safetensors"
         os.truncate(shard, shard.stat().st_size - 1)
         new, old = self.folder / "new.json", self.folder / "old.json"
-        old.write_text("old")
+        old.write_text(EARLIER_TRACE)
+        before = self.files()
         for path in (new, old):
             self.check_fault(sluice("load", str(model), "--trace", str(path)), 1, shard.name)
-        self.assertFalse(new.exists())
-        self.assertEqual(old.read_text(), "old")
+        self.assertEqual(self.files(), before)
+
+    def files(self):
+        return {path: path.read_bytes() for path in self.folder.rglob("*") if path.is_file()}
+
+    def test_what_is_neither_empty_nor_a_trace_is_not_replaced(self):
+        """The checkpoint's own files, before all, whatever way leads to them."""
+        model, _ = self.checkpoint()
+        shard = model / "m-00001-of-00002.safetensors"
+        index = model / "model.safetensors.index.json"
+        index.write_text(json.dumps({"weight_map": {
+            name: f"m-0000{1 if name in ('a.weight', 'a.bias', ODD_NAME) else 2}-of-00002.safetensors"
+            for name in ("a.weight", "a.bias", ODD_NAME, "b.weight", "b.empty", "b.scalar", "b.large")}}))
+        link, hard_link, short, other = (self.folder / name for name in ("link", "hard", "short", "other.json"))
+        link.symlink_to(shard)
+        os.link(shard, hard_link)
+        short.write_text("{")
+        other.write_text('{"traceEvents":[]}' + " " * 100)  # somebody else's
+        before = self.files()
+        for path in (shard, index, link, hard_link, short, other):
+            with self.subTest(path=path):
+                # The path of the checkpoint is judged later: nothing has been read by then.
+                for checkpoint in (model, self.folder / "none"):
+                    self.check_fault(sluice("load", str(checkpoint), "--trace", str(path)), 1, str(path), "new file")
+                self.assertEqual(self.files(), before)
+        self.assertTrue(link.is_symlink())
+        self.assertEqual(sluice("load", str(model), "--digest", "sha256").returncode, 0)
+
+    def test_a_link_stays_and_leads_to_the_trace(self):
+        model, _ = self.checkpoint()
+        (self.folder / "traces").mkdir()
+        for name in ("there.json", "not yet.json"):
+            target, link = self.folder / "traces" / name, self.folder / f"link to {name}"
+            if name == "there.json":
+                target.write_text("")
+                target.chmod(0o640)
+            link.symlink_to(f"traces/{name}")
+            self.assertEqual(sluice("load", str(model), "--trace", str(link)).returncode, 0)
+            self.assertTrue(link.is_symlink())
+            self.assertEqual(set(rows_of(self, target)), {"caller", "engine", "reader", "host"})
+        self.assertEqual(stat.S_IMODE((self.folder / "traces/there.json").stat().st_mode), 0o640)
+        self.assertEqual(len(os.listdir(self.folder / "traces")), 2)
+
+    def test_a_new_trace_has_the_permissions_of_any_new_file(self):
+        model, _ = self.checkpoint()
+        path = self.folder / "trace.json"
+        sluice("load", str(model), "--trace", str(path), preexec_fn=lambda: os.umask(0o027))
+        self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o640)
+
+    def test_what_cannot_be_replaced_is_written_in_place(self):
+        model, _ = self.checkpoint()
+        self.assertEqual(sluice("load", str(model), "--trace", "/dev/null").returncode, 0)
+        fifo = self.folder / "fifo"
+        os.mkfifo(fifo)
+        reader = subprocess.Popen(["cat", str(fifo)], stdout=subprocess.PIPE)
+        self.addCleanup(reader.kill)
+        self.assertEqual(sluice("load", str(model), "--trace", str(fifo)).returncode, 0)
+        self.assertIn("traceEvents", json.loads(reader.communicate(timeout=TIMEOUT_S)[0]))
+        self.assertTrue(stat.S_ISFIFO(fifo.stat().st_mode))
+
+    def test_standard_output_takes_the_trace_before_the_rest(self):
+        model, _ = self.checkpoint()
+        told = self.folder / "told"
+        for name in ("/dev/stdout", "/proc/self/fd/1", str(told)):
+            with self.subTest(name), open(told, "wb") as file:
+                file.write(b"before\n")
+                file.flush()
+                self.assertEqual(sluice("load", str(model), "--json", "--trace", name, stdout=file).returncode, 0)
+                text = told.read_text()
+                self.assertTrue(text.startswith("before\n" + EARLIER_TRACE[:20]), text[:100])
+                decoder = json.JSONDecoder()
+                trace, end = decoder.raw_decode(text, len("before\n"))
+                self.assertIn("traceEvents", trace)
+                self.assertIn("stats", json.loads(text[end:]))
+        piped = sluice("load", str(model), "--json", "--trace", "/dev/stdout").stdout.decode()
+        self.assertIn("traceEvents", json.JSONDecoder().raw_decode(piped)[0])
+
+
+class Limits(ToolTest):
+    """What the process may have is short: one line says of what, and how to have more."""
+
+    @staticmethod
+    def ordinary_user_with(limit, most):
+        def prepare():
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setresuid(65534, 65534, 65534)
+            resource.setrlimit(limit, (most, most))
+        return prepare
+
+    def readable_checkpoint(self):
+        model, _ = self.checkpoint(rows=1, large=1_000_001)
+        self.folder.chmod(0o755)
+        return model
+
+    def test_descriptors(self):
+        model = self.readable_checkpoint()
+        shard = model / "m-00001-of-00002.safetensors"
+        refused = 0
+        for most in range(4, 16):
+            for path in (model, shard):
+                result = sluice("load", str(path), "--trace", str(self.folder / "trace.json"), "--json",
+                                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (most, most)))
+                if result.returncode == 127:
+                    continue  # too few to load the program's libraries
+                with self.subTest(most=most, path=path):
+                    if result.returncode != 0:
+                        self.check_fault(result, 1, "Too many open files", "ulimit -n")
+                        refused += 1
+        self.assertGreater(refused, 0)
+        self.assertEqual(sluice("load", str(model)).returncode, 0)
+
+    def test_no_thread(self):
+        if b"__tsan_init" in pathlib.Path(SLUICE).read_bytes():
+            self.skipTest("the thread sanitizer has a thread of its own")
+        model = self.readable_checkpoint()
+        with tempfile.TemporaryDirectory(prefix="sluice-tool-") as folder:
+            os.chmod(folder, 0o755)
+            tool = pathlib.Path(folder) / "sluice"  # the build's folder need not be open to everybody
+            shutil.copy2(SLUICE, tool)
+            result = subprocess.run([tool, "load", str(model)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                    stderr=subprocess.PIPE, timeout=TIMEOUT_S, env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"},
+                                    preexec_fn=self.ordinary_user_with(resource.RLIMIT_NPROC, 0))
+        self.check_fault(result, 1, "thread", "ulimit -u")
+
+    def test_the_size_of_a_file(self):
+        model = self.readable_checkpoint()
+        trace, told = self.folder / "trace.json", self.folder / "told"
+        limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
+        before = sorted(self.folder.iterdir())
+        self.check_fault(sluice("load", str(model), "--trace", str(trace), preexec_fn=limit), 1, str(trace), "ulimit -f")
+        self.assertEqual(sorted(self.folder.iterdir()), before)
+        with open(told, "wb") as file:
+            result = sluice("load", "--help", stdout=file, preexec_fn=limit)
+            self.check_fault(result, 1, "standard output", "ulimit -f")
 
 
 class Plan(ToolTest):

@@ -1,22 +1,50 @@
-// Goal: our threads carry a name, leave signals to the process's own threads, and their refusal is an Error. Work that
-// is shared out is done once, by however many threads there are. Method: ask the thread for its mask and name; make
-// threads as a user who may have none.
+// Goal: our threads carry a name, leave signals to the process's own threads but take the faults that they cause, and
+// their refusal is an Error. Work that is shared out is done once, by however many threads there are. Method: ask the
+// thread for its mask and name; fault on it; make threads as a user who may have none; fail each allocation in turn.
 #include "loader/base/thread.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/mman.h>
 
+#include <array>
 #include <atomic>
 #include <csignal>
 #include <cstddef>
+#include <cstdlib>
+#include <functional>
+#include <initializer_list>
 #include <latch>
+#include <new>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "sluice/error.hpp"
 #include "tests/loader/support/refusals.hpp"
+
+namespace {
+
+// How many more allocations of this thread succeed; below 0: all.
+thread_local int allocations_left = -1;
+
+}  // namespace
+
+void* operator new(std::size_t bytes) {
+  if (allocations_left == 0) throw std::bad_alloc();
+  if (allocations_left > 0) --allocations_left;
+  if (void* const memory = std::malloc(bytes)) return memory;
+  throw std::bad_alloc();
+}
+void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+void operator delete(void* memory, std::size_t /*bytes*/) noexcept {
+  std::free(memory);
+}
 
 namespace sluice {
 namespace {
@@ -37,14 +65,75 @@ TEST(StartThread, TakesNoSignalsAndLeavesTheCallersMaskAsItWas) {
   sigset_t inside;
   sigemptyset(&inside);
   start_thread("sluice", [&inside] { pthread_sigmask(SIG_SETMASK, nullptr, &inside); }).join();
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGCHLD, SIGUSR1, SIGPROF}) {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGCHLD, SIGUSR1, SIGALRM}) {
     EXPECT_EQ(sigismember(&inside, signal), 1) << "signal " << signal;
   }
   sigset_t after;
   pthread_sigmask(SIG_SETMASK, nullptr, &after);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGCHLD, SIGUSR1, SIGPROF}) {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGCHLD, SIGUSR1, SIGALRM}) {
     EXPECT_EQ(sigismember(&after, signal), sigismember(&before, signal)) << "signal " << signal;
   }
+}
+
+// The mask of a thread of ours that a thread with `blocked` makes.
+sigset_t mask_of_a_thread(std::initializer_list<int> blocked) {
+  sigset_t mine;
+  sigset_t before;
+  sigemptyset(&mine);
+  for (const int signal : blocked) sigaddset(&mine, signal);
+  pthread_sigmask(SIG_SETMASK, &mine, &before);
+  sigset_t inside;
+  sigemptyset(&inside);
+  start_thread("sluice", [&inside] { pthread_sigmask(SIG_SETMASK, nullptr, &inside); }).join();
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return inside;
+}
+
+TEST(StartThread, TakesTheFaultsThatItCausesWhateverTheCallerBlocks) {
+  const auto faults = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGSYS, SIGTRAP, SIGABRT};
+  for (const sigset_t& inside : {mask_of_a_thread({}), mask_of_a_thread(faults)}) {
+    for (const int signal : faults) EXPECT_EQ(sigismember(&inside, signal), 0) << "signal " << signal;
+  }
+}
+
+TEST(StartThread, LetsProfilersLookWhereTheCallerDoes) {
+  const sigset_t open = mask_of_a_thread({});
+  EXPECT_EQ(sigismember(&open, SIGPROF), 0);
+  const sigset_t closed = mask_of_a_thread({SIGPROF});
+  EXPECT_EQ(sigismember(&closed, SIGPROF), 1) << "an application that takes it by sigwait() must not be ended by it";
+}
+
+TEST(StartThread, AFaultReachesTheApplicationsHandler) {
+  in_child([] {
+    struct sigaction action {};
+    action.sa_handler = [](int) { std::_Exit(0); };
+    sigaction(SIGSEGV, &action, nullptr);
+    void* const page = mmap(nullptr, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    start_thread("sluice", [page] { *static_cast<volatile char*>(page) = 1; }).join();
+    require(false, "the fault ends the process");
+  });
+}
+
+TEST(StartThread, WithoutMemoryLeavesTheCallersMaskAndNoThread) {
+  in_child([] {
+    bool made = false;
+    for (int enough = 0; !made; ++enough) {
+      require(enough < 100, "some number of allocations is enough");
+      std::function<void()> body = [] {};
+      std::thread thread;
+      allocations_left = enough;
+      try {
+        thread = start_thread("sluice-with-a-long-name", std::move(body));
+        made = true;
+      } catch (const std::bad_alloc&) {
+      }
+      allocations_left = -1;
+      if (made) thread.join();
+      sigset_t mask;
+      pthread_sigmask(SIG_SETMASK, nullptr, &mask);
+      EXPECT_EQ(sigismember(&mask, SIGTERM), 0) << "after " << enough << " allocations";
+    }
+  });
 }
 
 TEST(ProcessorCount, IsTheProcesssOwnShare) {
@@ -67,6 +156,19 @@ TEST(ShareOut, DoesEveryPartOnce) {
       for (const auto& times : done) EXPECT_EQ(times, 1);
     }
   }
+}
+
+TEST(ShareOut, NeedsNoMemory) {
+  in_child([] {
+    for (int enough = 0; enough < 20; ++enough) {
+      std::array<std::atomic<int>, 1000> done{};
+      const std::function<void(std::size_t)> work = [&](std::size_t part) { ++done[part]; };
+      allocations_left = enough;
+      share_out(4, done.size(), work);
+      allocations_left = -1;
+      for (const auto& times : done) EXPECT_EQ(times, 1) << "after " << enough << " allocations";
+    }
+  });
 }
 
 TEST(ShareOut, NeedsNoThreadButTheCallers) {

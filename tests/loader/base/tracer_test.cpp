@@ -8,14 +8,35 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <new>
 #include <string>
 #include <thread>
 
 #include "loader/base/limits.hpp"
 #include "tests/loader/support/small_model.hpp"
+
+namespace {
+
+thread_local bool allocations_fail = false;  // of this thread
+
+}  // namespace
+
+void* operator new(std::size_t bytes) {
+  void* const memory = allocations_fail ? nullptr : std::malloc(bytes);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+void operator delete(void* memory, std::size_t /*bytes*/) noexcept {
+  std::free(memory);
+}
 
 #ifdef SLUICE_NVTX
 #define NVTX_NO_IMPL  // types only: the library has the rest
@@ -159,6 +180,28 @@ TEST(Tracer, CountsWhatIsBeyondItsLimit) {
   tracer.drop();
   EXPECT_EQ(tracer.trace().spans.size(), limits::trace_spans_max);
   EXPECT_EQ(tracer.trace().dropped, 2u);
+}
+
+TEST(Tracer, CountsWhatThereIsNoMemoryFor) {
+  {
+    Tracer other(true);  // has the listening profiler allocate what it needs
+    other.end(other.begin({.what = What::read}));
+    const Tracer::Scope scope(other, {.what = What::wait});
+  }
+  Tracer tracer(true);
+  constexpr std::uint64_t spans = 1000;
+  allocations_fail = true;
+  for (std::uint64_t i = 0; i < spans; ++i) {
+    tracer.end(tracer.begin({.what = What::read}));
+    { const Tracer::Scope scope(tracer, {.what = What::wait}); }
+    tracer.drop();
+  }
+  allocations_fail = false;
+  const Trace trace = tracer.trace();
+  EXPECT_TRUE(trace.spans.empty());
+  EXPECT_EQ(trace.dropped, 3 * spans);
+  tracer.add({});
+  EXPECT_EQ(tracer.trace().spans.size(), 1u);
 }
 
 class TracedLoad : public testing::Test {

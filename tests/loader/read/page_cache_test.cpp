@@ -1,14 +1,18 @@
-// Goal: what lies in the page cache is told from what does not, by cachestat, or by mincore where that is refused.
-// Method: a file that is dropped from the cache and read again in part; a seccomp filter refuses cachestat.
+// Goal: what lies in the page cache is told from what does not: by cachestat, by mincore where that is refused, and by
+// a sample where the file is somebody else's. Method: a file that is dropped from the cache and read again in part; a
+// seccomp filter refuses calls; a child process becomes an ordinary user.
 #include "loader/read/page_cache.hpp"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <filesystem>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "tests/loader/support/refusals.hpp"
@@ -75,15 +79,87 @@ TEST(PageCache, TellsNothingOfWhatIsNoFile) {
   EXPECT_FALSE(cache.cached_bytes(-1, 0, 4096).has_value());
 }
 
-TEST(PageCache, TellsNothingOfOthersFilesOfWhichMincoreSaysThatAllIsCached) {
-  if (geteuid() != 0) GTEST_SKIP() << "needs root, to own a file that an ordinary user reads";
-  const HalfCachedFile file;
-  in_child([&] {
-    refuse_calls({cachestat_call}, ENOSYS);
+// A file of root's, as an ordinary user sees it in a child process, whose cachestat may be refused.
+class OthersFile : public testing::TestWithParam<bool> {
+ protected:
+  void SetUp() override {
+    if (geteuid() != 0) GTEST_SKIP() << "needs root, to own a file that an ordinary user reads";
+    PageCache cache;
+    const auto all = cache.cached_bytes(file_.descriptor(), 0, file_bytes);
+    if (!all || *all == file_bytes) GTEST_SKIP() << "this file system's page cache cannot be watched";
+    std::filesystem::permissions(file_.path(), std::filesystem::perms(0444));
+  }
+  int open_as_ordinary_user() const {
+    if (GetParam()) refuse_calls({cachestat_call}, ENOSYS);
     become_ordinary_user();
-    const int descriptor = open(file.path().c_str(), O_RDONLY | O_CLOEXEC);
+    return open(file_.path().c_str(), O_RDONLY | O_CLOEXEC);
+  }
+
+  const HalfCachedFile file_;
+};
+
+TEST_P(OthersFile, IsToldBySample) {
+  in_child([&] {
+    const int descriptor = open_as_ordinary_user();
+    PageCache cache;
+    EXPECT_EQ(cache.cached_bytes(descriptor, half, half), half);
+    EXPECT_EQ(cache.cached_bytes(descriptor, half + 10, 100), 100u);
+    EXPECT_EQ(cache.cached_bytes(descriptor, file_bytes - 1, 1), 1u);
+    EXPECT_EQ(cache.cached_bytes(descriptor, 0, half), 0u);
+    EXPECT_LE(cache.cached_bytes(descriptor, half - half / 2, half), half / 2 + half / 8) << "of which half is cached";
+    for (int i = 0; i < 5; ++i) {
+      EXPECT_LT(cache.cached_bytes(descriptor, 0, half), half / 2) << "though it was looked at " << i << " times";
+    }
+  });
+}
+
+TEST_P(OthersFile, IsSampledWithoutFetchingMuchOfIt) {
+  constexpr int times = 3;
+  in_child([&] {
+    const int descriptor = open_as_ordinary_user();
+    PageCache cache;
+    for (int i = 0; i < times; ++i) cache.cached_bytes(descriptor, 4096 * 8, half - 4096 * 8);
+  });
+  PageCache cache;
+  EXPECT_LE(cache.cached_bytes(file_.descriptor(), 0, half).value(), half / 4);
+}
+
+TEST_P(OthersFile, IsAFallbackThatIsToldOnce) {
+  in_child([&] {
+    const int descriptor = open_as_ordinary_user();
+    PageCache cache;
+    for (int i = 0; i < 3; ++i) cache.cached_bytes(descriptor, 0, file_bytes);
+    const std::string told = cache.refusal();
+    EXPECT_EQ(told.find("mincore is used") != std::string::npos, GetParam()) << told;
+    EXPECT_NE(told.find("sample"), std::string::npos) << told;
+    EXPECT_EQ(told.find("sample"), told.rfind("sample")) << told;
+  });
+}
+
+TEST_P(OthersFile, IsNotToldWhereReadsMustWait) {
+  in_child([&] {
+    const int descriptor = open_as_ordinary_user();
+    refuse_calls({SYS_preadv2}, EOPNOTSUPP);
     PageCache cache;
     EXPECT_EQ(cache.cached_bytes(descriptor, 0, file_bytes), std::nullopt);
+    EXPECT_NE(cache.refusal().find("as if nothing were cached"), std::string::npos) << cache.refusal();
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(CachestatRefused, OthersFile, testing::Bool());
+
+TEST(PageCache, AsksOncePerFileSystemWhatItIs) {
+  const HalfCachedFile file;
+  in_child([&] {
+    PageCache cache;
+    cache.cached_bytes(file.descriptor(), 0, half);
+    install_filter({
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fstatfs, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    });
+    cache.cached_bytes(file.descriptor(), 0, half);
   });
 }
 

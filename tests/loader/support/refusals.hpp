@@ -87,10 +87,13 @@ inline void refuse_call_where(long call, unsigned index, Argument how, unsigned 
   });
 }
 
+inline constexpr uid_t ordinary_user = 65534;  // nobody
+
 /// An ordinary user, whom limits bind.
 inline void become_ordinary_user() {
-  constexpr uid_t nobody = 65534;
-  if (geteuid() == 0) require(setresuid(nobody, nobody, nobody) == 0, "root may become an ordinary user");
+  if (geteuid() == 0) {
+    require(setresuid(ordinary_user, ordinary_user, ordinary_user) == 0, "root may become an ordinary user");
+  }
 }
 
 inline void limit(int resource, rlim_t most) {
