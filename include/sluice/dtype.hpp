@@ -35,7 +35,14 @@ enum class Dtype : std::uint8_t {
   f4,           // "F4", E2M1, 4 bits an element, packed
 };
 
-using enum Dtype;
+// The dtypes that sluice casts from and to, short: request.add("*").cast(sluice::bf16). All others are Dtype::u8 and so
+// on, so that a program which says `using namespace sluice` keeps its own u8 and i32.
+using Dtype::bf16;
+using Dtype::f16;
+using Dtype::f32;
+using Dtype::f64;
+using Dtype::f8_e4m3;
+using Dtype::f8_e5m2;
 
 inline constexpr unsigned dtype_count = 22;
 

@@ -15,7 +15,7 @@
 namespace sluice {
 namespace {
 
-const std::vector<TestTensor> model = {{"a", f32, {64, 64}}, {"b", u8, {0}}, {"c", bf16, {3, 5, 7}}};
+const std::vector<TestTensor> model = {{"a", f32, {64, 64}}, {"b", Dtype::u8, {0}}, {"c", bf16, {3, 5, 7}}};
 
 class LoadTest : public testing::TestWithParam<DeviceId> {
  protected:

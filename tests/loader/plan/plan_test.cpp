@@ -486,7 +486,7 @@ TEST(Plan, StagesOnTheHostWhatCannotBeReadInPlaceAndAlignedAtOnce) {
 
 TEST(Plan, CastsInStagedExtentsAndCountsALaunchForEachTensorOnTheHostAndForEachExtentOnAGpu) {
   CatalogueBuilder builder;
-  builder.shard(4096).tensor("a", f32, {1024}).tensor("b", f32, {1024}).tensor("ids", i64, {512});
+  builder.shard(4096).tensor("a", f32, {1024}).tensor("b", f32, {1024}).tensor("ids", Dtype::i64, {512});
   const std::shared_ptr<const Catalogue> catalogue = builder.build();
   Request request;
   request.add("*").cast(bf16);
@@ -495,7 +495,7 @@ TEST(Plan, CastsInStagedExtentsAndCountsALaunchForEachTensorOnTheHostAndForEachE
   EXPECT_EQ(on_host.costs().launches, 2u);
   EXPECT_EQ(on_host.tensors()[0].dtype, bf16);
   EXPECT_EQ(on_host.tensors()[0].bytes, 2048u);
-  EXPECT_EQ(on_host.tensors()[2].dtype, i64);
+  EXPECT_EQ(on_host.tensors()[2].dtype, Dtype::i64);
   request.devices = {cuda(0)};
   const Plan on_gpu = make_plan(catalogue, request, {});
   EXPECT_EQ(on_gpu.costs().copies, 1u);
