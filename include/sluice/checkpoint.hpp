@@ -41,6 +41,7 @@ struct Shard {
   std::vector<std::pair<std::string, std::string>> metadata;  // the header's "__metadata__", in order of names
 };
 
+struct Access;
 struct Catalogue;
 
 class SLUICE_API Checkpoint {
@@ -70,10 +71,8 @@ class SLUICE_API Checkpoint {
   double open_seconds() const noexcept;
   double open_cpu_seconds() const noexcept;
 
-  /// The shared catalogue, for the rest of the library.
-  const std::shared_ptr<const Catalogue>& catalogue() const noexcept { return catalogue_; }
-
  private:
+  friend struct Access;
   explicit Checkpoint(std::shared_ptr<const Catalogue> catalogue) noexcept;
   std::shared_ptr<const Catalogue> catalogue_;
 };

@@ -16,6 +16,7 @@
 
 namespace sluice {
 
+struct Access;
 struct PlanData;
 
 /// What running a plan costs. Byte counts are exact, and what the load's peaks are held against.
@@ -40,8 +41,6 @@ struct PlanCosts {
 
 class SLUICE_API Plan {
  public:
-  explicit Plan(std::shared_ptr<const PlanData> data) noexcept;
-
   const PlanCosts& costs() const noexcept;
 
   /// The tensors that a load of this plan delivers, in file order, one for each device they go to; `data` is nullptr.
@@ -52,10 +51,9 @@ class SLUICE_API Plan {
   double seconds() const noexcept;
   double cpu_seconds() const noexcept;
 
-  /// The extents and deliveries, for the rest of the library.
-  const std::shared_ptr<const PlanData>& data() const noexcept { return data_; }
-
  private:
+  friend struct Access;
+  explicit Plan(std::shared_ptr<const PlanData> data) noexcept;
   std::shared_ptr<const PlanData> data_;
 };
 
