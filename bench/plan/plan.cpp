@@ -24,7 +24,7 @@ std::shared_ptr<const Catalogue> experts(std::uint32_t tensors) {
     const std::string name = fmt::format("model.layers.{}.mlp.experts.{}.up_proj.", i / 4096, i / 4);
     switch (i % 4) {
       case 0:
-        builder.tensor(name + "weight", u8, {2048, 1024});
+        builder.tensor(name + "weight", Dtype::u8, {2048, 1024});
         break;
       case 1:
         builder.tensor(name + "weight_scale", f8_e4m3, {2048, 128});

@@ -1,6 +1,6 @@
 // Checkpoint: all shards of a model and one catalogue of their tensors: name -> shard, dtype, shape, byte range.
 // Immutable once open and cheap to copy (copies share one catalogue); safe to use from any number of threads. It holds
-// no open files. Whatever is made from it (a Plan, a Load) keeps the catalogue alive by itself.
+// no open files. A Plan or a Load that is made from it keeps the catalogue alive by itself.
 #pragma once
 
 #include <cstdint>
@@ -36,11 +36,12 @@ struct Shard {
   std::uint64_t device = 0;       // st_dev, st_ino, modification time: the file's identity
   std::uint64_t inode = 0;
   std::int64_t modified_ns = 0;
-  std::uint32_t direct_memory_alignment = 0;  // what statx says that O_DIRECT needs; 0 where it does not say
+  std::uint32_t direct_memory_alignment = 0;  // what O_DIRECT needs, by statx; 0: unknown
   std::uint32_t direct_offset_alignment = 0;
-  std::vector<std::pair<std::string, std::string>> metadata;  // the header's "__metadata__", in order of names
+  std::vector<std::pair<std::string, std::string>> metadata;  // the header's "__metadata__", sorted by name
 };
 
+struct Access;
 struct Catalogue;
 
 class SLUICE_API Checkpoint {
@@ -48,19 +49,19 @@ class SLUICE_API Checkpoint {
   /// Opens `path`: a shard, a folder of shards, a `*.safetensors.index.json`, or a snapshot folder of the Hugging Face
   /// cache. In a folder, an index decides which shards belong to it; without one, all `*.safetensors` do. Reads and
   /// validates every header, on up to `threads` threads (0: as many as there are processors), and no tensor data.
-  /// Verdicts are those of the reference implementation (safetensors 0.8.0), but for names that occur twice and for the
-  /// limits in loader/base/limits.hpp, which are refused. Throws Error{not_found, io, bad_header, bad_index,
+  /// Accepts and refuses what the reference implementation (safetensors 0.8.0) does, but also refuses duplicate names
+  /// and what passes the limits of sluice/limits.hpp. Throws Error{not_found, io, bad_header, bad_index,
   /// unsupported_format, limit_exceeded}.
   static Checkpoint open(const std::filesystem::path& path, unsigned threads = 0);
 
-  /// In order of shard, then of offset.
+  /// Sorted by shard, then by offset.
   std::span<const TensorInfo> tensors() const noexcept;
   std::span<const Shard> shards() const noexcept;
 
   /// The tensor of that name, or nullptr. O(1).
   const TensorInfo* find(std::string_view name) const noexcept;
 
-  /// What was opened, as it was given.
+  /// The path that open() was given.
   const std::filesystem::path& path() const noexcept;
 
   /// Bytes of all tensors together.
@@ -70,10 +71,8 @@ class SLUICE_API Checkpoint {
   double open_seconds() const noexcept;
   double open_cpu_seconds() const noexcept;
 
-  /// The shared catalogue, for the rest of the library.
-  const std::shared_ptr<const Catalogue>& catalogue() const noexcept { return catalogue_; }
-
  private:
+  friend struct Access;
   explicit Checkpoint(std::shared_ptr<const Catalogue> catalogue) noexcept;
   std::shared_ptr<const Catalogue> catalogue_;
 };

@@ -15,7 +15,7 @@ struct DeviceId {
   enum class Kind : std::uint8_t {
     host,  // the process's own memory
     cuda,  // a CUDA GPU by the driver's ordinal (after CUDA_VISIBLE_DEVICES)
-    null,  // takes and forgets: measures everything before it
+    null,  // takes and forgets: to measure everything before it
   };
 
   Kind kind = Kind::host;

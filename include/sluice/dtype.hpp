@@ -30,19 +30,26 @@ enum class Dtype : std::uint8_t {
   f8_e8m0,      // "F8_E8M0", OCP scale: a power of two
   f8_e4m3fnuz,  // "F8_E4M3FNUZ"
   f8_e5m2fnuz,  // "F8_E5M2FNUZ"
-  f6_e2m3,      // "F6_E2M3", 6 bits an element, packed
-  f6_e3m2,      // "F6_E3M2", 6 bits an element, packed
-  f4,           // "F4", E2M1, 4 bits an element, packed
+  f6_e2m3,      // "F6_E2M3", 6 bits per element, packed
+  f6_e3m2,      // "F6_E3M2", 6 bits per element, packed
+  f4,           // "F4", E2M1, 4 bits per element, packed
 };
 
-using enum Dtype;
+// The dtypes that sluice casts from and to, short: request.add("*").cast(sluice::bf16). All others are Dtype::u8 and so
+// on, so that a program which says `using namespace sluice` keeps its own u8 and i32.
+using Dtype::bf16;
+using Dtype::f16;
+using Dtype::f32;
+using Dtype::f64;
+using Dtype::f8_e4m3;
+using Dtype::f8_e5m2;
 
 inline constexpr unsigned dtype_count = 22;
 
 /// The name that safetensors spells: "BF16". Static storage.
 SLUICE_API std::string_view name(Dtype dtype) noexcept;
 
-/// The dtype of a name as safetensors spells it (upper case, exact); nothing if there is none such.
+/// The dtype of a name as safetensors spells it (upper case, exact); nothing for any other name.
 SLUICE_API std::optional<Dtype> parse_dtype(std::string_view name) noexcept;
 
 /// Bits of one element: 4, 6, 8, 16, 32 or 64. Packed dtypes fill whole bytes only as whole tensors.

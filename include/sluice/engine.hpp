@@ -1,6 +1,8 @@
-// Engine: threads, ring and staging; one a process is enough, reused by every load. start() may be called from any
-// thread. Loads that are started while another runs wait their turn: one load at a time has the disk, in order of
-// start().
+// Engine: threads, ring and staging; one per process is enough; every load reuses it. start() may be called from any
+// thread. One load at a time has the disk: the others wait their turn, in order of start().
+//
+// After fork() the child may not use its parent's engines: start() and prepare() throw an Error. An engine that
+// the child makes works.
 #pragma once
 
 #include <memory>
@@ -16,21 +18,22 @@ namespace sluice {
 
 class SLUICE_API Engine {
  public:
-  /// Takes no more than a thread and an eventfd; ring, slabs and devices are made by prepare(), or by the first load
-  /// that needs them, beside its first reads, and kept. Throws Error{invalid_argument} for options out of bounds,
-  /// Error{system}.
+  /// Costs only a thread and an eventfd. prepare() makes ring, slabs and devices, or else the first load that needs
+  /// them does, beside its first reads; the engine keeps them. Throws Error{invalid_argument} for options out of
+  /// bounds, and Error{system}.
   explicit Engine(const Options& options = {});
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
-  /// Ends the loads that still run as if they were cancelled. Tensors that have arrived stay with their Load.
+  /// Cancels the loads that still run. Tensors that have arrived stay with their Load.
   ~Engine();
 
-  /// Has the engine make ready what loads to `devices` will need, and returns at once: drivers start, kernels are
-  /// loaded and slabs pinned while the caller opens a checkpoint. What goes wrong is thrown by the load that needs it.
+  /// Starts preparing what loads to `devices` will need, and returns at once: drivers start, kernels are loaded and
+  /// slabs are pinned while the caller opens a checkpoint. What goes wrong is thrown by the load that needs it. A load
+  /// that is started meanwhile waits for the preparation, even if it goes to other devices.
   void prepare(const std::vector<DeviceId>& devices);
 
-  /// Begins a load and returns at once. What goes wrong is thrown from the Load, except Error{invalid_argument} here
-  /// where the plan was made for larger slabs than this engine's.
+  /// Begins a load and returns at once. The Load throws what goes wrong; start() itself throws Error{invalid_argument}
+  /// if the plan was made for larger slabs than this engine's.
   Load start(const Plan& plan);
 
   const Options& options() const noexcept;

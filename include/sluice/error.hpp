@@ -1,6 +1,5 @@
 // Error: everything that data, disk, driver or a wrong argument can cause. The library throws nothing else on purpose
-// (std::bad_alloc may pass through), prints nothing and never exits. An Error is a value: copy it, keep it, throw it
-// again.
+// (std::bad_alloc may pass through), prints nothing and never exits. An Error is a value: copy it, keep it, rethrow it.
 #pragma once
 
 #include <cstdint>
@@ -15,26 +14,26 @@ namespace sluice {
 
 /// Numbers are unique and stable; a C API will return them.
 enum class ErrorCode : int {
-  invalid_argument = 1,     // a request, option or name that cannot be meant
+  invalid_argument = 1,     // an invalid request, option or name
   not_found = 2,            // no such file or folder
   io = 3,                   // the system refused to open, read or stat
   bad_header = 4,           // the header of a shard is not valid safetensors
   bad_index = 5,            // a *.safetensors.index.json is not valid or does not fit its shards
   unsupported_format = 6,   // another format: pickle, GGUF, ONNX, zip
-  limit_exceeded = 7,       // a limit of loader/base/limits.hpp was passed
+  limit_exceeded = 7,       // a limit of sluice/limits.hpp was passed
   tensor_not_found = 8,     // a request names a tensor, or a pattern, that the checkpoint does not have
   file_changed = 9,         // a shard was truncated, replaced or written to after it was opened
   out_of_memory = 10,       // less free memory than the plan needs, or an allocation was refused
   device_unavailable = 11,  // no such device, or this build cannot drive it
-  reader_unavailable = 12,  // the reader that was asked for is refused by this machine
+  reader_unavailable = 12,  // this machine refuses the reader that was asked for
   cancelled = 13,           // the load was cancelled, or its engine destroyed
-  system = 14,              // a thread, an eventfd or another system resource was refused
+  system = 14,              // the system refused a thread, an eventfd or another resource
 };
 
 /// A stable lower-case name: "bad_header". Static storage.
 SLUICE_API std::string_view name(ErrorCode code) noexcept;
 
-/// What happened, where, and what to do about it. what() is all of it on one line, control characters escaped:
+/// What happened, where, and what to do about it. what() says all of it on one line, with control characters escaped:
 /// "bad header: tensor extends past the end of the file: /m/a.safetensors, byte 120, tensor \"x\"; download the shard
 /// again".
 class SLUICE_API Error : public std::runtime_error {

@@ -1,12 +1,16 @@
 // Load: a running request. Iterate its tensors in order of arrival, look one up, wait, cancel, watch. It owns the
-// arenas: the tensors live exactly as long as it does. All members but the destructor and assignment may be called from
-// any thread.
+// arenas: the tensors live exactly as long as it does. All members but the destructor, moves and assignment may be
+// called from any thread.
 //
-// A tensor that has arrived is complete and stays so: after the last of its bytes was read, its shard was found to be
-// the one whose header was validated, by inode, size and time of modification. A load that fails ends as a whole, with
-// reads and copies in flight drained: what arrived before stays valid as long as the Load, nothing arrives any more,
-// and calls that wait for more than has arrived throw the Error. So whoever needs all tensors, and not only right ones,
-// ends with wait().
+// A tensor that has arrived is complete and stays so: sluice read the last of its bytes, and then found by inode, size
+// and time of modification that its shard is still the file whose header it validated. A load that fails ends as a
+// whole, with reads and copies in flight drained: what arrived before stays valid as long as the Load, nothing arrives
+// any more, and calls that wait for more than has arrived throw the Error. To be sure that *all* tensors arrived,
+// finish with wait().
+//
+// A Load that was made without a request, or moved from, is empty. It may be destroyed, assigned to and tested like any
+// other; find(), cancel(), progress(), statistics() and trace() find a finished load of nothing, and whatever waits or
+// copies throws Error{invalid_argument}.
 #pragma once
 
 #include <cstddef>
@@ -24,11 +28,12 @@ struct CUstream_st;  // CUDA's own: CUstream and cudaStream_t are pointers to it
 
 namespace sluice {
 
+struct Access;
 struct LoadState;
 
 class SLUICE_API Load {
  public:
-  explicit Load(std::shared_ptr<LoadState> state) noexcept;
+  Load() noexcept = default;
   Load(Load&&) noexcept;
   Load& operator=(Load&&) noexcept;
   Load(const Load&) = delete;
@@ -36,7 +41,11 @@ class SLUICE_API Load {
   /// Cancels what still runs, waits until nothing touches the arenas any more, frees them.
   ~Load();
 
-  /// Walks the tensors in order of arrival, waiting for each. Every begin() starts anew at the first.
+  /// False for an empty Load.
+  explicit operator bool() const noexcept { return state_ != nullptr; }
+
+  /// Walks the tensors in order of arrival, waiting for each. Every begin() starts anew at the first. The Load may be
+  /// moved while it is walked; it must not be destroyed.
   class SLUICE_API Iterator {
    public:
     using iterator_category = std::input_iterator_tag;
@@ -55,12 +64,12 @@ class SLUICE_API Load {
 
    private:
     friend class Load;
-    Iterator(const Load* load, std::size_t index);
-    const Load* load_;
-    std::size_t index_;
+    explicit Iterator(std::shared_ptr<LoadState> state);
+    std::shared_ptr<LoadState> state_;
+    std::size_t index_ = 0;
     const Tensor* tensor_;
   };
-  Iterator begin() const { return Iterator(this, 0); }
+  Iterator begin() const { return Iterator(state_); }
   std::default_sentinel_t end() const noexcept { return {}; }
 
   /// The `index`th tensor to arrive, or nullptr when there are no more than `index`. Waits for it. Throws the load's
@@ -77,19 +86,19 @@ class SLUICE_API Load {
   const Tensor& wait(std::string_view name) const;
   const Tensor& wait(std::string_view name, DeviceId device) const;
 
-  /// Has the work that is queued on `stream` from now on wait for one tensor, on a CUDA device: kernels may be queued
-  /// behind it with the pointer that it returns, and the host waits only until the tensor is read, not for the device.
-  /// What goes wrong on the device after that is thrown by wait(). `stream` is a CUstream or cudaStream_t of the
-  /// tensor's device; it may be the default stream. On a device without streams it is wait(), and so it is for a stream
-  /// that is capturing a graph, which cannot depend on work outside of it. Throws as wait() does.
+  /// Makes the work that is queued on `stream` from now on wait for one tensor on a CUDA device. The host waits only
+  /// until the tensor is read, not for the device: queue kernels that use the returned pointer behind this call. What
+  /// goes wrong on the device after that is thrown by wait(). `stream` is a CUstream or cudaStream_t of the tensor's
+  /// device; it may be the default stream. On a device without streams this is wait(), and so it is for a stream that is
+  /// capturing a graph, which cannot depend on work outside of the graph. Throws as wait() does.
   const Tensor& wait_on(CUstream_st* stream, std::string_view name) const;
   const Tensor& wait_on(CUstream_st* stream, std::string_view name, DeviceId device) const;
 
   /// Waits for all of them. Throws the load's Error.
   void wait() const;
 
-  /// Asks the load to end. Returns at once; reads in flight are let finish, nothing new is begun, and calls that wait
-  /// throw Error{cancelled}. Nothing happens where the load has ended.
+  /// Asks the load to end. Returns at once; reads in flight finish, nothing new starts, and calls that wait throw
+  /// Error{cancelled}. A load that has ended stays as it is.
   void cancel() noexcept;
 
   Progress progress() const noexcept;
@@ -105,6 +114,8 @@ class SLUICE_API Load {
   void read_back(const Tensor& tensor, std::uint64_t offset, void* target, std::uint64_t bytes) const;
 
  private:
+  friend struct Access;
+  explicit Load(std::shared_ptr<LoadState> state) noexcept;
   std::shared_ptr<LoadState> state_;
 };
 

@@ -10,15 +10,15 @@ namespace sluice {
 
 enum class IoMode : std::uint8_t {
   automatic,  // extent by extent: cached bytes are copied out of the page cache, all others are read with O_DIRECT
-  direct,     // O_DIRECT wherever the file system takes it: to measure storage
+  direct,     // O_DIRECT wherever the file system allows it: to measure storage
   buffered,   // never O_DIRECT: leaves the model in the page cache for the next process
 };
 
 enum class ReaderKind : std::uint8_t {
-  automatic,  // the first that this machine allows of: uring, pread
+  automatic,  // the first that this machine allows: uring, pread
   uring,      // io_uring, or Error{reader_unavailable}
   pread,      // threads that call pread: where io_uring is refused
-  null,       // reads nothing and says it did: measures everything behind it. What is delivered is noise.
+  null,       // reads nothing and says it did: to measure everything behind it. What it delivers is noise.
 };
 
 struct Options {
@@ -28,22 +28,23 @@ struct Options {
   IoMode io = IoMode::automatic;
   /// Who reads it.
   ReaderKind reader = ReaderKind::automatic;
-  /// Each load keeps a Trace. It costs some tenths of a microsecond and 40 bytes a span, of which an extent has a few,
-  /// and on GPUs up to four events an extent.
+  /// Each load keeps a Trace. A span costs a few tenths of a microsecond and 40 bytes; an extent makes a few of them,
+  /// and up to four CUDA events on a GPU.
   bool trace = false;
 
   // How fast it does it.
 
-  /// The most host memory in bytes that all slabs together take; 256 KiB at least. More lets slow or distant storage
-  /// work on more extents at a time; less than 16 MiB costs speed on any. The default is twice what storage is asked
-  /// for at a time, so that it has no pause while as much again is cast and copied.
+  /// The most host memory in bytes that all slabs together take; 256 KiB at least. With more,
+  /// slow or distant storage works on more extents at a time; less than 16 MiB costs speed on any storage. The default
+  /// is twice what is being read at any moment, so that reading goes on while as much again is cast and copied.
   std::uint64_t staging_bytes = 128ull << 20;
-  /// Bytes of one slab, and so the most of one extent: a multiple of 64 KiB. 0: 4 MiB, or less where staging is small.
+  /// Bytes of one slab, and so the most that one extent has: a multiple of 64 KiB. 0: 4 MiB, or less if staging is
+  /// small.
   /// Small slabs cost system calls, large ones delay the first tensor.
   std::uint64_t slab_bytes = 0;
   /// Reads in flight at a time, 1 to 256. 0: 16.
   unsigned queue_depth = 0;
-  /// Threads that cast, copy out of the page cache and touch fresh memory, 1 to 256. 0: one a processor, 16 at most.
+  /// Threads that cast, copy out of the page cache and touch fresh memory, 1 to 256. 0: one per processor, 16 at most.
   unsigned threads = 0;
 };
 

@@ -1,6 +1,6 @@
 // Plan: a request worked out against a checkpoint: the extents to read and the deliveries in each. Pure data, made
-// without I/O and without any device, immutable, cheap to copy, safe to share between threads; the same plan may be run
-// many times.
+// without I/O and without any device, immutable, cheap to copy, safe to share between threads. One plan may be run many
+// times.
 #pragma once
 
 #include <cstdint>
@@ -16,18 +16,19 @@
 
 namespace sluice {
 
+struct Access;
 struct PlanData;
 
-/// What running a plan costs. Byte counts are exact, and what the load's peaks are held against.
+/// What running a plan costs. Byte counts are exact; a load's peaks stay within them.
 struct PlanCosts {
-  std::uint64_t read_bytes = 0;       // from storage, over-reads at aligned ends included
+  std::uint64_t read_bytes = 0;       // from storage, with what is read beyond ends to keep them aligned
   std::uint64_t delivered_bytes = 0;  // to all devices together
   std::uint64_t extents = 0;
-  std::uint64_t in_place_extents = 0;  // of them: read straight into their arena, through no slab
-  std::uint64_t deliveries = 0;        // parts of extents that belong to one tensor on one device
+  std::uint64_t in_place_extents = 0;  // of them: read straight into their arena, without a slab
+  std::uint64_t deliveries = 0;        // parts of extents, each for one tensor on one device
   std::uint64_t copies = 0;            // host: memory copies out of slabs; CUDA: copies queued
   std::uint64_t launches = 0;          // host: casts; CUDA: kernel launches
-  std::uint64_t staging_bytes = 0;     // slabs: the most that the load holds of them
+  std::uint64_t staging_bytes = 0;     // the most that the load holds in slabs
 
   struct OnDevice {
     DeviceId device;
@@ -40,11 +41,9 @@ struct PlanCosts {
 
 class SLUICE_API Plan {
  public:
-  explicit Plan(std::shared_ptr<const PlanData> data) noexcept;
-
   const PlanCosts& costs() const noexcept;
 
-  /// The tensors that a load of this plan delivers, in file order, one for each device they go to; `data` is nullptr.
+  /// The tensors that a load of this plan delivers, in file order, once per device that they go to; `data` is nullptr.
   /// Valid as long as any copy of this plan or a Load of it.
   std::vector<Tensor> tensors() const;
 
@@ -52,15 +51,14 @@ class SLUICE_API Plan {
   double seconds() const noexcept;
   double cpu_seconds() const noexcept;
 
-  /// The extents and deliveries, for the rest of the library.
-  const std::shared_ptr<const PlanData>& data() const noexcept { return data_; }
-
  private:
+  friend struct Access;
+  explicit Plan(std::shared_ptr<const PlanData> data) noexcept;
   std::shared_ptr<const PlanData> data_;
 };
 
-/// Works `request` out. `options` bounds extents and staging: pass the engine's. Throws Error{invalid_argument} for a
-/// request that cannot be meant, Error{tensor_not_found} for a rule that matches nothing, Error{limit_exceeded}.
+/// Works `request` out. `options` bounds extents and staging: pass the engine's. Throws Error{invalid_argument} for an
+/// invalid request, Error{tensor_not_found} for a rule that matches nothing, Error{limit_exceeded}.
 SLUICE_API Plan make_plan(const Checkpoint& checkpoint, const Request& request, const Options& options = {});
 
 }  // namespace sluice

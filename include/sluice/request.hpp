@@ -1,6 +1,6 @@
-// Request: what the caller wants: which tensors, cast to what, onto which devices. A plain value, checked by
-// make_plan(). Rules are tried in the order in which they were added; the first that matches a tensor decides, and what
-// no rule matches is left out. A rule that matches nothing at all is an error, unless it is optional: a model must not
+// Request: what the caller wants: which tensors, cast to what, onto which devices. A plain value; make_plan() checks
+// it. Rules are tried in the order in which they were added; the first that matches a tensor decides. Tensors that no
+// rule matches are left out. A rule that matches nothing at all is an error, unless it is optional: a model must not
 // lose weights silently.
 #pragma once
 
@@ -22,19 +22,20 @@ class SLUICE_API Rule {
   /// `pattern`: a tensor's exact name, or a glob of fnmatch(3) in which `*` also matches dots and slashes.
   explicit Rule(std::string pattern) : pattern_(std::move(pattern)) {}
 
-  /// Deliver as `to`, converted by PyTorch's rules (docs/casts.md). `to` must be castable; tensors of dtypes that are
-  /// not (integers, packed formats) are delivered as they are.
+  /// Deliver as `to`, converted by the rules of PyTorch's Tensor.to, version 2.13: through F32, to nearest, ties to
+  /// even. `to` must be castable (is_castable()); tensors of other dtypes (integers, packed formats) are delivered as
+  /// they are.
   Rule& cast(Dtype to) {
     cast_ = to;
     return *this;
   }
-  /// Deliver to these devices, whole to each, instead of the request's.
+  /// Deliver a whole copy to each of these devices, instead of the request's.
   Rule& on(std::vector<DeviceId> devices) {
     devices_ = std::move(devices);
     return *this;
   }
   Rule& on(DeviceId device) { return on(std::vector<DeviceId>{device}); }
-  /// May match nothing.
+  /// Allow that nothing matches.
   Rule& optional() {
     optional_ = true;
     return *this;
@@ -54,17 +55,17 @@ class SLUICE_API Rule {
 
 class SLUICE_API Request {
  public:
-  /// Where tensors go whose rule names no device of its own.
+  /// Where tensors go if their rule names no devices of its own.
   std::vector<DeviceId> devices = {host()};
 
   /// The least alignment in bytes of every tensor that sluice places: a power of two up to 4096. 0 leaves it to the
-  /// device: on CUDA 256, or the tensor's size rounded down to a power of two where that is less; on the host the same
-  /// for tensors that are cast, while tensors taken as they are keep the alignment they have in the shard, never less
-  /// than their dtype's, so that storage can be read straight into place. An explicit value costs the host one copy of
-  /// what the shard misaligns.
+  /// device: on CUDA 256, or the tensor's size rounded down to a power of two if that is less. On the host the same
+  /// holds for tensors that are cast; tensors taken as they are keep the alignment that they have in the shard, at
+  /// least their dtype's, so that storage can be read straight into place. With an explicit value, host tensors that
+  /// the shard does not align this way are copied once.
   std::uint32_t alignment_bytes = 0;
 
-  /// Adds a rule behind those that are there. The reference stays valid as long as the request.
+  /// Adds a rule behind the existing ones. The reference stays valid as long as the request.
   Rule& add(std::string pattern) { return rules_.emplace_back(std::move(pattern)); }
 
   const std::deque<Rule>& rules() const noexcept { return rules_; }

@@ -6,6 +6,7 @@
 #include "sluice/dtype.hpp"       // IWYU pragma: export
 #include "sluice/engine.hpp"      // IWYU pragma: export
 #include "sluice/error.hpp"       // IWYU pragma: export
+#include "sluice/limits.hpp"      // IWYU pragma: export
 #include "sluice/load.hpp"        // IWYU pragma: export
 #include "sluice/options.hpp"     // IWYU pragma: export
 #include "sluice/plan.hpp"        // IWYU pragma: export

@@ -1,4 +1,4 @@
-// Stats and Progress: what a load did and what it took. Plain values, taken at one moment.
+// Stats and Progress: what a load did, how long it took and what it used. Plain values, taken at one moment.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ struct Progress {
   bool finished = false;  // done, failed or cancelled
 };
 
-/// A faster way that was tried and refused, or a slower one that had to be taken.
+/// A faster way that the system refused, or a slower one that sluice had to take.
 struct Fallback {
   std::string what;    // "io_uring", "registered buffers", "registered files", "O_DIRECT", "cachestat",
                        // "pinned slabs"
@@ -34,18 +34,18 @@ struct Stats {
   double start_up_seconds = 0;  // to the first read, from start() or the end of the load before: ring, devices, slabs
   double load_seconds = 0;      // from the first read to the last tensor published
 
-  // Where start-up and what runs beside the first reads go.
-  double devices_seconds = 0;  // waiting for drivers and contexts: what Engine::prepare() has not yet done
-  double lanes_seconds = 0;    // arenas, streams, kernels: of the slowest device, beside the first reads
-  double pinning_seconds = 0;  // pinning the engine's slabs, when that was done: once, and most of it beside reads
+  // Where the time of start-up goes, and of what runs beside the first reads.
+  double devices_seconds = 0;  // waiting for drivers and contexts that Engine::prepare() has not made yet
+  double lanes_seconds = 0;    // arenas, streams, kernels: the slowest device, beside the first reads
+  double pinning_seconds = 0;  // pinning the engine's slabs; once per engine, and most of it beside reads
 
   ReaderKind reader = ReaderKind::automatic;  // which one ran
   std::uint64_t direct_bytes = 0;             // of `bytes`: read with O_DIRECT
   std::vector<Fallback> fallbacks;
 
   std::uint64_t extents = 0;
-  std::uint64_t copies = 0;    // as in PlanCosts, as done
-  std::uint64_t launches = 0;  // as in PlanCosts, as done
+  std::uint64_t copies = 0;    // as in PlanCosts, but counted while loading
+  std::uint64_t launches = 0;  // as in PlanCosts, but counted while loading
   std::uint64_t peak_staging_bytes = 0;
   std::uint64_t peak_resident_bytes = 0;  // of the process, ever (VmHWM)
 

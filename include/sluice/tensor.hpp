@@ -1,5 +1,5 @@
-// Tensor: what the caller gets. A view: its memory belongs to the Load that delivered it and is valid until that Load
-// is destroyed; its name and shape likewise. Copy the view freely, from any thread.
+// Tensor: what the caller gets. A view: memory, name and shape belong to the Load that delivered it and are valid until
+// that Load is destroyed. Copy the view freely, from any thread.
 #pragma once
 
 #include <cstddef>

@@ -1,8 +1,8 @@
-// Trace: what a load did and when, to be looked at afterwards: how reads, copies and kernels overlapped, and who waited
-// for what. Kept where Options::trace is set; Load::trace() gives it. Plain values, taken at one moment.
+// Trace: what a load did and when: how reads, copies and kernels overlapped, and who waited for what. A load keeps one
+// if Options::trace is set; Load::trace() returns it. Plain values, taken at one moment.
 //
-// All times are nanoseconds of std::chrono::steady_clock since its epoch, so that they fit beside the caller's own;
-// those of copies and kernels on a GPU are the GPU's, set against that clock once a second.
+// All times are nanoseconds of std::chrono::steady_clock since its epoch, like a caller's own. Copies and kernels are
+// timed by the GPU's clock, which is compared with that one once per second.
 #pragma once
 
 #include <cstdint>
@@ -21,19 +21,18 @@ struct Span {
     plan,      // make_plan(): row "caller"
     start_up,  // making ring, devices and first slabs before the first read: row "engine"
     populate,  // touching fresh host memory before an extent is read into it: row "host"
-    read,      // an extent out of storage, from its submission until the engine knows of its end: row "reader"
-    copy,      // an extent out of its slab to a GPU, by the GPU's clock: rows "cuda:0 copies" and so on
+    read,      // an extent from storage, from its submission until the engine learns that it ended: row "reader"
+    copy,      // an extent from its slab to a GPU, by the GPU's clock: rows "cuda:0 copies" and so on
     deliver,   // casting and placing an extent: rows "cuda:0 kernels" and so on, by the GPU's clock, and "host"
-    wait,  // row "engine": until a read, a lane or a caller has something to say; row "caller": until a tensor is there
+    wait,      // row "engine": for a read, a lane or a caller; row "caller": for a tensor or the end
   };
   static constexpr std::uint32_t no_extent = 0xffffffff;
 
   What what = What::wait;
   std::uint16_t row = 0;             // index into Trace::rows
   std::uint32_t extent = no_extent;  // its number in the plan, in order of shard and offset
-  std::uint32_t tensors = 0;         // how many tensors it is about, of an extent those of which it has a part; on
-                                     // several devices each counts
-  std::uint64_t bytes = 0;           // of the extent, as read; of a plan, all that it reads
+  std::uint32_t tensors = 0;         // that it is about: of an extent, those it has a part of, once per device
+  std::uint64_t bytes = 0;           // that the extent reads; for a plan, all that it reads
   std::int64_t begin_ns = 0;
   std::int64_t end_ns = 0;
 };
@@ -42,11 +41,12 @@ struct Span {
 SLUICE_API std::string_view name(Span::What what) noexcept;
 
 struct Trace {
-  /// The places where things happen, each by its name. Copies to one GPU follow one another, and so do its kernels and
+  /// The names of the places where things happen. Copies to one GPU follow one another, and so do its kernels and
   /// the engine's spans; on rows "caller", "reader" and "host" spans may overlap.
   std::vector<std::string> rows;
-  std::vector<Span> spans;    // in the order in which they were known to have ended
-  std::uint64_t dropped = 0;  // spans that were not kept: beyond the first million, or not timed by a GPU's driver
+  std::vector<Span> spans;  // in the order in which the engine learned that they ended
+  std::uint64_t dropped =
+      0;  // spans that were dropped: after the first million, or because the driver could not time them
 };
 
 }  // namespace sluice

@@ -11,7 +11,7 @@ namespace {
 // What a message shows of a tensor's name: names may be 64 KiB long, and a message is one line that people read.
 constexpr std::size_t shown_bytes_max = 256;
 
-/// The bytes of the UTF-8 character at the head of `text` that is fit to be shown as it is, or 0: control characters
+/// Length of the UTF-8 character at the head of `text` if it may be shown as it is, else 0: for control characters
 /// (C0, DEL and C1, with which a hostile name could drive a terminal), line separators and what is not UTF-8.
 std::size_t printable_bytes(std::string_view text) noexcept {
   const auto at = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };

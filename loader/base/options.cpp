@@ -11,13 +11,13 @@
 namespace sluice {
 namespace {
 
-// Where the caller leaves them to us. Reads of 4 MiB reach the full rate of every disk known at 16 in flight; more
-// threads than 16 find no more memory bandwidth to use.
+// Defaults, for options that the caller leaves at 0. Reads of 4 MiB reach the full rate of every disk known at 16 in
+// flight; more threads than 16 find no more memory bandwidth to use.
 constexpr std::uint64_t slab_bytes_default = 4ull << 20;
 constexpr unsigned queue_depth_default = 16;
 constexpr unsigned threads_default_max = 16;
 
-// Slabs that a default leaves room for at least: one being read, one delivered, and one on its way in each direction.
+// The fewest slabs that the default makes room for: one being read, one delivered, one on its way in each direction.
 constexpr std::uint64_t slabs_min = 4;
 static_assert(limits::staging_bytes_min / slabs_min >= limits::slab_bytes_unit);
 

@@ -13,6 +13,7 @@
 #include "loader/engine/engine_parts.hpp"
 #include "loader/engine/load_run.hpp"
 #include "loader/engine/load_state.hpp"
+#include "loader/plan/access.hpp"
 #include "sluice/error.hpp"
 
 namespace sluice {
@@ -87,15 +88,15 @@ void Engine::prepare(const std::vector<DeviceId>& devices) {
 }
 
 Load Engine::start(const Plan& plan) {
-  if (plan.data()->slab_bytes > options_.slab_bytes) {
+  if (Access::data(plan)->slab_bytes > options_.slab_bytes) {
     throw Error(ErrorCode::invalid_argument,
-                fmt::format("the plan was made for slabs of {} bytes, the engine's have {}", plan.data()->slab_bytes,
-                            options_.slab_bytes),
+                fmt::format("the plan was made for slabs of {} bytes, the engine's have {}",
+                            Access::data(plan)->slab_bytes, options_.slab_bytes),
                 {}, "pass the engine's options to make_plan");
   }
-  auto load = std::make_shared<LoadState>(plan.data(), state_->wakeup, options_.trace);
+  auto load = std::make_shared<LoadState>(Access::data(plan), state_->wakeup, options_.trace);
   state_->queue({load, {}});
-  return Load(std::move(load));
+  return Access::load(std::move(load));
 }
 
 const Options& Engine::options() const noexcept {

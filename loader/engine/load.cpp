@@ -33,23 +33,24 @@ Load::~Load() {
   error.swap(state_->error);
 }
 
-const Tensor* Load::arrival(std::size_t index) const {
-  std::unique_lock lock(state_->mutex);
-  state_->wait_until(lock, [&] { return state_->finished || state_->arrivals.size() > index; });
-  if (index < state_->arrivals.size()) return &state_->tensors[state_->arrivals[index]];
-  if (state_->error != nullptr) std::rethrow_exception(state_->error);
+namespace {
+
+/// The state of a load that is asked for what only a load can give.
+LoadState& state_of(const std::shared_ptr<LoadState>& state) {
+  if (state == nullptr) {
+    throw Error(ErrorCode::invalid_argument, "the Load is empty: it was moved from, or made without a request", {},
+                "use the Load that Engine::start() returned, or the one that it was moved to");
+  }
+  return *state;
+}
+
+const Tensor* arrival_in(LoadState& state, std::size_t index) {
+  std::unique_lock lock(state.mutex);
+  state.wait_until(lock, [&] { return state.finished || state.arrivals.size() > index; });
+  if (index < state.arrivals.size()) return &state.tensors[state.arrivals[index]];
+  if (state.error != nullptr) std::rethrow_exception(state.error);
   return nullptr;
 }
-
-Load::Iterator::Iterator(const Load* load, std::size_t index)
-    : load_(load), index_(index), tensor_(load->arrival(index)) {}
-
-Load::Iterator& Load::Iterator::operator++() {
-  tensor_ = load_->arrival(++index_);
-  return *this;
-}
-
-namespace {
 
 const Tensor* find_arrived(LoadState& state, std::string_view name, const DeviceId* device) noexcept {
   const auto placement = state.placement_of(name, device);
@@ -97,65 +98,81 @@ const Tensor& order_behind(LoadState& state, CUstream_st* stream, std::string_vi
 
 }  // namespace
 
+const Tensor* Load::arrival(std::size_t index) const {
+  return arrival_in(state_of(state_), index);
+}
+
+Load::Iterator::Iterator(std::shared_ptr<LoadState> state)
+    : state_(std::move(state)), tensor_(arrival_in(state_of(state_), 0)) {}
+
+Load::Iterator& Load::Iterator::operator++() {
+  tensor_ = arrival_in(*state_, ++index_);
+  return *this;
+}
+
 const Tensor* Load::find(std::string_view name) const noexcept {
-  return find_arrived(*state_, name, nullptr);
+  return state_ == nullptr ? nullptr : find_arrived(*state_, name, nullptr);
 }
 const Tensor* Load::find(std::string_view name, DeviceId device) const noexcept {
-  return find_arrived(*state_, name, &device);
+  return state_ == nullptr ? nullptr : find_arrived(*state_, name, &device);
 }
 
 const Tensor& Load::wait(std::string_view name) const {
-  return wait_for(*state_, name, nullptr);
+  return wait_for(state_of(state_), name, nullptr);
 }
 const Tensor& Load::wait(std::string_view name, DeviceId device) const {
-  return wait_for(*state_, name, &device);
+  return wait_for(state_of(state_), name, &device);
 }
 
 const Tensor& Load::wait_on(CUstream_st* stream, std::string_view name) const {
-  return order_behind(*state_, stream, name, nullptr);
+  return order_behind(state_of(state_), stream, name, nullptr);
 }
 const Tensor& Load::wait_on(CUstream_st* stream, std::string_view name, DeviceId device) const {
-  return order_behind(*state_, stream, name, &device);
+  return order_behind(state_of(state_), stream, name, &device);
 }
 
 void Load::wait() const {
-  std::unique_lock lock(state_->mutex);
-  state_->wait_until(lock, [this] { return state_->finished; });
-  if (state_->error != nullptr) std::rethrow_exception(state_->error);
+  LoadState& state = state_of(state_);
+  std::unique_lock lock(state.mutex);
+  state.wait_until(lock, [&] { return state.finished; });
+  if (state.error != nullptr) std::rethrow_exception(state.error);
 }
 
 void Load::cancel() noexcept {
-  state_->cancel();
+  if (state_ != nullptr) state_->cancel();
 }
 
 Progress Load::progress() const noexcept {
+  if (state_ == nullptr) return {.finished = true};
   const PlanCosts& costs = state_->plan->costs;
   const std::lock_guard lock(state_->mutex);
   return {state_->stats.bytes, costs.read_bytes, state_->arrivals.size(), state_->tensors.size(), state_->finished};
 }
 
 Stats Load::statistics() const {
+  if (state_ == nullptr) return {};
   const std::lock_guard lock(state_->mutex);
   return state_->stats;
 }
 
 Trace Load::trace() const {
-  return state_->tracer.trace();
+  return state_ == nullptr ? Trace{} : state_->tracer.trace();
 }
 
 void Load::read_back(const Tensor& tensor, std::uint64_t offset, void* target, std::uint64_t bytes) const {
+  LoadState& state = state_of(state_);
   if (offset > tensor.bytes || bytes > tensor.bytes - offset) {
     throw Error(ErrorCode::invalid_argument,
                 fmt::format("{} bytes at {} are more than the tensor's {}", bytes, offset, tensor.bytes),
                 {{}, {}, std::string(tensor.name)});
   }
-  const auto placement = state_->placement_of(tensor.name, &tensor.device);
-  if (!placement || find_arrived(*state_, tensor.name, &tensor.device) == nullptr) {
+  const auto placement = state.placement_of(tensor.name, &tensor.device);
+  if (!placement || find_arrived(state, tensor.name, &tensor.device) == nullptr) {
     throw Error(ErrorCode::invalid_argument, "the tensor has not arrived in this load",
                 {{}, {}, std::string(tensor.name)}, "wait for it first");
   }
-  const Placement& where = state_->plan->placements[*placement];
-  if (bytes != 0) state_->arenas[where.device]->read_back(where.arena_offset + offset, target, bytes);
+  const Placement& where = state.plan->placements[*placement];
+  if (bytes != 0) state.arenas[where.device]->read_back(where.arena_offset + offset, target, bytes);
 }
 
 }  // namespace sluice

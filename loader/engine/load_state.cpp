@@ -4,6 +4,9 @@
 #include <cmath>
 #include <utility>
 
+#include "loader/plan/access.hpp"
+
+
 namespace sluice {
 
 LoadState::LoadState(std::shared_ptr<const PlanData> plan_to_run, std::shared_ptr<Wakeup> engine_wakeup, bool trace)
@@ -11,7 +14,7 @@ LoadState::LoadState(std::shared_ptr<const PlanData> plan_to_run, std::shared_pt
       wakeup(std::move(engine_wakeup)),
       tracer(trace),
       delivered(plan->extents.size(), false),
-      tensors(Plan(plan).tensors()),
+      tensors(Access::plan(plan).tensors()),
       arrived(tensors.size(), false) {
   arrivals.reserve(tensors.size());
   // These came before there was a load to keep them.

@@ -10,6 +10,7 @@
 #include "loader/base/limits.hpp"
 #include "loader/base/stopwatch.hpp"
 #include "loader/base/tracer.hpp"
+#include "loader/plan/access.hpp"
 #include "loader/plan/cut_extents.hpp"
 #include "loader/plan/placement.hpp"
 #include "loader/plan/selection.hpp"
@@ -115,11 +116,11 @@ Plan make_plan(std::shared_ptr<const Catalogue> catalogue, const Request& reques
   plan->cpu_seconds = stopwatch.cpu_seconds();
   plan->seconds = stopwatch.seconds();
   assert(check_plan(*plan).empty());
-  return Plan(plan);
+  return Access::plan(plan);
 }
 
 Plan make_plan(const Checkpoint& checkpoint, const Request& request, const Options& options) {
-  return make_plan(checkpoint.catalogue(), request, options);
+  return make_plan(Access::catalogue(checkpoint), request, options);
 }
 
 ExtentCost cost_of(const PlanData& plan, const Extent& extent, std::span<const Delivery> deliveries) {

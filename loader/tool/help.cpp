@@ -4,25 +4,25 @@ namespace sluice::tool::help {
 
 namespace {
 
-// What plan and load take alike.
+// The options that plan and load share.
 constexpr const char* load_options =
     R"(What to load:
-  --select GLOB    only tensors whose name matches, * also crossing dots; may be repeated; one that matches nothing
+  --select GLOB    only tensors whose name matches; * also matches dots; may be repeated; a GLOB that matches nothing
                    is an error
   --device LIST    where to: host (default), cuda:N or several, as in cuda:0,cuda:1, each of which gets everything; or
-                   null, which takes and forgets, to measure all that comes before it
+                   null, which takes and forgets, to measure everything before it
   --dtype D        cast tensors of floating-point dtypes to F64, F32, F16, BF16, F8_E4M3 or F8_E5M2; all others stay
                    as they are
 
 How to read it:
   --io MODE        auto (default): cached bytes are copied from the page cache, all others read past it;
-                   direct: O_DIRECT wherever the file system takes it; buffered: never
-  --reader KIND    auto (default): the first that works of uring and pread; or one of these two by name;
-                   or null, which reads nothing and delivers noise, to measure all that comes behind it
-  --staging BYTES  host memory for bytes on their way, at most (default 128MiB, at least 256KiB)
-  --slab BYTES     the most that is read at once, a multiple of 64KiB (default 4MiB, or less where staging is small)
+                   direct: O_DIRECT wherever the file system allows it; buffered: never O_DIRECT
+  --reader KIND    auto (default): uring, or pread if uring does not work; or one of these two by name;
+                   or null, which reads nothing and delivers noise, to measure everything behind it
+  --staging BYTES  the most host memory for bytes on their way (default 128MiB, at least 256KiB)
+  --slab BYTES     the most that one read brings, a multiple of 64KiB (default 4MiB, or less where staging is small)
   --queue-depth N  reads in flight, 1 to 256 (default 16)
-  --threads N      threads for casts and copies, 1 to 256 (default: one a processor, 16 at most)
+  --threads N      threads for casts and copies, 1 to 256 (default: one per processor, 16 at most)
 
   BYTES is a number, or one with K, M, G, KiB, MiB, GiB (1024) or KB, MB, GB (1000).
 )";
@@ -45,13 +45,13 @@ PATH is a .safetensors file, a folder of them, a *.safetensors.index.json, or a 
 cache.
 
 Options:
-  -h, --help     this page; `sluice COMMAND --help` tells about one command
+  -h, --help     this page; `sluice COMMAND --help` explains one command
   --version      print the version
 
 Examples:
   sluice inspect /models/minilm
   sluice load /models/minilm --dtype BF16
-  sluice load /models/glm --device null             how fast storage is, with nothing behind it
+  sluice load /models/glm --device null             how fast storage alone is
   sluice load /models/minilm --digest sha256 --json | jq .stats
   sluice doctor /models
 
@@ -66,7 +66,7 @@ Usage:
   sluice inspect PATH [OPTIONS]
 
 Options:
-  --select GLOB   only tensors whose name matches, * also crossing dots; may be repeated
+  --select GLOB   only tensors whose name matches; * also matches dots; may be repeated
   --json          one object on standard output: a list of tensors with shard and offset
   -h, --help      this page
 
@@ -86,8 +86,8 @@ Usage:
 )" + std::string(load_options) +
          R"(
 What to print:
-  --digest sha256, --trace FILE   taken for the sake of load's command lines; a plan has nothing to digest or trace
-  --json           the object that load would print; what only the load can tell is null
+  --digest sha256, --trace FILE   accepted so that load's command lines work; a plan has nothing to digest or trace
+  --json           the object that load would print; what only a load can know is null
   -h, --help       this page
 
 Examples:
@@ -105,8 +105,8 @@ Usage:
 )" + std::string(load_options) +
          R"(
 What to print:
-  --digest sha256  the digest of each tensor as delivered, read back from the device; not part of the times
-  --trace FILE     what was read, copied and cast when, for https://ui.perfetto.dev; written when the load is complete
+  --digest sha256  the digest of each tensor as delivered, read back from the device; times do not include it
+  --trace FILE     what was read, copied and cast, and when, for https://ui.perfetto.dev; written at the end
   --json           one object on standard output: tensors and statistics
   -h, --help       this page
 
@@ -123,7 +123,7 @@ Ctrl-C ends the load cleanly (exit status 130); a second one ends the process at
 
 std::string doctor() {
   return R"(Check what this machine offers for fast loading: each line says what works or what does not, and what to do
-about it. With PATH, the file system that PATH lies on is checked too: name the folder that holds the models.
+about it. With PATH, doctor also checks the file system that PATH lies on: name the folder that holds the models.
 
 Usage:
   sluice doctor [PATH] [OPTIONS]
@@ -133,7 +133,7 @@ Options:
   -h, --help   this page
 
 Status is ok, slow (works, but something faster is refused or missing), failed (needed and missing) or info.
-The exit status is 0 whatever is found, and 1 where PATH cannot be looked at.
+The exit status is 0 whatever doctor finds, and 1 if it cannot look at PATH.
 
 Examples:
   sluice doctor

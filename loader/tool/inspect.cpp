@@ -1,6 +1,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "loader/plan/access.hpp"
 #include "loader/plan/selection.hpp"
 #include "loader/tool/commands.hpp"
 #include "loader/tool/json.hpp"
@@ -12,7 +13,7 @@ namespace sluice::tool {
 void inspect(const Arguments& arguments, Output& output) {
   const Checkpoint checkpoint = Checkpoint::open(arguments.path);
   const Selection selection =
-      with_select_explained(arguments, [&] { return select(*checkpoint.catalogue(), request_of(arguments)); });
+      with_select_explained(arguments, [&] { return select(*Access::catalogue(checkpoint), request_of(arguments)); });
   std::vector<TensorInfo> tensors;
   for (std::size_t index = 0; index < checkpoint.tensors().size(); ++index) {
     if (selection.rule_of[index] != Selection::none) tensors.push_back(checkpoint.tensors()[index]);

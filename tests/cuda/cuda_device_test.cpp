@@ -222,7 +222,7 @@ TEST_F(CudaDeviceTest, EachGpuGetsItsPartOfAnExtentThatTheyShare) {
 }
 
 TEST_F(CudaDeviceTest, ArenasLieAtBlocksAndAreReadBackFromAnyByte) {
-  std::vector<TestTensor> large = {{"large", u8, {(5 << 20) + 3}}};
+  std::vector<TestTensor> large = {{"large", Dtype::u8, {(5 << 20) + 3}}};
   const auto file = write_shard(folder_, "large.safetensors", large);
   {
     CudaDevice device(last_gpu().ordinal);

@@ -68,7 +68,7 @@ class LaneTest : public testing::Test {
 
   void open(bool with_cast) {
     CatalogueBuilder builder;
-    builder.shard(4096).tensor("a", u8, {3000}).tensor("b", f16, {500}).tensor("c", f32, {2000});
+    builder.shard(4096).tensor("a", Dtype::u8, {3000}).tensor("b", f16, {500}).tensor("c", f32, {2000});
     Request request;
     if (with_cast) request.add("c").cast(bf16).on(cuda(0));
     request.add("*").on(cuda(0));

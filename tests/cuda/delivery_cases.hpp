@@ -134,7 +134,7 @@ inline Works reads_nothing_beyond_scratch_and_writes_nothing_beyond_the_arena() 
                 .target_skew = from == to ? work.draw(0, 15) : work.draw(0, 7) * bits(to) / 8});
     }
   };
-  deliver(u8, u8);
+  deliver(Dtype::u8, Dtype::u8);
   for_each_cast(deliver);
   return works;
 }
@@ -156,7 +156,7 @@ inline Works places_strided_rows() {
       }
     }
   };
-  deliver(u8, u8);
+  deliver(Dtype::u8, Dtype::u8);
   deliver(f32, bf16);
   deliver(bf16, f8_e4m3);
   deliver(f8_e5m2, f64);

@@ -224,10 +224,10 @@ TEST(DeliveryTable, BeginsBehindTheExtentAtAMultipleOfSixteen) {
 TEST(DeliveryTable, JoinsCopiesThatContinueEachOtherOnBothSides) {
   Deliveries deliveries;
   deliveries.add(f32, f32, one_row(0, 256, 100));
-  deliveries.add(u8, u8, one_row(100, 356, 3));     // copies are bytes, whatever they are called
-  deliveries.add(f32, f32, one_row(103, 360, 8));   // a gap in the arena
-  deliveries.add(f32, f32, one_row(112, 368, 8));   // a gap in the extent
-  deliveries.add(f32, bf16, one_row(120, 376, 8));  // not a copy
+  deliveries.add(Dtype::u8, Dtype::u8, one_row(100, 356, 3));  // copies are bytes, whatever they are called
+  deliveries.add(f32, f32, one_row(103, 360, 8));              // a gap in the arena
+  deliveries.add(f32, f32, one_row(112, 368, 8));              // a gap in the extent
+  deliveries.add(f32, bf16, one_row(120, 376, 8));             // not a copy
   const std::vector<Piece> pieces = pieces_of(deliveries.plan());
   ASSERT_EQ(pieces.size(), 4);
   EXPECT_EQ(pieces[0].run, 103);
@@ -265,7 +265,7 @@ TEST(DeliveryTable, KeepsStridedRowsInOnePiece) {
 TEST(DeliveryTable, GivesAWarpToEachSmallPieceAndManyToALargeOne) {
   Deliveries deliveries;
   constexpr std::uint32_t count = 65'536;
-  for (std::uint32_t i = 0; i < count; ++i) deliveries.add(u8, u8, one_row(64 * i, 80 * i, 64));
+  for (std::uint32_t i = 0; i < count; ++i) deliveries.add(Dtype::u8, Dtype::u8, one_row(64 * i, 80 * i, 64));
   const PlanData& small = deliveries.plan();
   std::vector<std::byte> room = room_for(small);
   const DeliveryTable many = write_delivery_table(small, small.deliveries, room).value();
@@ -273,7 +273,7 @@ TEST(DeliveryTable, GivesAWarpToEachSmallPieceAndManyToALargeOne) {
   EXPECT_EQ(many.blocks(), count / 8);
 
   Deliveries one;
-  one.add(u8, u8, one_row(0, 0, 8 << 20));
+  one.add(Dtype::u8, Dtype::u8, one_row(0, 0, 8 << 20));
   const PlanData& large = one.plan();
   EXPECT_EQ(write_delivery_table(large, large.deliveries, room)->tiles, (8 << 20) / 2048 + 1);
 }

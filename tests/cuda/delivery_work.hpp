@@ -27,8 +27,8 @@ namespace sluice {
 class DeliveryWork {
  public:
   struct Item {
-    Dtype from = u8;
-    Dtype to = u8;
+    Dtype from = Dtype::u8;
+    Dtype to = Dtype::u8;
     std::uint32_t elements = 1;  // of a row
     std::uint32_t rows = 1;
     std::uint32_t source_gap = 0;  // bytes between two rows

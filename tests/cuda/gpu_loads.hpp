@@ -37,9 +37,10 @@ inline std::uint64_t orders() {
 
 /// Several extents in slabs of 64 KiB, none of them aligned, and one of so many tensors that its table is full.
 inline std::vector<TestTensor> gpu_model() {
-  std::vector<TestTensor> tensors = {{"scalar", f64, {}},    {"none", bf16, {0, 7}},       {"embed", f32, {20, 300}},
-                                     {"norm", bf16, {33}},   {"ids", i64, {3001}},         {"down", bf16, {60, 200}},
-                                     {"packed", f4, {3, 2}}, {"eight", f8_e4m3, {30, 99}}, {"half", f16, {7, 31}}};
+  std::vector<TestTensor> tensors = {
+      {"scalar", f64, {}},           {"none", bf16, {0, 7}},       {"embed", f32, {20, 300}},
+      {"norm", bf16, {33}},          {"ids", Dtype::i64, {3001}},  {"down", bf16, {60, 200}},
+      {"packed", Dtype::f4, {3, 2}}, {"eight", f8_e4m3, {30, 99}}, {"half", f16, {7, 31}}};
   for (int i = 0; i < 150; ++i) tensors.push_back({fmt::format("scale {}", i), f32, {}});
   return tensors;
 }

@@ -13,6 +13,7 @@
 
 #include "cuda/kernel_image.hpp"
 #include "loader/engine/load_run.hpp"
+#include "loader/plan/access.hpp"
 #include "tests/cuda/simulated_time.hpp"
 #include "tests/loader/support/sanitized.hpp"
 #include "tests/loader/support/small_model.hpp"
@@ -105,7 +106,7 @@ class LoadTimeTest : public testing::TestWithParam<Course> {
     parts.wakeup = std::make_shared<Wakeup>();
     parts.make_workers_once();
     std::vector<std::shared_ptr<const WatchedDevice>> devices;
-    for (const DeviceId id : plan.data()->devices) {
+    for (const DeviceId id : Access::data(plan)->devices) {
       const auto device = std::make_shared<WatchedDevice>(open_device(id, *parts.workers));
       with_running_clock([&] { device->warm_up(); });
       parts.devices[id] = device;
@@ -114,11 +115,11 @@ class LoadTimeTest : public testing::TestWithParam<Course> {
     parts.reader = std::make_unique<ThrottledReader>(GetParam().read_rate, *parts.wakeup, devices);
 
     const sim::Nanoseconds begin = sim::now();
-    const auto state = std::make_shared<LoadState>(plan.data(), parts.wakeup, false);
+    const auto state = std::make_shared<LoadState>(Access::data(plan), parts.wakeup, false);
     LoadRun(*state, parts).run();
     const sim::Nanoseconds end = sim::now();
 
-    const Load load(state);
+    const Load load = Access::load(state);
     load.wait();
     EXPECT_LE(load.statistics().peak_staging_bytes, options().staging_bytes);
     with_running_clock([&] { expect_delivered(load, tensors_, GetParam().cast); });

@@ -29,7 +29,8 @@ struct Half {
   std::vector<TestTensor> tensors;
 };
 const Half first_half = {"a.safetensors", {{"a.small", f32, {9}}, {"a.large", f32, {66'000}}, {"a.end", bf16, {33}}}};
-const Half second_half = {"b.safetensors", {{"b.small", u8, {9}}, {"b.large", f32, {66'000}}, {"b.end", bf16, {35}}}};
+const Half second_half = {"b.safetensors",
+                          {{"b.small", Dtype::u8, {9}}, {"b.large", f32, {66'000}}, {"b.end", bf16, {35}}}};
 
 Options options_of(ReaderKind reader, IoMode io) {
   Options options;

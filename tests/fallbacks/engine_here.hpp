@@ -11,6 +11,7 @@
 #include "loader/engine/engine_parts.hpp"
 #include "loader/engine/load_run.hpp"
 #include "loader/engine/load_state.hpp"
+#include "loader/plan/access.hpp"
 #include "sluice/load.hpp"
 #include "sluice/plan.hpp"
 
@@ -54,9 +55,9 @@ class EngineHere {
 
   /// A load of `plan` that has ended.
   Load run(const Plan& plan) {
-    auto state = std::make_shared<LoadState>(plan.data(), parts_.wakeup, parts_.options.trace);
+    auto state = std::make_shared<LoadState>(Access::data(plan), parts_.wakeup, parts_.options.trace);
     LoadRun(*state, parts_).run();
-    return Load(std::move(state));
+    return Access::load(std::move(state));
   }
 
  private:

@@ -4,8 +4,27 @@
 
 #include <gmock/gmock.h>
 
+#include <cstdint>
 #include <map>
 #include <string>
+
+// A program's own short names, as many have them.
+using u8 = std::uint8_t;
+using i32 = std::int32_t;
+using boolean = bool;
+
+namespace {
+
+TEST(Dtype, LeavesAProgramItsOwnShortNames) {
+  using namespace sluice;
+  const u8 byte = 1;
+  const i32 number = 2;
+  const boolean truth = true;
+  EXPECT_EQ(byte + number + truth, 4);
+  EXPECT_EQ(bf16, Dtype::bf16);  // what cast() takes is short
+}
+
+}  // namespace
 
 namespace sluice {
 namespace {

@@ -24,7 +24,7 @@ class HostDeviceTest : public testing::Test {
  protected:
   HostDeviceTest() {
     CatalogueBuilder builder;
-    builder.shard(4096).tensor("a", u8, {3000}).tensor("b", f16, {500}).tensor("c", f32, {2000});
+    builder.shard(4096).tensor("a", Dtype::u8, {3000}).tensor("b", f16, {500}).tensor("c", f32, {2000});
     Request request;
     request.add("c").cast(bf16);
     request.add("*");

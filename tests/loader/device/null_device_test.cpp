@@ -5,6 +5,7 @@
 #include <poll.h>
 
 #include "loader/base/wakeup.hpp"
+#include "loader/plan/access.hpp"
 #include "sluice/error.hpp"
 #include "tests/loader/support/catalogue_builder.hpp"
 
@@ -40,7 +41,7 @@ TEST(NullDevice, IsDoneAtOnceNotifiesAndCountsWhatThePlanCounted) {
   request.add("cast").cast(bf16);
   request.add("*");
   const Plan plan = make_plan(builder.build(), request, {});
-  const PlanData& data = *plan.data();
+  const PlanData& data = *Access::data(plan);
   ASSERT_EQ(data.extents.size(), 1u);
 
   NullDevice device;

@@ -6,10 +6,15 @@
 
 #include <atomic>
 #include <filesystem>
+#include <functional>
 #include <future>
 #include <numeric>
+#include <optional>
 #include <set>
+#include <string_view>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "cuda/kernel_image.hpp"
 #include "loader/engine/load_state.hpp"
@@ -19,7 +24,7 @@
 namespace sluice {
 namespace {
 
-const std::vector<TestTensor> model = {{"a", f32, {64, 64}}, {"b", u8, {0}}, {"c", bf16, {3, 5, 7}}};
+const std::vector<TestTensor> model = {{"a", f32, {64, 64}}, {"b", Dtype::u8, {0}}, {"c", bf16, {3, 5, 7}}};
 
 class LoadTest : public testing::TestWithParam<DeviceId> {
  protected:
@@ -114,6 +119,57 @@ TEST_P(LoadTest, AnErrorOutlivesItsLoad) {
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ErrorCode::file_changed);
       EXPECT_THAT(error.path(), testing::EndsWith("model.safetensors"));
+    }
+  }
+}
+
+TEST_P(LoadTest, MayBeMovedWhileItIsWalked) {
+  std::optional<Load> load = engine_.start(*plan_);
+  std::optional<Load> elsewhere;
+  std::multiset<std::string_view> names;
+  for (const Tensor& tensor : *load) {
+    names.insert(tensor.name);
+    if (elsewhere) continue;
+    elsewhere.emplace(std::move(*load));
+    load.reset();
+  }
+  EXPECT_THAT(names, testing::ElementsAre("a", "b", "c"));
+}
+
+TEST(EmptyLoad, AnswersEveryQuestionOrRefusesIt) {
+  Load moved_from = [] {
+    const TemporaryFolder folder;
+    write_shard(folder, "model.safetensors", model);
+    Request request;
+    request.add("*");
+    return Engine().start(make_plan(Checkpoint::open(folder.path()), request));
+  }();
+  EXPECT_TRUE(moved_from);
+  const Load target = std::move(moved_from);
+  EXPECT_TRUE(target);
+
+  Load made_empty;
+  for (Load* load : {&made_empty, &moved_from}) {
+    EXPECT_FALSE(*load);
+    load->cancel();
+    EXPECT_EQ(load->find("a"), nullptr);
+    EXPECT_EQ(load->find("a", host()), nullptr);
+    EXPECT_TRUE(load->progress().finished);
+    EXPECT_EQ(load->progress().tensors_total, 0u);
+    EXPECT_EQ(load->statistics().bytes, 0u);
+    EXPECT_TRUE(load->trace().spans.empty());
+    const std::function<void()> refused[] = {
+        [&] { load->wait(); },
+        [&] { load->wait("a"); },
+        [&] { load->wait("a", host()); },
+        [&] { load->wait_on(nullptr, "a"); },
+        [&] { load->wait_on(nullptr, "a", host()); },
+        [&] { load->arrival(0); },
+        [&] { load->begin(); },
+        [&] { load->read_back({}, 0, nullptr, 0); },
+    };
+    for (const auto& ask : refused) {
+      EXPECT_THAT(ask, testing::ThrowsMessage<Error>(testing::StartsWith("invalid argument: the Load is empty")));
     }
   }
 }

@@ -88,7 +88,7 @@ TEST(CheckPlan, FindsPlacementsOutsideTheirArena) {
 TEST(CheckPlan, FindsPlacementsOfTheWrongSize) {
   EXPECT_THAT(spoilt([](PlanData& plan) { --plan.placements[0].bytes; }), HasSubstr("bytes"));
   EXPECT_THAT(spoilt([](PlanData& plan) { plan.placements[0].dtype = bf16; }), HasSubstr("bytes"));
-  EXPECT_THAT(spoilt([](PlanData& plan) { plan.placements[0].dtype = i32; }), HasSubstr("no cast"));
+  EXPECT_THAT(spoilt([](PlanData& plan) { plan.placements[0].dtype = Dtype::i32; }), HasSubstr("no cast"));
 }
 
 TEST(CheckPlan, FindsBrokenPromisesOfAlignment) {

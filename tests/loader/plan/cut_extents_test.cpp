@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "loader/base/limits.hpp"
+#include "loader/plan/access.hpp"
 #include "tests/loader/support/catalogue_builder.hpp"
 
 namespace sluice {
@@ -31,7 +32,7 @@ Request onto(DeviceId device, const std::vector<std::string>& patterns) {
 
 std::vector<std::string> extents(const Plan& plan) {
   std::vector<std::string> lines;
-  for (const Extent& extent : plan.data()->extents) {
+  for (const Extent& extent : Access::data(plan)->extents) {
     lines.push_back(fmt::format("{}:{}+{}{}{}", extent.shard, extent.offset, extent.bytes,
                                 extent.in_place ? " in place" : "", extent.aligned ? "" : " unaligned"));
   }
@@ -90,9 +91,9 @@ TEST(Extents, GoBetweenTheElementsOfACastWhereTheseStraddleBlocks) {
   const Plan plan = plan_of(builder, request);
   EXPECT_THAT(extents(plan),
               ElementsAre("0:4096+65533 unaligned", "0:69629+61440 unaligned", "0:131069+4100 unaligned"));
-  EXPECT_EQ(plan.data()->deliveries[0].source_offset, 1u);
-  EXPECT_EQ(plan.data()->deliveries[0].run_bytes, 65532u);
-  EXPECT_EQ(plan.data()->deliveries[1].target_offset, plan.data()->placements[0].arena_offset + 32766);
+  EXPECT_EQ(Access::data(plan)->deliveries[0].source_offset, 1u);
+  EXPECT_EQ(Access::data(plan)->deliveries[0].run_bytes, 65532u);
+  EXPECT_EQ(Access::data(plan)->deliveries[1].target_offset, Access::data(plan)->placements[0].arena_offset + 32766);
 }
 
 TEST(Extents, AreCutAtBlocksWhereTheSameTensorIsTakenAsItIs) {
@@ -136,9 +137,9 @@ TEST(Extents, ListDeliveriesByDeviceAndThenByOffset) {
   request.add("*");
   const Plan plan = plan_of(builder, request);
   std::vector<std::string> lines;
-  for (const Delivery& delivery : plan.data()->deliveries) {
-    const Placement& placement = plan.data()->placements[delivery.placement];
-    lines.push_back(fmt::format("{} {}", name(plan.data()->devices[placement.device]), delivery.source_offset));
+  for (const Delivery& delivery : Access::data(plan)->deliveries) {
+    const Placement& placement = Access::data(plan)->placements[delivery.placement];
+    lines.push_back(fmt::format("{} {}", name(Access::data(plan)->devices[placement.device]), delivery.source_offset));
   }
   EXPECT_THAT(lines, ElementsAre("cuda:0 0", "cuda:0 100", "cuda:0 200", "cuda:1 0", "cuda:1 200"));
 }

@@ -20,6 +20,7 @@
 #include <optional>
 
 #include "loader/base/limits.hpp"
+#include "loader/plan/access.hpp"
 #include "sluice/error.hpp"
 #include "tests/loader/support/catalogue_builder.hpp"
 
@@ -314,7 +315,7 @@ RC_GTEST_PROP(Plan, DeliversEveryRequestedByteOnceToItsPlaceAndTouchesNothingEls
   const Request request = draw_request();
   const Options options = draw_options();
   const Plan plan = make_plan(catalogue, request, options);
-  const PlanData& data = *plan.data();
+  const PlanData& data = *Access::data(plan);
   RC_ASSERT(check_plan(data) == "");
   Rehearsal rehearsal(data);
   rehearsal.run();
@@ -403,7 +404,7 @@ std::vector<std::string> describe(const PlanData& plan) {
 
 std::vector<std::uint64_t> arena_offsets(const Plan& plan) {
   std::vector<std::uint64_t> offsets;
-  for (const Placement& placement : plan.data()->placements) offsets.push_back(placement.arena_offset);
+  for (const Placement& placement : Access::data(plan)->placements) offsets.push_back(placement.arena_offset);
   return offsets;
 }
 
@@ -425,14 +426,15 @@ TEST(Plan, ReadsAWholeShardInPlaceButForTheBlocksThatItSharesWithHeaderAndEndOfF
   CatalogueBuilder builder;
   builder.shard(1000).tensor("a", f32, {mib}).tensor("b", f32, {mib}).tensor("c", f32, {mib / 2});
   const Plan plan = make_plan(builder.build(), everything(), {});
-  EXPECT_THAT(describe(*plan.data()), ElementsAre("0+4096 staged", "4096+4194304 in place", "4198400+4194304 in place",
-                                                  "8392704+2093056 in place", "10485760+1000 staged"));
+  EXPECT_THAT(describe(*Access::data(plan)),
+              ElementsAre("0+4096 staged", "4096+4194304 in place", "4198400+4194304 in place",
+                          "8392704+2093056 in place", "10485760+1000 staged"));
   EXPECT_EQ(plan.costs().read_bytes, 10 * mib + 1000);
   EXPECT_EQ(plan.costs().copies, 2u);  // the two edges
   EXPECT_EQ(plan.costs().launches, 0u);
   EXPECT_EQ(plan.costs().staging_bytes, 2 * 4 * mib);
   // The arena is congruent with the file: "a" begins 1000 bytes behind a block.
-  EXPECT_EQ(plan.data()->placements[0].arena_offset, 1000u);
+  EXPECT_EQ(Access::data(plan)->placements[0].arena_offset, 1000u);
   EXPECT_EQ(plan.costs().devices[0].arena_bytes, 10 * mib + 4096);
 }
 
@@ -477,7 +479,7 @@ TEST(Plan, StagesOnTheHostWhatCannotBeReadInPlaceAndAlignedAtOnce) {
   const std::shared_ptr<const Catalogue> catalogue = builder.build();
   const Plan aligned = make_plan(catalogue, everything(), {});
   EXPECT_EQ(aligned.costs().in_place_extents, 0u);
-  EXPECT_EQ(aligned.data()->placements[0].arena_offset, 0u);
+  EXPECT_EQ(Access::data(aligned)->placements[0].arena_offset, 0u);
   // A caller who takes any address gets it in place.
   Request request = everything();
   request.alignment_bytes = 1;
@@ -486,7 +488,7 @@ TEST(Plan, StagesOnTheHostWhatCannotBeReadInPlaceAndAlignedAtOnce) {
 
 TEST(Plan, CastsInStagedExtentsAndCountsALaunchForEachTensorOnTheHostAndForEachExtentOnAGpu) {
   CatalogueBuilder builder;
-  builder.shard(4096).tensor("a", f32, {1024}).tensor("b", f32, {1024}).tensor("ids", i64, {512});
+  builder.shard(4096).tensor("a", f32, {1024}).tensor("b", f32, {1024}).tensor("ids", Dtype::i64, {512});
   const std::shared_ptr<const Catalogue> catalogue = builder.build();
   Request request;
   request.add("*").cast(bf16);
@@ -495,7 +497,7 @@ TEST(Plan, CastsInStagedExtentsAndCountsALaunchForEachTensorOnTheHostAndForEachE
   EXPECT_EQ(on_host.costs().launches, 2u);
   EXPECT_EQ(on_host.tensors()[0].dtype, bf16);
   EXPECT_EQ(on_host.tensors()[0].bytes, 2048u);
-  EXPECT_EQ(on_host.tensors()[2].dtype, i64);
+  EXPECT_EQ(on_host.tensors()[2].dtype, Dtype::i64);
   request.devices = {cuda(0)};
   const Plan on_gpu = make_plan(catalogue, request, {});
   EXPECT_EQ(on_gpu.costs().copies, 1u);
@@ -511,7 +513,7 @@ TEST(Plan, CopiesToEachGpuItsPartOfAnExtentThatTheyShare) {
   request.add("*").cast(bf16).on(cuda(1));
   const Plan plan = make_plan(builder.build(), request, {});
   ASSERT_EQ(plan.costs().extents, 1u);
-  const PlanData& data = *plan.data();
+  const PlanData& data = *Access::data(plan);
   const Extent& extent = data.extents[0];
   const ToScratch first = to_scratch(data, extent, data.deliveries_of(extent, 0));
   const ToScratch second = to_scratch(data, extent, data.deliveries_of(extent, 1));
@@ -531,8 +533,8 @@ TEST(Plan, ReadsOnceWhatSeveralDevicesNeed) {
   CatalogueBuilder builder;
   builder.shard(4096).bytes("a", 3 * mib);
   const Plan plan = make_plan(builder.build(), everything({cuda(1), host(), cuda(0)}), {});
-  EXPECT_THAT(describe(*plan.data()), ElementsAre("4096+3145728 staged"));
-  EXPECT_THAT(plan.data()->devices, ElementsAre(cuda(1), host(), cuda(0)));
+  EXPECT_THAT(describe(*Access::data(plan)), ElementsAre("4096+3145728 staged"));
+  EXPECT_THAT(Access::data(plan)->devices, ElementsAre(cuda(1), host(), cuda(0)));
   EXPECT_EQ(plan.costs().read_bytes, 3 * mib);
   EXPECT_EQ(plan.costs().delivered_bytes, 9 * mib);
   EXPECT_EQ(plan.costs().copies, 3u);
@@ -560,7 +562,7 @@ TEST(Plan, GivesTensorsOfNoBytesAPlaceAndNoDelivery) {
   const Plan plan = make_plan(builder.build(), everything(), {});
   EXPECT_EQ(plan.tensors().size(), 3u);
   EXPECT_EQ(plan.costs().deliveries, 1u);
-  EXPECT_EQ(plan.data()->placements[0].deliveries, 0u);
+  EXPECT_EQ(Access::data(plan)->placements[0].deliveries, 0u);
 }
 
 TEST(Plan, OfNothingButEmptyTensorsReadsNothing) {
@@ -606,7 +608,7 @@ TEST(Plan, TakesTensorsOfAPebibyteOnEachDevice) {
   request.add("b").cast(f64);
   request.add("a");
   const Plan plan = make_plan(builder.build(), request, options);
-  EXPECT_EQ(check_plan(*plan.data()), "");
+  EXPECT_EQ(check_plan(*Access::data(plan)), "");
   EXPECT_EQ(plan.costs().delivered_bytes, 5 * pebibyte);
   EXPECT_EQ(plan.costs().devices[0].arena_bytes, 5 * pebibyte);
 }

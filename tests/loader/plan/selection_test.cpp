@@ -121,7 +121,7 @@ TEST(Request, RefusesWhatCannotBeMeant) {
   EXPECT_THAT(refusal({"a"}, rules({""}), ErrorCode::invalid_argument), HasSubstr("empty"));
 
   Request cast = rules({"a"});
-  cast.add("*").cast(i32);
+  cast.add("*").cast(Dtype::i32);
   EXPECT_THAT(refusal({"a"}, cast, ErrorCode::invalid_argument), HasSubstr("I32"));
 
   Request nowhere = rules({"a"});

@@ -51,7 +51,7 @@ class CatalogueBuilder {
   }
 
   /// A tensor of that many bytes.
-  CatalogueBuilder& bytes(const std::string& name, std::uint64_t count) { return tensor(name, u8, {count}); }
+  CatalogueBuilder& bytes(const std::string& name, std::uint64_t count) { return tensor(name, Dtype::u8, {count}); }
 
   /// What was added so far. The builder is empty afterwards.
   std::shared_ptr<const Catalogue> build() {

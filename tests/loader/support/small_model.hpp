@@ -16,9 +16,9 @@
 namespace sluice {
 
 inline const std::vector<TestTensor> small_model = {
-    {"embed", f32, {300, 1000}}, {"scalar", f64, {}},           {"none", bf16, {0, 7}},
-    {"norm", bf16, {33}},        {"down", bf16, {1 << 20}},     {"ids", i64, {512}},
-    {"packed", f4, {3, 2}},      {"eight", f8_e4m3, {100, 99}}, {"tail", f32, {17}},
+    {"embed", f32, {300, 1000}},   {"scalar", f64, {}},           {"none", bf16, {0, 7}},
+    {"norm", bf16, {33}},          {"down", bf16, {1 << 20}},     {"ids", Dtype::i64, {512}},
+    {"packed", Dtype::f4, {3, 2}}, {"eight", f8_e4m3, {100, 99}}, {"tail", f32, {17}},
 };
 
 /// The same with fewer elements in its large tensors: enough for a simulated GPU, which interprets each cast.

@@ -1,4 +1,4 @@
-# The consumer's compile line may have gained the include folder and the language standard, nothing else.
+# The consumer's compile line may have gained the include folder, the language standard and SLUICE_STATIC, nothing else.
 file(READ ${COMMANDS} commands)
 string(JSON count LENGTH ${commands})
 math(EXPR last "${count} - 1")
@@ -11,7 +11,7 @@ endforeach()
 
 string(REGEX MATCHALL " -[^ ]+" flags "${line}")
 list(TRANSFORM flags STRIP)
-list(REMOVE_ITEM flags -I${INCLUDE} -std=gnu++20 -o -c)
+list(REMOVE_ITEM flags -I${INCLUDE} -std=gnu++20 -DSLUICE_STATIC -o -c)
 if(flags)
   message(FATAL_ERROR "sluice forces ${flags} on the consumer: ${line}")
 endif()

@@ -16,3 +16,7 @@ LD_LIBRARY_PATH=$(pkg-config --variable=libdir sluice) ./shared
 "$compiler" -std=c++20 "$source" -o static $(pkg-config --cflags --libs --static sluice | sed 's/-lsluice/-l:libsluice.a/')
 if ldd static | grep -q libsluice; then echo "the static consumer asks for libsluice.so"; exit 1; fi
 ./static
+
+# What is compiled for the archive must know it.
+pkg-config --cflags --static sluice | grep -q -e -DSLUICE_STATIC || { echo "--static does not define SLUICE_STATIC"; exit 1; }
+if pkg-config --cflags sluice | grep -q -e SLUICE_STATIC; then echo "the shared library's users get SLUICE_STATIC"; exit 1; fi

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Compares what libsluice.so ($1) exports with what the public headers ($2) mark with SLUICE_API: members of marked
+# classes, marked functions, and what lets a caller catch an Error. Nothing of the standard library, nothing unique.
+set -euo pipefail
+library=$1 headers=$2
+
+classes=$(grep -hoP 'class SLUICE_API \K\w+' "$headers"/*.hpp | paste -sd '|')
+functions=$(grep -hoP '^SLUICE_API [^(]*?\K\w+(?=\()' "$headers"/*.hpp | sort -u)
+error=$(printf '%s for sluice::Error\n' vtable typeinfo 'typeinfo name')
+
+# Kind and name of each, without its arguments.
+exported=$(nm -DC --defined-only "$library" | cut -d ' ' -f 2- | sed -E 's/(\[abi:cxx11\])?\(.*//' | sort -u)
+stray=$(grep -vE "^[TW] sluice::((($classes)::)+(~?\w+|operator[^ :]+)|${functions//$'\n'/|})\$" <<<"$exported" |
+        grep -vE "^[VDR] (${error//$'\n'/|})\$" || true)
+missing=$(comm -23 <(printf '%s\n' "$error" "$(sed 's/^/sluice::/' <<<"$functions")" | sort) <(cut -d ' ' -f 2- <<<"$exported" | sort -u))
+
+[[ -z $stray ]] || printf 'exported though no public header marks it:\n%s\n' "$stray"
+[[ -z $missing ]] || printf 'marked but not exported:\n%s\n' "$missing"
+[[ -z $stray && -z $missing ]]
