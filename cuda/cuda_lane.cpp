@@ -6,11 +6,11 @@
 
 #include "cuda/delivery_table.hpp"
 #include "loader/base/thread.hpp"
+#include "loader/plan/kernel_table.hpp"
 
 namespace sluice {
 
-static_assert(sizeof(Piece) == table_entry_bytes && table_alignment_bytes == delivery_table_alignment_bytes,
-              "the plan leaves room for the table in the slab");
+static_assert(sizeof(Piece) == table_entry_bytes, "the plan leaves room for the table in the slab");
 
 CudaLane::CudaLane(const Context& context, const DeliveryKernel* kernel, std::uint64_t scratch_bytes,
                    const PlanData& plan, Arena& arena, Wakeup& wakeup, Tracer& tracer)
@@ -44,17 +44,16 @@ CudaLane::~CudaLane() {
 
 void CudaLane::deliver(const LaneWork& work) {
   const CurrentContext current(context_);
-  const ExtentCost cost = cost_of(plan_, *work.extent, work.deliveries);
   Works queued = take_work();
   Work& mine = queued.front();
   mine.extent = work.extent;
-  mine.done = {work.tag, cost};
-  if (cost.launches == 0) {
-    copy(work);
-    mine.end.record(copies_);
-  } else {
-    launch(work);
+  mine.done = {work.tag, work.part, 0, 0};
+  if (work.part->goes_to_scratch()) {
+    launch(work, mine.done);
     mine.end.record(kernels_);
+  } else {
+    copy(work, mine.done);
+    mine.end.record(copies_);
   }
   // From here on nothing can fail: what was queued is counted.
   const MutexLock lock(mutex_);
@@ -62,28 +61,31 @@ void CudaLane::deliver(const LaneWork& work) {
   queued_.notify_one();
 }
 
-void CudaLane::copy(const LaneWork& work) {
-  struct Copies {
-    const CudaLane& lane;
-    const std::byte* slab;
-    void operator()(const Copy& copy) const {
-      lane.context_.check(
-          lane.context_.driver().cuMemcpyHtoDAsync(lane.arena_ + copy.target_offset, slab + copy.source_offset,
-                                                   copy.bytes, lane.copies_.handle()),
-          "cuMemcpyHtoDAsync");
-    }
-    void operator()(const Delivery&) const { assert(false); }  // cost_of() would have asked for a launch
-  };
-  const LaneTrace::Scope scope(trace_, copies_, Span::What::copy, work);
-  coalesce(plan_, work.deliveries, Copies{*this, work.slab});
+void CudaLane::queue_copy(cu::DevicePointer target, const std::byte* source, std::uint64_t bytes, LaneDone& done) {
+  context_.check(context_.driver().cuMemcpyHtoDAsync(target, source, bytes, copies_.handle()), "cuMemcpyHtoDAsync");
+  ++done.copies;
 }
 
-void CudaLane::launch(const LaneWork& work) {
-  // Each device's table has a place of its own behind the extent, so that none is written while another is copied.
-  const ToScratch part = to_scratch(plan_, *work.extent, work.deliveries);
-  assert(part.table_begin + table_bytes(work.deliveries.size()) <= plan_.slab_bytes);
+void CudaLane::copy(const LaneWork& work, LaneDone& done) {
+  struct Copies {
+    CudaLane& lane;
+    const std::byte* slab;
+    LaneDone& done;
+    void operator()(const Copy& copy) const {
+      lane.queue_copy(lane.arena_ + copy.target_offset, slab + copy.source_offset, copy.bytes, done);
+    }
+    void operator()(const Delivery&) const { assert(false); }  // a cast goes to scratch
+  };
+  const LaneTrace::Scope scope(trace_, copies_, Span::What::copy, work);
+  coalesce(plan_, plan_.deliveries_of(*work.part), Copies{*this, work.slab, done});
+}
+
+void CudaLane::launch(const LaneWork& work, LaneDone& done) {
+  const Part& part = *work.part;
+  const std::span<const Delivery> deliveries = plan_.deliveries_of(part);
+  assert(part.table_begin + table_bytes(deliveries.size()) <= plan_.slab_bytes);
   const auto table =
-      write_delivery_table(plan_, work.deliveries, {work.slab + part.table_begin, table_bytes(work.deliveries.size())});
+      write_delivery_table(plan_, deliveries, {work.slab + part.table_begin, table_bytes(deliveries.size())});
   const std::uint64_t table_end = part.table_begin + table_bytes(table->pieces);
 
   const std::uint64_t index = launched_++ % scratch_slabs_.size();
@@ -93,14 +95,12 @@ void CudaLane::launch(const LaneWork& work) {
   {
     const LaneTrace::Scope scope(trace_, copies_, Span::What::copy, work);
     const auto copy = [&](std::uint64_t begin, std::uint64_t end) {
-      context_.check(
-          context_.driver().cuMemcpyHtoDAsync(scratch + begin, work.slab + begin, end - begin, copies_.handle()),
-          "cuMemcpyHtoDAsync");
+      queue_copy(scratch + begin, work.slab + begin, end - begin, done);
     };
-    if (part.in_one_copy()) {
-      copy(part.begin, table_end);
+    if (part.copies == 1) {
+      copy(part.scratch_begin, table_end);
     } else {
-      copy(part.begin, part.end);
+      copy(part.scratch_begin, part.scratch_end);
       copy(part.table_begin, table_end);
     }
   }
@@ -109,6 +109,7 @@ void CudaLane::launch(const LaneWork& work) {
   {
     const LaneTrace::Scope scope(trace_, kernels_, Span::What::deliver, work);
     kernel_->launch(scratch, scratch + part.table_begin, *table, arena_, kernels_);
+    ++done.launches;
   }
   slab.delivered.record(kernels_);
 }

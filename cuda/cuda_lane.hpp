@@ -55,8 +55,9 @@ class CudaLane final : public Lane {
   };
   using Works = std::list<Work>;
 
-  void copy(const LaneWork& work);
-  void launch(const LaneWork& work);
+  void queue_copy(cu::DevicePointer target, const std::byte* source, std::uint64_t bytes, LaneDone& done);
+  void copy(const LaneWork& work, LaneDone& done);
+  void launch(const LaneWork& work, LaneDone& done);
   Works take_work();
   bool is_capturing(CUstream_st* stream) const;
   void wait_in_order() noexcept;

@@ -39,10 +39,6 @@ static_assert(offsetof(Piece, target_stride) == 8 && offsetof(Piece, source_offs
 static_assert(offsetof(Piece, source_stride) == 20 && offsetof(Piece, run) == 24 && offsetof(Piece, rows) == 28);
 static_assert(offsetof(Piece, first_tile) == 32 && offsetof(Piece, from) == 36 && offsetof(Piece, to) == 37);
 
-// The extent lies in scratch at a multiple of this; in the slab, and so in scratch, the table begins at the first such
-// multiple behind the extent's bytes.
-inline constexpr std::uint32_t table_alignment_bytes = 16;
-
 // A tile is 2 KiB copied, or 1,024 elements cast: 4 vectors a lane, so that finding the piece and the row, some 150
 // instructions with a full table, is no more than moving them. It is small enough for balance: 4 MiB are 2,048 warps,
 // on a GPU that runs some thousands at once. A piece of less than a tile still takes a warp, but not a block: 65,536

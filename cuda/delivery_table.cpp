@@ -35,38 +35,38 @@ Piece::Element element_of(Dtype dtype) noexcept {
 }
 
 // A piece with its lengths in bytes, which Piece leaves to its elements.
-struct Part {
+struct Stretch {
   Piece piece = {};
   std::uint32_t source_bytes = 0;  // of a row
   std::uint64_t target_bytes = 0;
 
-  bool continues(const Part& before) const noexcept {
+  bool continues(const Stretch& before) const noexcept {
     return piece.rows == 1 && before.piece.rows == 1 && piece.from == before.piece.from &&
            piece.to == before.piece.to && piece.source_offset == before.piece.source_offset + before.source_bytes &&
            piece.target_offset == before.piece.target_offset + before.target_bytes;
   }
 };
 
-Part part_of(const PlanData& plan, const Delivery& delivery) noexcept {
+Stretch stretch_of(const PlanData& plan, const Delivery& delivery) noexcept {
   assert(delivery.run_bytes != 0 && delivery.rows != 0);
-  Part part;
-  part.piece.target_offset = delivery.target_offset;
-  part.piece.target_stride = delivery.target_stride;
-  part.piece.source_offset = delivery.source_offset;
-  part.piece.source_stride = delivery.source_stride;
-  part.piece.rows = delivery.rows;
-  part.piece.run = delivery.run_bytes;
-  part.source_bytes = delivery.run_bytes;
-  part.target_bytes = delivery.run_bytes;
+  Stretch stretch;
+  stretch.piece.target_offset = delivery.target_offset;
+  stretch.piece.target_stride = delivery.target_stride;
+  stretch.piece.source_offset = delivery.source_offset;
+  stretch.piece.source_stride = delivery.source_stride;
+  stretch.piece.rows = delivery.rows;
+  stretch.piece.run = delivery.run_bytes;
+  stretch.source_bytes = delivery.run_bytes;
+  stretch.target_bytes = delivery.run_bytes;
   const Placement& placement = plan.placements[delivery.placement];
   if (plan.is_cast(placement)) {
     const Dtype from = plan.catalogue->tensors[placement.tensor].dtype;
-    part.piece.from = element_of(from);
-    part.piece.to = element_of(placement.dtype);
-    part.piece.run = delivery.run_bytes / (bits(from) / 8);
-    part.target_bytes = std::uint64_t{part.piece.run} * (bits(placement.dtype) / 8);
+    stretch.piece.from = element_of(from);
+    stretch.piece.to = element_of(placement.dtype);
+    stretch.piece.run = delivery.run_bytes / (bits(from) / 8);
+    stretch.target_bytes = std::uint64_t{stretch.piece.run} * (bits(placement.dtype) / 8);
   }
-  return part;
+  return stretch;
 }
 
 class Writer {
@@ -97,9 +97,9 @@ std::optional<DeliveryTable> write_delivery_table(const PlanData& plan, std::spa
                                                   std::span<std::byte> room) noexcept {
   Writer writer(room);
   if (deliveries.empty()) return writer.table();
-  Part pending = part_of(plan, deliveries.front());
+  Stretch pending = stretch_of(plan, deliveries.front());
   for (const Delivery& delivery : deliveries.subspan(1)) {
-    const Part next = part_of(plan, delivery);
+    const Stretch next = stretch_of(plan, delivery);
     if (next.continues(pending)) {
       pending.piece.run += next.piece.run;
       pending.source_bytes += next.source_bytes;

@@ -11,6 +11,7 @@
 
 #include "cuda/delivery_format.hpp"
 #include "loader/base/alignment.hpp"
+#include "loader/plan/kernel_table.hpp"
 #include "loader/plan/plan.hpp"
 
 namespace sluice {

@@ -51,7 +51,7 @@ LaneTrace::Scope::Scope(LaneTrace& trace, const Stream& stream, Span::What what,
       span_{.what = what,
             .row = what == Span::What::copy ? trace.copies_row_ : trace.kernels_row_,
             .extent = trace.plan_.index_of(*work.extent),
-            .tensors = static_cast<std::uint32_t>(work.deliveries.size()),
+            .tensors = work.part->delivery_count,
             .bytes = work.extent->bytes},
       range_(span_) {
   if (trace.tracer_.keeps()) begin_ = trace.record(stream);

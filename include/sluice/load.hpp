@@ -29,7 +29,7 @@ struct CUstream_st;  // CUDA's own: CUstream and cudaStream_t are pointers to it
 namespace sluice {
 
 struct Access;
-struct LoadState;
+class LoadState;
 
 class SLUICE_API Load {
  public:
@@ -89,8 +89,8 @@ class SLUICE_API Load {
   /// Makes the work that is queued on `stream` from now on wait for one tensor on a CUDA device. The host waits only
   /// until the tensor is read, not for the device: queue kernels that use the returned pointer behind this call. What
   /// goes wrong on the device after that is thrown by wait(). `stream` is a CUstream or cudaStream_t of the tensor's
-  /// device; it may be the default stream. On a device without streams this is wait(), and so it is for a stream that is
-  /// capturing a graph, which cannot depend on work outside of the graph. Throws as wait() does.
+  /// device; it may be the default stream. On a device without streams this is wait(), and so it is for a stream that
+  /// is capturing a graph, which cannot depend on work outside of the graph. Throws as wait() does.
   const Tensor& wait_on(CUstream_st* stream, std::string_view name) const;
   const Tensor& wait_on(CUstream_st* stream, std::string_view name, DeviceId device) const;
 

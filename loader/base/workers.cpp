@@ -13,12 +13,19 @@ Workers::Workers(unsigned count) {
     for (unsigned i = 0; i < count; ++i) threads_.push_back(start_thread("sluice-worker", [this] { work(); }));
   } catch (const Error&) {
     if (threads_.empty()) throw;
+  } catch (...) {
+    stop();
+    throw;
   }
 }
 
 Workers::~Workers() {
+  stop();
+}
+
+void Workers::stop() noexcept {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stopping_ = true;
   }
   wake_.notify_all();
@@ -27,22 +34,22 @@ Workers::~Workers() {
 
 void Workers::run(std::function<void()> task) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     tasks_.push_back(std::move(task));
   }
   wake_.notify_one();
 }
 
 void Workers::work() noexcept {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   for (;;) {
-    wake_.wait(lock, [this] { return stopping_ || !tasks_.empty(); });
+    while (!stopping_ && tasks_.empty()) wake_.wait(lock);
     if (tasks_.empty()) return;
     std::function<void()> task = std::move(tasks_.front());
     tasks_.pop_front();
     lock.unlock();
     task();
-    task = nullptr;  // what it holds is let go of outside the lock
+    task = nullptr;  // what it holds is released outside the lock
     lock.lock();
   }
 }

@@ -32,22 +32,27 @@ class Arena {
   /// Makes fresh memory of a range present before something reads into it. A hint: does nothing where there is nothing
   /// to do. Any thread; several at a time on ranges that may overlap.
   virtual void populate(std::uint64_t offset, std::uint64_t bytes) noexcept = 0;
+  /// Storage reads into the arena no more. Until then a child of fork() does not get its memory: Linux before 6.5 would
+  /// let a direct read in flight land in pages that only the child still has (open(2), O_DIRECT and MADV_DONTFORK).
+  virtual void end_reads() noexcept {}
   /// Copies out of the arena to host memory; blocks. Any thread. Throws Error{io, device_unavailable}.
   virtual void read_back(std::uint64_t offset, void* target, std::uint64_t bytes) const = 0;
 };
 
 /// One slab's content on its way to one device.
 struct LaneWork {
-  std::byte* slab = nullptr;  // the extent's first byte; stays as it is until the work is collected. Behind the extent
-                              // there is room for the lane's own use: loader/plan/plan.hpp, table_entry_bytes
+  std::byte* slab = nullptr;  // the extent's first byte; stays as it is until the work is collected. The lane may write
+                              // behind the extent, where the part's table has room: loader/plan/kernel_table.hpp
   const Extent* extent = nullptr;
-  std::span<const Delivery> deliveries;  // of this device, sorted by source offset
-  std::uint64_t tag = 0;                 // comes back
+  const Part* part = nullptr;  // of the extent, for this device
+  std::uint64_t tag = 0;       // comes back
 };
 
 struct LaneDone {
   std::uint64_t tag = 0;
-  ExtentCost cost;  // as done
+  const Part* part = nullptr;
+  std::uint32_t copies = 0;  // as done, not as planned
+  std::uint32_t launches = 0;
 };
 
 /// One device's in-order path for one load: slab -> arena, cast and placed, and the slab is free again.
@@ -76,8 +81,7 @@ class Device {
   virtual bool shares_host_memory() const noexcept = 0;
   /// Throws Error{out_of_memory}.
   virtual std::shared_ptr<Arena> allocate(std::uint64_t bytes) = 0;
-  /// Makes what open_lane() may need and keeps it, so that it takes no time there. What is refused here is refused
-  /// there.
+  /// Makes ahead of time what open_lane() may need. Failures are ignored here; open_lane() meets and reports them.
   virtual void warm_up() noexcept = 0;
   /// A lane that runs `plan` into `arena`. `wakeup` is notified, from any thread, when there is something to collect;
   /// `tracer` is told what is done when. All arguments outlive the lane. Throws Error{out_of_memory,

@@ -1,10 +1,10 @@
 #include "loader/device/host_device.hpp"
 
-#include <condition_variable>
 #include <cstring>
-#include <mutex>
 
 #include "loader/base/memory.hpp"
+#include "loader/base/mutex.hpp"
+#include "loader/base/task_group.hpp"
 #include "loader/device/array_cast.hpp"
 
 namespace sluice {
@@ -12,10 +12,11 @@ namespace {
 
 class HostArena final : public Arena {
  public:
-  explicit HostArena(std::uint64_t bytes) : memory_(bytes, "tensors") {}
+  explicit HostArena(std::uint64_t bytes) : memory_(bytes, "tensors") { memory_.keep_from_fork(true); }
 
   std::byte* data() const noexcept override { return memory_.data(); }
   void populate(std::uint64_t offset, std::uint64_t bytes) noexcept override { memory_.populate(offset, bytes); }
+  void end_reads() noexcept override { memory_.keep_from_fork(false); }
   void read_back(std::uint64_t offset, void* target, std::uint64_t bytes) const override {
     std::memcpy(target, memory_.data() + offset, bytes);
   }
@@ -41,70 +42,69 @@ struct Place {
   const PlanData& plan;
   const std::byte* slab;
   std::byte* arena;
-  ExtentCost cost;
+  LaneDone& done;
 
   void operator()(const Copy& copy) {
     std::memcpy(arena + copy.target_offset, slab + copy.source_offset, copy.bytes);
-    ++cost.copies;
+    ++done.copies;
   }
   void operator()(const Delivery& delivery) {
     cast_rows(plan, delivery, slab, arena);
-    ++cost.launches;
+    ++done.launches;
   }
 };
 
 class HostLane final : public Lane {
  public:
   HostLane(const PlanData& plan, Arena& arena, Wakeup& wakeup, Tracer& tracer, Workers& workers)
-      : plan_(plan), arena_(arena), wakeup_(wakeup), tracer_(tracer), workers_(workers) {}
-
-  ~HostLane() override {
-    std::unique_lock lock(mutex_);
-    idle_.wait(lock, [this] { return in_flight_ == 0; });
-  }
+      : plan_(plan), arena_(arena), wakeup_(wakeup), tracer_(tracer), tasks_(workers) {}
 
   void deliver(const LaneWork& work) override {
     {
-      const std::lock_guard lock(mutex_);
-      ++in_flight_;
+      // Room for its end, which a worker marks and which must not fail.
+      const MutexLock lock(mutex_);
+      finished_.reserve(finished_.size() + in_flight_ + 1);
     }
     // Extents of one load go to disjoint places, so their order does not matter: whichever worker is free takes the
     // next.
-    workers_.run([this, work] {
-      Place place{plan_, work.slab, arena_.data(), {}};
-      {
-        const Tracer::Scope scope(tracer_, {.what = Span::What::deliver,
-                                            .row = Tracer::host,
-                                            .extent = plan_.index_of(*work.extent),
-                                            .tensors = static_cast<std::uint32_t>(work.deliveries.size()),
-                                            .bytes = work.extent->bytes});
-        coalesce(plan_, work.deliveries, place);
-      }
-      const std::lock_guard lock(mutex_);
-      finished_.push_back({work.tag, place.cost});
-      wakeup_.notify();
-      if (--in_flight_ == 0) idle_.notify_all();  // under the lock: the lane may be gone as soon as it is let go
-    });
+    tasks_.run([this, work] { carry_out(work); });
+    const MutexLock lock(mutex_);
+    ++in_flight_;
   }
 
   bool order(CUstream_st*, std::span<const Extent>) override { return false; }
 
   void collect(std::vector<LaneDone>& done) override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     done.insert(done.end(), finished_.begin(), finished_.end());
+    in_flight_ -= finished_.size();
     finished_.clear();
   }
 
  private:
+  void carry_out(const LaneWork& work) noexcept {
+    LaneDone done{work.tag, work.part, 0, 0};
+    {
+      const Tracer::Scope scope(tracer_, {.what = Span::What::deliver,
+                                          .row = Tracer::host,
+                                          .extent = plan_.index_of(*work.extent),
+                                          .tensors = work.part->delivery_count,
+                                          .bytes = work.extent->bytes});
+      coalesce(plan_, plan_.deliveries_of(*work.part), Place{plan_, work.slab, arena_.data(), done});
+    }
+    const MutexLock lock(mutex_);
+    finished_.push_back(done);
+    wakeup_.notify();
+  }
+
   const PlanData& plan_;
   Arena& arena_;
   Wakeup& wakeup_;
   Tracer& tracer_;
-  Workers& workers_;
-  std::mutex mutex_;
-  std::condition_variable idle_;
-  std::uint32_t in_flight_ = 0;
-  std::vector<LaneDone> finished_;
+  Mutex mutex_;
+  std::size_t in_flight_ SLUICE_GUARDED_BY(mutex_) = 0;  // handed to the workers and not collected
+  std::vector<LaneDone> finished_ SLUICE_GUARDED_BY(mutex_);
+  TaskGroup tasks_;  // last: its tasks use all of the above
 };
 
 }  // namespace

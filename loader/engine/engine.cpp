@@ -2,15 +2,14 @@
 
 #include <fmt/format.h>
 
-#include <condition_variable>
 #include <deque>
-#include <mutex>
 #include <thread>
 #include <utility>
 
 #include "loader/base/stopwatch.hpp"
+#include "loader/base/this_process.hpp"
 #include "loader/base/thread.hpp"
-#include "loader/engine/engine_parts.hpp"
+#include "loader/engine/equipment.hpp"
 #include "loader/engine/load_run.hpp"
 #include "loader/engine/load_state.hpp"
 #include "loader/plan/access.hpp"
@@ -19,27 +18,6 @@
 namespace sluice {
 
 struct Engine::State {
-  explicit State(const Options& options)
-      : wakeup(std::make_shared<Wakeup>()), thread(start_thread("sluice-engine", [this, options] { run(options); })) {}
-
-  void run(const Options& options) {
-    // What the loads make is made, used and let go of on this thread: an io_uring belongs to the thread that made it.
-    EngineParts parts;
-    parts.options = options;
-    parts.wakeup = wakeup;
-    for (Job job = next(); job.load != nullptr || !job.devices.empty(); job = next()) {
-      if (job.load == nullptr) {
-        parts.prepare(job.devices);
-      } else {
-        LoadRun(*job.load, parts, job.began).run();
-      }
-      const std::lock_guard lock(mutex);
-      jobs.pop_front();
-      if (job.load == nullptr) continue;  // a load that waits for devices to be prepared starts up meanwhile
-      for (Job& waiting : jobs) waiting.began = Stopwatch();
-    }
-  }
-
   /// A load to run, or devices to prepare; neither: the engine ends.
   struct Job {
     std::shared_ptr<LoadState> load;
@@ -47,54 +25,113 @@ struct Engine::State {
     Stopwatch began = {};  // when it was queued, or the load before it ended
   };
 
-  Job next() {
-    std::unique_lock lock(mutex);
-    changed.wait(lock, [this] { return stopping || !jobs.empty(); });
-    return jobs.empty() ? Job{} : jobs.front();
-  }
+  explicit State(const Options& options)
+      : wakeup(std::make_shared<Wakeup>()), thread(start_thread("sluice-engine", [this, options] { run(options); })) {}
 
   void queue(Job job) {
     {
-      const std::lock_guard lock(mutex);
+      const MutexLock lock(mutex);
       jobs.push_back(std::move(job));
     }
     changed.notify_all();
   }
 
+  /// The engine's thread. What the loads make is made, used and released here: an io_uring belongs to the thread that
+  /// made it.
+  void run(const Options& options) noexcept {
+    Equipment equipment(options, wakeup);
+    for (Job job = next(); job.load != nullptr || !job.devices.empty(); job = next()) {
+      if (job.load == nullptr) {
+        equipment.prepare(job.devices);
+      } else if (job.load->begin()) {
+        run_load(*job.load, equipment, job.began);
+      }
+      {
+        const MutexLock lock(mutex);
+        running = nullptr;
+        // A load that waits for devices to be prepared starts up meanwhile.
+        for (Job& waiting : jobs) waiting.began = job.load == nullptr ? waiting.began : Stopwatch();
+      }
+      job = {};  // an idle engine holds nothing of the load that ended
+    }
+  }
+
+  /// The next job, once there is one. An engine that ends prepares nothing more.
+  Job next() {
+    MutexLock lock(mutex);
+    for (;;) {
+      while (!stopping && jobs.empty()) changed.wait(lock);
+      if (jobs.empty()) return {};
+      Job job = std::move(jobs.front());
+      jobs.pop_front();
+      if (stopping && job.load == nullptr) continue;
+      running = job.load.get();
+      return job;
+    }
+  }
+
+  /// Cancels all loads, and lets the thread end when they have ended.
+  void stop() {
+    {
+      const MutexLock lock(mutex);
+      stopping = true;
+      if (running != nullptr) running->cancel();
+      for (const Job& job : jobs) {
+        if (job.load != nullptr) job.load->cancel();
+      }
+    }
+    changed.notify_all();
+    thread.join();
+  }
+
+  const ThisProcess process;
   const std::shared_ptr<Wakeup> wakeup;
-  std::mutex mutex;
-  std::condition_variable changed;
-  std::deque<Job> jobs;  // the first is being done
-  bool stopping = false;
+  Mutex mutex;
+  Condition changed;
+  std::deque<Job> jobs SLUICE_GUARDED_BY(mutex);  // that wait
+  LoadState* running SLUICE_GUARDED_BY(mutex) = nullptr;
+  bool stopping SLUICE_GUARDED_BY(mutex) = false;
   std::thread thread;  // last: it uses all of the above
 };
+
+namespace {
+
+Error of_another_process() {
+  return {ErrorCode::system,
+          "the engine belongs to the process that forked this one: its threads are not here",
+          {},
+          "make an engine in the child"};
+}
+
+}  // namespace
 
 Engine::Engine(const Options& options) : options_(resolve(options)), state_(std::make_unique<State>(options_)) {}
 
 Engine::~Engine() {
-  {
-    const std::lock_guard lock(state_->mutex);
-    state_->stopping = true;
-    for (const State::Job& job : state_->jobs) {
-      if (job.load != nullptr) job.load->cancel();
-    }
+  if (state_->process.is_still()) {
+    state_->stop();
+  } else {
+    // The thread, and what it was doing when the process forked, are the parent's: there is nothing to end here.
+    state_->thread.detach();
+    static_cast<void>(state_.release());
   }
-  state_->changed.notify_all();
-  state_->thread.join();
 }
 
 void Engine::prepare(const std::vector<DeviceId>& devices) {
+  if (!state_->process.is_still()) throw of_another_process();
   if (!devices.empty()) state_->queue({nullptr, devices});
 }
 
 Load Engine::start(const Plan& plan) {
-  if (Access::data(plan)->slab_bytes > options_.slab_bytes) {
+  if (!state_->process.is_still()) throw of_another_process();
+  const std::shared_ptr<const PlanData>& data = Access::data(plan);
+  if (data->slab_bytes > options_.slab_bytes) {
     throw Error(ErrorCode::invalid_argument,
-                fmt::format("the plan was made for slabs of {} bytes, the engine's have {}",
-                            Access::data(plan)->slab_bytes, options_.slab_bytes),
+                fmt::format("the plan was made for slabs of {} bytes, the engine's have {}", data->slab_bytes,
+                            options_.slab_bytes),
                 {}, "pass the engine's options to make_plan");
   }
-  auto load = std::make_shared<LoadState>(Access::data(plan), state_->wakeup, options_.trace);
+  auto load = std::make_shared<LoadState>(data, state_->wakeup, options_.trace);
   state_->queue({load, {}});
   return Access::load(std::move(load));
 }

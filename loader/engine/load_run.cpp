@@ -3,29 +3,35 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <cerrno>
 #include <cstring>
+#include <map>
 #include <string>
 #include <utility>
 
 #include "loader/base/limits.hpp"
 #include "loader/base/memory.hpp"
+#include "loader/read/choose_path.hpp"
 #include "sluice/error.hpp"
 
 namespace sluice {
-namespace {
 
-/// An extent of which at least three quarters are cached is copied out of the page cache, which fetches the rest:
-/// storage is some four times slower than memory.
-bool mostly(std::uint64_t part, std::uint64_t whole) {
-  return part >= whole - whole / 4;
+void run_load(LoadState& state, Equipment& equipment, const Stopwatch& began) noexcept {
+  try {
+    LoadRun(state, equipment, began).run();
+  } catch (...) {
+    // Nothing was begun. The Error must not end on this thread while a caller reads it: it is the state's from here on.
+    state.finish(std::current_exception(), {});
+  }
 }
 
-}  // namespace
-
-LoadRun::LoadRun(LoadState& state, EngineParts& parts, const Stopwatch& began)
-    : state_(state), parts_(parts), began_(began), plan_(*state.plan) {}
+LoadRun::LoadRun(LoadState& state, Equipment& equipment, const Stopwatch& began)
+    : state_(state),
+      equipment_(equipment),
+      began_(began),
+      plan_(state.plan()),
+      opening_(equipment.workers(), equipment.wakeup()),
+      tasks_(equipment.workers()) {}
 
 void LoadRun::run() noexcept {
   double start_up_seconds = 0;
@@ -34,8 +40,8 @@ void LoadRun::run() noexcept {
     start_up();
     start_up_seconds = began_.seconds();
     for (turn(); published_ < plan_.placements.size(); turn()) {
-      const Tracer::Scope waiting(state_.tracer, {.what = Span::What::wait, .row = Tracer::engine});
-      parts_.reader->wait(done_, true);
+      const Tracer::Scope waiting(state_.tracer(), {.what = Span::What::wait, .row = Tracer::engine});
+      equipment_.reader().wait(done_, true);
     }
   } catch (...) {
     error = std::current_exception();
@@ -50,83 +56,62 @@ void LoadRun::run() noexcept {
   stats_.load_seconds = seconds - start_up_seconds;
   stats_.seconds = catalogue.open_seconds + plan_.seconds + seconds;
   stats_.cpu_seconds = catalogue.open_cpu_seconds + plan_.cpu_seconds + began_.cpu_seconds();
-  state_.finish(std::move(error), stats_);
+  try {
+    fill_in_stats();
+  } catch (...) {
+    if (error == nullptr) error = std::current_exception();
+  }
+  opened_.arenas.clear();  // from here on they are the caller's alone
+  state_.finish(std::move(error), std::move(stats_));
 }
 
 void LoadRun::start_up() {
-  const Tracer::Scope scope(state_.tracer,
+  const Tracer::Scope scope(state_.tracer(),
                             {.what = Span::What::start_up, .row = Tracer::engine, .begin_ns = began_.begin_ns()});
-  if (state_.cancel_requested) throw Error(ErrorCode::cancelled, "the load was cancelled");
-  parts_.make_workers_once();
-  parts_.begin_to_open(plan_.devices);
-  parts_.make_reader_once();
-  stats_.reader = parts_.reader->kind();
-  for (const DeviceId id : plan_.devices) parts_.device(id);
+  if (state_.cancel_requested()) throw Error(ErrorCode::cancelled, "the load was cancelled");
+  equipment_.begin_to_open(plan_.devices);
+  stats_.reader = equipment_.reader().kind();
+  std::vector<std::shared_ptr<Device>> devices;
+  for (const DeviceId id : plan_.devices) devices.push_back(equipment_.device(id));
   stats_.devices_seconds = began_.seconds();
   check_memory();
   // The plan may have been made with other options: it gets what it counted on, within the engine's own bound.
-  const std::uint64_t slab_bytes = parts_.options.slab_bytes;
-  parts_.make_staging_once((plan_.costs.staging_bytes + slab_bytes - 1) / slab_bytes, plan_.devices);
-  files_ = std::make_unique<ShardFiles>(plan_, *parts_.reader, parts_.options.io, stats_.fallbacks);
+  const Options& options = equipment_.options();
+  staging_ =
+      equipment_.staging((plan_.costs.staging_bytes + options.slab_bytes - 1) / options.slab_bytes, plan_.devices);
+  files_ = std::make_unique<ShardFiles>(plan_, equipment_.reader(), options.io, stats_.fallbacks);
 
   deliveries_left_.reserve(plan_.placements.size());
   for (std::uint32_t i = 0; i < plan_.placements.size(); ++i) {
     deliveries_left_.push_back(plan_.placements[i].deliveries);
     if (plan_.placements[i].deliveries == 0) complete_.push_back(i);  // tensors of no bytes are there from the start
   }
-  begin_to_open_lanes();
-}
-
-void LoadRun::begin_to_open_lanes() {
-  const std::size_t count = plan_.devices.size();
-  arenas_.resize(count);
-  lanes_.resize(count);
-  lanes_to_open_ = count;
-  for (std::size_t i = 0; i < count; ++i) {
-    parts_.workers->run([this, i, device = parts_.device(plan_.devices[i])] {
-      const Stopwatch stopwatch;
-      std::shared_ptr<Arena> arena;
-      std::unique_ptr<Lane> lane;
-      std::exception_ptr error;
-      try {
-        arena = device->allocate(plan_.costs.devices[i].arena_bytes);
-        lane = device->open_lane(plan_, *arena, *parts_.wakeup, state_.tracer);
-      } catch (...) {
-        error = std::current_exception();
-      }
-      const std::lock_guard lock(marks_mutex_);
-      arenas_[i] = std::move(arena);
-      lanes_[i] = std::move(lane);
-      if (error != nullptr) opening_error_ = std::move(error);
-      lanes_seconds_ = std::max(lanes_seconds_, stopwatch.seconds());
-      --lanes_to_open_;
-      parts_.wakeup->notify();
-      marked_.notify_all();
-    });
+  // What marks an end must not fail: no more reads are in flight, nor extents made ready, than the queue is deep.
+  done_.reserve(options.queue_depth);
+  {
+    const MutexLock lock(marks_mutex_);
+    populated_.reserve(options.queue_depth);
   }
+  opening_.begin(plan_, devices, state_.tracer());
 }
 
 bool LoadRun::lanes_are_open() {
-  if (lanes_are_open_) return true;
-  const std::lock_guard lock(marks_mutex_);
-  if (lanes_to_open_ > 0) return false;
-  if (opening_error_ != nullptr) std::rethrow_exception(std::exchange(opening_error_, nullptr));
-  state_.place(arenas_, lanes_);
-  return lanes_are_open_ = true;
+  if (!opened_.lanes.empty() || plan_.devices.empty()) return true;
+  if (!opening_.take(opened_)) return false;
+  state_.place(opened_.arenas, opened_.lanes);
+  return true;
 }
 
-void LoadRun::check_memory() const {
+void LoadRun::check_memory() {
   std::map<DeviceId, std::uint64_t> needed;
   for (const PlanCosts::OnDevice& on : plan_.costs.devices) {
     // What lies in one memory is held against it together.
-    const bool on_host = parts_.devices.at(on.device)->shares_host_memory();
+    const bool on_host = equipment_.device(on.device)->shares_host_memory();
     needed[on_host ? host() : on.device] += on.arena_bytes + on.scratch_bytes;
   }
-  const std::uint64_t staging_bytes = parts_.staging == nullptr ? 0 : parts_.staging->memory().bytes().size();
-  needed[host()] += plan_.costs.staging_bytes - std::min(plan_.costs.staging_bytes, staging_bytes);
+  needed[host()] += plan_.costs.staging_bytes - std::min(plan_.costs.staging_bytes, equipment_.staging_bytes());
   for (const auto& [id, bytes] : needed) {
-    const auto device = parts_.devices.find(id);
-    const std::uint64_t free = device != parts_.devices.end() ? device->second->free_bytes() : available_memory_bytes();
+    const std::uint64_t free = id == host() ? available_memory_bytes() : equipment_.device(id)->free_bytes();
     if (bytes <= free) continue;
     throw Error(
         ErrorCode::out_of_memory, fmt::format("the load needs {} bytes on {}, {} are free", bytes, name(id), free),
@@ -143,15 +128,15 @@ void LoadRun::turn() {
     publish();
     if (published_ == plan_.placements.size()) return;
   }
-  if (state_.cancel_requested) throw Error(ErrorCode::cancelled, "the load was cancelled");
+  if (state_.cancel_requested()) throw Error(ErrorCode::cancelled, "the load was cancelled");
   take_extents();
   submit_ready();
 }
 
 void LoadRun::take_done_reads() {
-  reads_in_flight_ -= static_cast<std::uint32_t>(done_.size());
-  for (const Done& read : done_) state_.tracer.end(trips_[read.tag].reading);
   read_.insert(read_.end(), done_.begin(), done_.end());
+  reads_in_flight_ -= static_cast<std::uint32_t>(done_.size());
+  for (const Done& read : done_) state_.tracer().end(trips_[read.tag].reading);
   done_.clear();
 }
 
@@ -161,8 +146,8 @@ void LoadRun::finish_reads() {
 }
 
 void LoadRun::finish_read(const Done& done) {
-  const auto index = static_cast<std::uint32_t>(done.tag);
-  Trip& trip = trips_[index];
+  const auto number = static_cast<std::uint32_t>(done.tag);
+  Trip& trip = trips_[number];
   const Extent& extent = plan_.extents[trip.extent];
   if (done.error != 0) {
     if (trip.path != ReadPath::direct || (done.error != EINVAL && done.error != EOPNOTSUPP)) {
@@ -170,7 +155,7 @@ void LoadRun::finish_read(const Done& done) {
     }
     files_->refuse_direct(extent.shard, done.error);
     trip.path = ReadPath::buffered;
-    ready_.push_back(index);
+    ready_.push_back(number);
     return;
   }
   if (done.bytes < extent.bytes) files_->throw_ended_early(extent.shard, extent.offset + done.bytes);
@@ -180,40 +165,37 @@ void LoadRun::finish_read(const Done& done) {
   files_->done_with_extent(extent.shard);
   if (trip.slab == nullptr) {
     complete(plan_.deliveries_of(extent));
-    end_trip(index);
+    trips_.remove(number);
   } else {
-    hand_to_lanes(index);
+    hand_to_lanes(number);
   }
 }
 
-void LoadRun::hand_to_lanes(std::uint32_t index) {
-  Trip& trip = trips_[index];
+void LoadRun::hand_to_lanes(std::uint32_t number) {
+  Trip& trip = trips_[number];
   const Extent& extent = plan_.extents[trip.extent];
-  for (const Delivery& delivery : plan_.deliveries_of(extent)) {
-    trip.lanes_left |= std::uint64_t{1} << plan_.placements[delivery.placement].device;
-  }
-  // All lanes are counted before the first gets the slab: one that is done at once must not free it for the others.
-  parts_.staging->count(trip.slab, static_cast<std::uint32_t>(std::popcount(trip.lanes_left)));
-  for (std::uint64_t left = trip.lanes_left; left != 0; left &= left - 1) {
-    const auto device = static_cast<std::size_t>(std::countr_zero(left));
-    lanes_[device]->deliver({trip.slab, &extent, plan_.deliveries_of(extent, device), index});
-  }
   delivered_.push_back(trip.extent);
+  // All parts are counted before the first lane gets the slab: one that is done at once must not free it for the
+  // others.
+  trip.parts_left = extent.part_count;
+  staging_->count(trip.slab, trip.parts_left);
+  for (const Part& part : plan_.parts_of(extent)) {
+    opened_.lanes[part.device]->deliver({trip.slab, &extent, &part, number});
+  }
 }
 
 void LoadRun::finish_lanes() {
-  for (std::size_t device = 0; device < lanes_.size(); ++device) {
+  for (const auto& lane : opened_.lanes) {
     lane_done_.clear();
-    lanes_[device]->collect(lane_done_);
+    lane->collect(lane_done_);
     for (const LaneDone& done : lane_done_) {
-      const auto index = static_cast<std::uint32_t>(done.tag);
-      Trip& trip = trips_[index];
-      stats_.copies += done.cost.copies;
-      stats_.launches += done.cost.launches;
-      complete(plan_.deliveries_of(plan_.extents[trip.extent], device));
-      parts_.staging->give_back(trip.slab);
-      trip.lanes_left &= ~(std::uint64_t{1} << device);
-      if (trip.lanes_left == 0) end_trip(index);
+      const auto number = static_cast<std::uint32_t>(done.tag);
+      stats_.copies += done.copies;
+      stats_.launches += done.launches;
+      complete(plan_.deliveries_of(*done.part));
+      Trip& trip = trips_[number];
+      staging_->give_back(trip.slab);
+      if (--trip.parts_left == 0) trips_.remove(number);
     }
   }
 }
@@ -234,76 +216,64 @@ void LoadRun::publish() {
 
 void LoadRun::take_extents() {
   // As many extents are made ready ahead of storage as it works on at a time.
-  const std::uint32_t ahead = parts_.options.queue_depth;
+  const std::uint32_t ahead = equipment_.options().queue_depth;
   while (next_extent_ < plan_.extents.size() && populating_ + ready_.size() < ahead && take_extent()) {
   }
 }
 
 bool LoadRun::take_extent() {
   const Extent& extent = plan_.extents[next_extent_];
+  if (extent.in_place && opened_.arenas.empty()) return false;
   ShardFiles::File* const file = files_->open(extent.shard);
   if (file == nullptr) return false;
   Trip trip;
   trip.extent = next_extent_;
-  const Delivery& first = plan_.deliveries[extent.first_delivery];
+  trip.path = choose_path(extent, *file, equipment_.options().io, page_cache_);
   Arena* arena = nullptr;
   if (extent.in_place) {
-    if (!lanes_are_open_) return false;
-    arena = arenas_[plan_.placements[first.placement].device].get();
-    trip.target = arena->data() + first.target_offset;
+    const Part& part = plan_.parts_of(extent).front();
+    arena = opened_.arenas[part.device].get();
+    trip.target = arena->data() + plan_.deliveries_of(part).front().target_offset;
   } else {
-    trip.slab = trip.target = parts_.staging->take();
+    trip.slab = trip.target = staging_->take();
     if (trip.slab == nullptr) return false;
   }
-  trip.path = choose_path(extent, *file);
+  const std::uint32_t number = trips_.add(trip);
   ++next_extent_;
-
-  if (free_trips_.empty()) {
-    free_trips_.push_back(static_cast<std::uint32_t>(trips_.size()));
-    trips_.emplace_back();
-  }
-  const std::uint32_t index = free_trips_.back();
-  free_trips_.pop_back();
-  trips_[index] = trip;
   // What comes out of the page cache is copied by a thread that touches the memory as it goes.
   if (arena == nullptr || trip.path == ReadPath::cached) {
-    ready_.push_back(index);
-    return true;
+    ready_.push_back(number);
+  } else {
+    populate(number, *arena);
   }
-  ++populating_;
-  parts_.workers->run([this, arena, index, &extent, offset = first.target_offset] {
-    {
-      const Tracer::Scope scope(
-          state_.tracer,
-          {.what = Span::What::populate, .row = Tracer::host, .extent = plan_.index_of(extent), .bytes = extent.bytes});
-      arena->populate(offset, extent.bytes);
-    }
-    const std::lock_guard lock(marks_mutex_);
-    populated_.push_back(index);
-    parts_.wakeup->notify();
-    marked_.notify_all();
-  });
   return true;
 }
 
-ReadPath LoadRun::choose_path(const Extent& extent, const ShardFiles::File& file) {
-  const bool direct = file.takes_direct && extent.aligned;
-  if (direct && parts_.options.io == IoMode::direct) return ReadPath::direct;
-  const auto cached = page_cache_.cached_bytes(file.descriptor, extent.offset, extent.bytes);
-  if (cached && mostly(*cached, extent.bytes)) return ReadPath::cached;
-  return direct ? ReadPath::direct : ReadPath::buffered;
+void LoadRun::populate(std::uint32_t number, Arena& arena) {
+  tasks_.run([this, &arena, number, extent = trips_[number].extent, target = trips_[number].target] {
+    const std::uint32_t bytes = plan_.extents[extent].bytes;
+    {
+      const Tracer::Scope scope(state_.tracer(),
+                                {.what = Span::What::populate, .row = Tracer::host, .extent = extent, .bytes = bytes});
+      arena.populate(static_cast<std::uint64_t>(target - arena.data()), bytes);
+    }
+    const MutexLock lock(marks_mutex_);
+    populated_.push_back(number);
+    equipment_.wakeup().notify();
+  });
+  ++populating_;
 }
 
 void LoadRun::submit_ready() {
   {
-    const std::lock_guard lock(marks_mutex_);
+    const MutexLock lock(marks_mutex_);
     ready_.insert(ready_.end(), populated_.begin(), populated_.end());
     populating_ -= static_cast<std::uint32_t>(populated_.size());
     populated_.clear();
   }
-  for (; !ready_.empty() && reads_in_flight_ < parts_.options.queue_depth; ready_.pop_front()) {
-    const std::uint32_t index = ready_.front();
-    Trip& trip = trips_[index];
+  for (; !ready_.empty() && reads_in_flight_ < equipment_.options().queue_depth; ready_.pop_front()) {
+    const std::uint32_t number = ready_.front();
+    Trip& trip = trips_[number];
     const Extent& extent = plan_.extents[trip.extent];
     const ShardFiles::File& file = *files_->open(extent.shard);
     Read read;
@@ -313,24 +283,20 @@ void LoadRun::submit_ready() {
     read.file = trip.path == ReadPath::direct ? file.direct : file.buffered;
     read.path = trip.path;
     read.in_slabs = trip.slab != nullptr;
-    read.tag = index;
-    trip.reading = state_.tracer.begin({.what = Span::What::read,
-                                        .row = Tracer::reader,
-                                        .extent = trip.extent,
-                                        .tensors = extent.delivery_count,
-                                        .bytes = extent.bytes});
-    parts_.reader->submit(read);
+    read.tag = number;
+    const std::span<const Delivery> deliveries = plan_.deliveries_of(extent);
+    trip.reading = state_.tracer().begin({.what = Span::What::read,
+                                          .row = Tracer::reader,
+                                          .extent = trip.extent,
+                                          .tensors = static_cast<std::uint32_t>(deliveries.size()),
+                                          .bytes = extent.bytes});
+    equipment_.reader().submit(read);
     ++reads_in_flight_;
   }
 }
 
-void LoadRun::end_trip(std::uint32_t index) {
-  trips_[index] = {};
-  free_trips_.push_back(index);
-}
-
 void LoadRun::throw_read_error(const Extent& extent, const Done& done) const {
-  const Placement& placement = plan_.placements[plan_.deliveries[extent.first_delivery].placement];
+  const Placement& placement = plan_.placements[plan_.deliveries_of(extent).front().placement];
   throw Error(ErrorCode::io, fmt::format("reading failed: {}", std::strerror(done.error)),
               {plan_.catalogue->shards[extent.shard].path.string(), extent.offset + done.bytes,
                std::string(plan_.catalogue->tensors[placement.tensor].name)},
@@ -340,39 +306,42 @@ void LoadRun::throw_read_error(const Extent& extent, const Done& done) const {
 void LoadRun::drain() noexcept {
   bool ring_broke = false;
   try {
-    for (; reads_in_flight_ > 0; take_done_reads()) parts_.reader->wait(done_, true);
+    while (reads_in_flight_ > 0) {
+      reads_in_flight_ -= static_cast<std::uint32_t>(done_.size());
+      done_.clear();
+      if (reads_in_flight_ > 0) equipment_.reader().wait(done_, true);
+    }
   } catch (...) {
     ring_broke = true;
   }
-  {
-    std::unique_lock lock(marks_mutex_);
-    marked_.wait(lock, [this] { return populating_ == populated_.size() && lanes_to_open_ == 0; });
-  }
+  tasks_.wait();
   state_.close_lanes();
-  lanes_.clear();  // waits for what is in flight
-  files_.reset();
-  fill_in_stats();
-  if (ring_broke) {
-    // Closing the ring lets the kernel keep the pages it may still write to. The next load makes both anew.
-    parts_.reader.reset();
-    parts_.staging.reset();
-  } else if (parts_.staging != nullptr) {
-    parts_.staging->give_back_all();
+  opened_.lanes.clear();  // waits for what is in flight
+  opening_.close();
+  if (staging_ != nullptr) {
+    stats_.pinning_seconds = staging_->memory().pinning_seconds();
+    stats_.peak_staging_bytes = staging_->take_peak_bytes();
   }
-  arenas_.clear();  // from here on they are the caller's alone
+  if (ring_broke) {
+    // Before the files: a thread of the reader may still read by their descriptors. Arenas stay away from children: the
+    // kernel may still write to them.
+    equipment_.discard_reader_and_slabs();
+    staging_ = nullptr;
+  } else {
+    if (staging_ != nullptr) staging_->give_back_all();
+    for (const auto& arena : opened_.arenas) arena->end_reads();
+  }
+  files_.reset();
 }
 
 void LoadRun::fill_in_stats() {
-  stats_.fallbacks.insert(stats_.fallbacks.begin(), parts_.fallbacks.begin(), parts_.fallbacks.end());
+  stats_.fallbacks.insert(stats_.fallbacks.begin(), equipment_.fallbacks().begin(), equipment_.fallbacks().end());
   if (!page_cache_.refusal().empty()) stats_.fallbacks.push_back({"cachestat", page_cache_.refusal()});
-  stats_.lanes_seconds = lanes_seconds_;
-  if (parts_.staging != nullptr) {
-    const SlabMemory& memory = parts_.staging->memory();
-    if (const std::string refusal = memory.refusal(); !refusal.empty()) {
+  stats_.lanes_seconds = opening_.seconds();
+  if (staging_ != nullptr) {
+    if (const std::string refusal = staging_->memory().refusal(); !refusal.empty()) {
       stats_.fallbacks.push_back({"pinned slabs", refusal});
     }
-    stats_.pinning_seconds = memory.pinning_seconds();
-    stats_.peak_staging_bytes = parts_.staging->take_peak_bytes();
   }
   stats_.peak_resident_bytes = peak_resident_bytes();
 }

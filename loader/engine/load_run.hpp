@@ -1,9 +1,9 @@
-// LoadRun: one load being carried out, on the engine's thread, with the engine's parts.
+// LoadRun: one load being carried out, on the engine's thread, with the engine's equipment.
 //
 // An extent's trip through it:
 //
-//     next in the plan -> taken (a slab, an open shard; fresh memory is touched by a worker) -> ready -> reading
-//                      -> in its lanes -> done: the slab is free, tensors that are complete are published
+//     next in the plan -> taken (a slab, an open shard; a worker touches fresh memory) -> ready -> reading
+//                      -> its parts in their lanes -> done: the slab is free, tensors that are complete are published
 //
 // Workers open the lanes beside the first reads, which wait for them in their slabs.
 //
@@ -12,44 +12,38 @@
 // is next.
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
 #include <deque>
-#include <exception>
 #include <memory>
-#include <mutex>
+#include <span>
 #include <vector>
 
 #include "loader/base/stopwatch.hpp"
-#include "loader/engine/engine_parts.hpp"
+#include "loader/base/task_group.hpp"
+#include "loader/engine/equipment.hpp"
 #include "loader/engine/load_state.hpp"
+#include "loader/engine/opening_lanes.hpp"
+#include "loader/engine/trips.hpp"
 #include "loader/read/page_cache.hpp"
 #include "loader/read/shard_files.hpp"
 
 namespace sluice {
 
+/// Carries a load out, from its start-up to its end, which the state tells: also where there is no memory to begin
+/// with. Both outlive the call. The load's time began with `began`. REQUIRES: LoadState::begin() said that it is to be
+/// done.
+void run_load(LoadState& state, Equipment& equipment, const Stopwatch& began = {}) noexcept;
+
 class LoadRun {
  public:
-  /// Both outlive it. The load's time began with `began`.
-  LoadRun(LoadState& state, EngineParts& parts, const Stopwatch& began = {});
+  /// As run_load(). Throws Error{system} and std::bad_alloc.
+  LoadRun(LoadState& state, Equipment& equipment, const Stopwatch& began);
 
-  /// Runs the load to its end, good or bad, which the state tells. Does not throw.
   void run() noexcept;
 
  private:
-  /// An extent on its trip; its index here is the tag of its reads and of its work in lanes.
-  struct Trip {
-    std::uint32_t extent = 0;
-    std::byte* slab = nullptr;  // nullptr: read in place
-    std::byte* target = nullptr;
-    ReadPath path = ReadPath::buffered;
-    std::uint64_t lanes_left = 0;  // a bit a device
-    Tracer::Begun reading;
-  };
-
   void start_up();
-  void check_memory() const;
-  void begin_to_open_lanes();
+  void check_memory();
 
   void turn();
   bool lanes_are_open();
@@ -62,25 +56,24 @@ class LoadRun {
   void submit_ready();
   void take_extents();
   bool take_extent();
+  void populate(std::uint32_t trip, Arena& arena);
 
-  ReadPath choose_path(const Extent& extent, const ShardFiles::File& file);
   void hand_to_lanes(std::uint32_t trip);
-  void end_trip(std::uint32_t trip);
   [[noreturn]] void throw_read_error(const Extent& extent, const Done& done) const;
   void drain() noexcept;
   void fill_in_stats();
 
   LoadState& state_;
-  EngineParts& parts_;
+  Equipment& equipment_;
   const Stopwatch began_;
   const PlanData& plan_;
   Stats stats_;
   PageCache page_cache_;
   std::unique_ptr<ShardFiles> files_;
-  std::vector<std::shared_ptr<Arena>> arenas_;
-  std::vector<std::unique_ptr<Lane>> lanes_;  // by device of the plan; both the workers' until the lanes are open
+  Staging* staging_ = nullptr;  // the equipment's
 
-  bool lanes_are_open_ = false;
+  OpeningLanes::Opened opened_;  // by device of the plan; empty until all are open
+  OpeningLanes opening_;
 
   std::vector<std::uint32_t> deliveries_left_;  // by placement
   std::vector<std::uint32_t> complete_;         // placements to publish at the end of this turn
@@ -88,9 +81,8 @@ class LoadRun {
   std::uint64_t published_ = 0;
 
   std::uint32_t next_extent_ = 0;
-  std::vector<Trip> trips_;
-  std::vector<std::uint32_t> free_trips_;
-  std::deque<std::uint32_t> ready_;
+  Trips trips_;
+  std::deque<std::uint32_t> ready_;  // trips
   std::uint32_t reads_in_flight_ = 0;
   std::uint32_t populating_ = 0;
   std::vector<Done> done_;           // of the last wait
@@ -98,12 +90,9 @@ class LoadRun {
   std::vector<LaneDone> lane_done_;  // scratch of a turn
 
   // What workers mark.
-  std::mutex marks_mutex_;
-  std::condition_variable marked_;
-  std::vector<std::uint32_t> populated_;  // trips whose memory has been touched
-  std::size_t lanes_to_open_ = 0;
-  double lanes_seconds_ = 0;  // of the slowest
-  std::exception_ptr opening_error_;
+  Mutex marks_mutex_;
+  std::vector<std::uint32_t> populated_ SLUICE_GUARDED_BY(marks_mutex_);  // trips whose memory has been touched
+  TaskGroup tasks_;                                                       // last: its tasks use all of the above
 };
 
 }  // namespace sluice

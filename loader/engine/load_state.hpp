@@ -1,78 +1,103 @@
 // LoadState: what a Load and the engine that runs it share: the tensors, which of them have arrived, how it ended.
-// The engine thread writes, any thread reads and waits; one mutex guards all that changes. It outlives both sides:
-// whoever lets go last frees the arenas.
+// The engine's thread writes, any thread reads and waits; one mutex guards all that changes. It outlives both sides.
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <exception>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
 
+#include "loader/base/mutex.hpp"
+#include "loader/base/this_process.hpp"
 #include "loader/base/tracer.hpp"
 #include "loader/base/wakeup.hpp"
 #include "loader/device/device.hpp"
 #include "loader/plan/plan.hpp"
+#include "sluice/load.hpp"
 #include "sluice/stats.hpp"
 #include "sluice/tensor.hpp"
 
 namespace sluice {
 
-struct LoadState {
+class LoadState {
+ public:
   LoadState(std::shared_ptr<const PlanData> plan, std::shared_ptr<Wakeup> wakeup, bool trace);
+
+  const PlanData& plan() const noexcept { return *plan_; }
+  Tracer& tracer() noexcept { return tracer_; }
 
   // The engine's side.
 
-  /// Fills in where tensors will lie and what takes them there: one arena and one lane a device of the plan. Before the
-  /// first publish(). The lanes are used until close_lanes().
-  void place(std::vector<std::shared_ptr<Arena>> arenas, std::span<const std::unique_ptr<Lane>> lanes);
-  /// Waits for calls of order() that are in a lane.
-  void close_lanes() noexcept;
+  /// The engine is about to run the load. False if the load has ended before it began: then nothing is to be done.
+  bool begin() noexcept SLUICE_EXCLUDES(mutex_);
+  bool cancel_requested() const noexcept { return cancel_requested_; }
+  /// Fills in where tensors will lie and what takes them there: one arena and one lane per device of the plan. The
+  /// lanes are used until close_lanes(). REQUIRES: nothing has been published.
+  void place(std::vector<std::shared_ptr<Arena>> arenas, std::span<const std::unique_ptr<Lane>> lanes)
+      SLUICE_EXCLUDES(mutex_);
+  /// Waits for callers that are in a lane.
+  void close_lanes() noexcept SLUICE_EXCLUDES(mutex_);
   /// These placements are complete, and these extents are with their lanes; `stats` is what is known so far.
-  void publish(std::span<const std::uint32_t> placements, std::span<const std::uint32_t> extents, const Stats& stats);
+  void publish(std::span<const std::uint32_t> placements, std::span<const std::uint32_t> extents, const Stats& stats)
+      SLUICE_EXCLUDES(mutex_);
   /// The load has ended; `error` is null where it is complete. Nothing touches the arenas any more.
-  void finish(std::exception_ptr error, const Stats& stats);
+  void finish(std::exception_ptr error, Stats stats) noexcept SLUICE_EXCLUDES(mutex_);
 
-  // The caller's side.
+  // The caller's side. What waits throws Error{system} in a child of the process that started the load.
 
-  void cancel() noexcept;
-  void wait_until_finished() noexcept;
-  /// Waits, under `lock` of the mutex, until `there()`; a span for the tracer where it is not there yet.
-  template <typename There>
-  void wait_until(std::unique_lock<std::mutex>& lock, There there) {
-    if (there()) return;
-    const Tracer::Scope waiting(tracer, {.what = Span::What::wait, .row = Tracer::caller});
-    changed.wait(lock, there);
-  }
-  /// Lane::order() of a device of the plan; false where lanes may not be used. `lock` of the mutex is let go meanwhile:
-  /// the driver may take its time, and the engine's thread needs the mutex to publish.
-  bool order(std::unique_lock<std::mutex>& lock, std::size_t device, CUstream_st* stream,
-             std::span<const Extent> extents);
+  /// Asks the engine to end the load. A load that has not begun ends at once.
+  void cancel() noexcept SLUICE_EXCLUDES(mutex_);
+  /// Cancels the load, waits until nothing touches the arenas any more, and frees them.
+  void release() noexcept SLUICE_EXCLUDES(mutex_);
+  /// As the functions of Load of the same names; placements are numbers in the plan.
+  const Tensor* arrival(std::size_t index) SLUICE_EXCLUDES(mutex_);
+  const Tensor* find(std::uint32_t placement) noexcept SLUICE_EXCLUDES(mutex_);
+  const Tensor& wait(std::uint32_t placement) SLUICE_EXCLUDES(mutex_);
+  const Tensor& wait_on(CUstream_st* stream, std::uint32_t placement) SLUICE_EXCLUDES(mutex_);
+  void wait() SLUICE_EXCLUDES(mutex_);
+  Progress progress() noexcept SLUICE_EXCLUDES(mutex_);
+  Stats statistics() SLUICE_EXCLUDES(mutex_);
+  /// The arena of a placement that has arrived.
+  std::shared_ptr<const Arena> arena_of(std::uint32_t placement) SLUICE_EXCLUDES(mutex_);
+
   /// The placement of a name, on `device` or on the first that the plan names; nothing if the plan does not deliver it.
   std::optional<std::uint32_t> placement_of(std::string_view name, const DeviceId* device) const noexcept;
 
-  const std::shared_ptr<const PlanData> plan;
-  const std::shared_ptr<Wakeup> wakeup;  // the engine's
-  std::atomic<bool> cancel_requested = false;
-  Tracer tracer;
+ private:
+  void check_process() const;
+  /// Waits until `there()`, which reads what the mutex guards.
+  template <typename There>
+  void wait_until(MutexLock& lock, There there) SLUICE_REQUIRES(mutex_);
+  /// Lane::order() of a device of the plan; false where lanes may not be used. `lock` is let go of meanwhile: the
+  /// driver may take its time, and the engine's thread needs the mutex to publish.
+  bool order(MutexLock& lock, std::size_t device, CUstream_st* stream, std::span<const Extent> extents)
+      SLUICE_REQUIRES(mutex_);
 
-  std::mutex mutex;
-  std::condition_variable changed;
-  std::vector<std::shared_ptr<Arena>> arenas;  // by device of the plan
-  std::vector<Lane*> lanes;                    // by device of the plan; empty before and after they may be used
-  std::size_t orders = 0;                      // calls of order() that are in a lane
-  std::vector<bool> delivered;                 // by extent: it is with its lanes
-  std::vector<Tensor> tensors;                 // by placement; never resized
-  std::vector<bool> arrived;                   // by placement
-  std::vector<std::uint32_t> arrivals;         // placements in order of arrival
-  bool finished = false;
-  std::exception_ptr error;
-  Stats stats;
+  const ThisProcess process_;
+  const std::shared_ptr<const PlanData> plan_;
+  const std::shared_ptr<Wakeup> wakeup_;  // the engine's
+  std::atomic<bool> cancel_requested_ = false;
+  Tracer tracer_;
+
+  Mutex mutex_;
+  Condition changed_;
+  bool begun_ SLUICE_GUARDED_BY(mutex_) = false;
+  bool finished_ SLUICE_GUARDED_BY(mutex_) = false;
+  std::exception_ptr error_ SLUICE_GUARDED_BY(mutex_);
+  Stats stats_ SLUICE_GUARDED_BY(mutex_);
+  std::vector<std::shared_ptr<Arena>> arenas_ SLUICE_GUARDED_BY(mutex_);  // by device of the plan
+  std::vector<Lane*> lanes_ SLUICE_GUARDED_BY(mutex_);             // likewise; empty before and after they may be used
+  std::size_t orders_ SLUICE_GUARDED_BY(mutex_) = 0;               // callers that are in a lane
+  std::vector<bool> delivered_ SLUICE_GUARDED_BY(mutex_);          // by extent: it is with its lanes
+  std::vector<bool> arrived_ SLUICE_GUARDED_BY(mutex_);            // by placement
+  std::vector<std::uint32_t> arrivals_ SLUICE_GUARDED_BY(mutex_);  // placements in order of arrival
+  // By placement; never resized. A tensor's address is filled in before it arrives, and then it stays as it is: callers
+  // keep references.
+  std::vector<Tensor> tensors_;
 };
 
 }  // namespace sluice

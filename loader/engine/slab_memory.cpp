@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <exception>
+#include <new>
 #include <utility>
 
 #include "loader/base/stopwatch.hpp"
@@ -24,7 +26,9 @@ SlabMemory::SlabMemory(std::uint64_t slab_bytes, std::uint32_t count, std::share
       chunk_bytes_(std::max(slab_bytes, pinned_chunk_bytes - pinned_chunk_bytes % slab_bytes)),
       pinner_(std::move(pinner)),
       mapping_(slab_bytes * count, "staging"),
-      memory_(mapping_.data(), slab_bytes * count) {
+      memory_(mapping_.data(), slab_bytes * count),
+      tasks_(workers) {
+  mapping_.keep_from_fork(true);
   if (pinner_ == nullptr) {
     ready_ = memory_.size();
     return;
@@ -38,14 +42,21 @@ SlabMemory::SlabMemory(std::uint64_t slab_bytes, std::uint32_t count, std::share
     return;
   }
   if (ready_ == memory_.size()) return;
-  pinning_ = true;
-  workers.run([this, &wakeup] { pin_rest(wakeup); });
+  try {
+    tasks_.run([this, &wakeup] { pin_rest(wakeup); });
+  } catch (...) {
+    unpin();
+    throw;
+  }
 }
 
 SlabMemory::~SlabMemory() {
-  std::unique_lock lock(mutex_);
   closing_ = true;
-  changed_.wait(lock, [this] { return !pinning_; });
+  tasks_.wait();
+  unpin();
+}
+
+void SlabMemory::unpin() noexcept {
   if (pinner_ == nullptr) return;
   if (mapping_.data() == nullptr) {
     pinner_->free(memory_);
@@ -55,7 +66,7 @@ SlabMemory::~SlabMemory() {
 }
 
 std::string SlabMemory::refusal() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return refusal_;
 }
 
@@ -72,22 +83,23 @@ void SlabMemory::pin_chunk(std::uint64_t offset) {
 }
 
 void SlabMemory::pin_rest(Wakeup& wakeup) noexcept {
-  std::unique_lock lock(mutex_);
-  while (!closing_ && ready_ < memory_.size()) {
-    lock.unlock();
-    std::string refusal;
+  bool refused = false;
+  while (!refused && !closing_ && ready_ < memory_.size()) {
     try {
       pin_chunk(ready_);
-    } catch (const Error& error) {
-      refusal = fmt::format("{}; {} of {} bytes are pinned, and used", error.what(), ready_.load(), memory_.size());
+    } catch (const std::exception& error) {
+      refused = true;
+      std::string refusal = "no memory";  // short enough to need none
+      try {
+        refusal = fmt::format("{}; {} of {} bytes are pinned, and used", error.what(), ready_.load(), memory_.size());
+      } catch (const std::bad_alloc&) {
+        // The short word has to do.
+      }
+      const MutexLock lock(mutex_);
+      refusal_ = std::move(refusal);
     }
-    lock.lock();
-    refusal_ = std::move(refusal);
     wakeup.notify();  // last: whoever it wakes finds the refusal
-    if (!refusal_.empty()) break;
   }
-  pinning_ = false;
-  changed_.notify_all();
 }
 
 void SlabMemory::allocate_pinned(const std::string& refusal) {
@@ -102,6 +114,7 @@ void SlabMemory::allocate_pinned(const std::string& refusal) {
   }
   ready_ = memory_.size();
   pinning_seconds_ = stopwatch.seconds();
+  const MutexLock lock(mutex_);
   refusal_ = fmt::format("{}; {} bytes that the driver allocated are used instead", refusal, memory_.size());
 }
 

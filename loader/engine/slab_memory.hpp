@@ -7,16 +7,15 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <string>
 
 #include "loader/base/memory.hpp"
+#include "loader/base/mutex.hpp"
+#include "loader/base/task_group.hpp"
 #include "loader/base/wakeup.hpp"
-#include "loader/base/workers.hpp"
 #include "loader/device/pinner.hpp"
 
 namespace sluice {
@@ -47,6 +46,7 @@ class SlabMemory {
   std::span<std::byte> chunk(std::uint64_t offset) const noexcept;
   void pin_chunk(std::uint64_t offset);
   void pin_rest(Wakeup& wakeup) noexcept;
+  void unpin() noexcept;
   void allocate_pinned(const std::string& refusal);
 
   const std::uint64_t slab_bytes_;
@@ -57,11 +57,10 @@ class SlabMemory {
   std::atomic<std::uint64_t> ready_ = 0;
   std::atomic<double> pinning_seconds_ = 0;
 
-  mutable std::mutex mutex_;
-  std::condition_variable changed_;
-  std::string refusal_;
-  bool pinning_ = false;  // a worker is in pin_rest()
-  bool closing_ = false;
+  mutable Mutex mutex_;
+  std::string refusal_ SLUICE_GUARDED_BY(mutex_);
+  std::atomic<bool> closing_ = false;
+  TaskGroup tasks_;  // last: pin_rest() uses all of the above
 };
 
 }  // namespace sluice

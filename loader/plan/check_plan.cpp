@@ -3,10 +3,11 @@
 #include <algorithm>
 #include <bit>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "loader/base/alignment.hpp"
 #include "loader/base/limits.hpp"
+#include "loader/plan/kernel_table.hpp"
 #include "loader/plan/plan.hpp"
 
 namespace sluice {
@@ -22,7 +23,8 @@ class Checker {
   std::string check() {
     for (const auto step :
          {&Checker::check_frame, &Checker::check_placements, &Checker::check_overlaps, &Checker::check_extents,
-          &Checker::check_deliveries, &Checker::check_completeness, &Checker::check_costs}) {
+          &Checker::check_order, &Checker::check_deliveries, &Checker::check_completeness, &Checker::check_parts,
+          &Checker::check_costs, &Checker::check_costs_by_device}) {
       std::string violation = (this->*step)();
       if (!violation.empty()) return violation;
     }
@@ -117,10 +119,6 @@ class Checker {
       if (extent.bytes == 0 || extent.bytes > plan_.slab_bytes) {
         return fmt::format("extent {}: {} bytes in slabs of {}", i, extent.bytes, plan_.slab_bytes);
       }
-      const std::uint64_t table_bytes = extent.delivery_count * table_entry_bytes;
-      if (has_tables() && align_up(extent.bytes, delivery_table_alignment_bytes) + table_bytes > plan_.slab_bytes) {
-        return fmt::format("extent {}: no room for the table of {} deliveries", i, extent.delivery_count);
-      }
       const std::uint64_t file_bytes = plan_.catalogue->shards[extent.shard].bytes;
       if (extent.bytes > file_bytes || extent.offset > file_bytes - extent.bytes) {
         return fmt::format("extent {}: outside its shard", i);
@@ -168,26 +166,113 @@ class Checker {
            (offset - tensor.offset) % element_bytes == 0 && block - offset < element_bytes;
   }
 
+  // Parts and deliveries follow the order of extents, without a gap; each part is of one device.
+  std::string check_order() {
+    std::uint64_t next_part = 0;
+    std::uint64_t next_delivery = 0;
+    for (std::size_t i = 0; i < plan_.extents.size(); ++i) {
+      const Extent& extent = plan_.extents[i];
+      if (extent.first_part != next_part || extent.part_count == 0 ||
+          extent.part_count > plan_.parts.size() - next_part) {
+        return fmt::format("extent {}: its parts do not follow those of the one before it", i);
+      }
+      next_part += extent.part_count;
+      const Part* before = nullptr;
+      for (const Part& part : plan_.parts_of(extent)) {
+        if (part.first_delivery != next_delivery || part.delivery_count == 0 ||
+            part.delivery_count > plan_.deliveries.size() - next_delivery) {
+          return fmt::format("extent {}: a part's deliveries do not follow those of the one before it", i);
+        }
+        next_delivery += part.delivery_count;
+        if (part.device >= plan_.devices.size()) return fmt::format("extent {}: a part for no device", i);
+        if (before != nullptr && before->device >= part.device)
+          return fmt::format("extent {}: not in order of devices", i);
+        before = &part;
+      }
+    }
+    if (next_part != plan_.parts.size()) return "parts of no extent";
+    if (next_delivery != plan_.deliveries.size()) return "deliveries of no extent";
+    return {};
+  }
+
   std::string check_deliveries() {
     delivered_.assign(plan_.placements.size(), 0);
     counted_.assign(plan_.placements.size(), 0);
-    std::uint64_t next = 0;
     for (std::size_t i = 0; i < plan_.extents.size(); ++i) {
       const Extent& extent = plan_.extents[i];
-      if (extent.first_delivery != next || extent.delivery_count == 0 ||
-          extent.delivery_count > plan_.deliveries.size() - next) {
-        return fmt::format("extent {}: its deliveries do not follow those of the one before it", i);
-      }
-      next += extent.delivery_count;
-      const std::span<const Delivery> deliveries = plan_.deliveries_of(extent);
-      for (std::size_t j = 0; j < deliveries.size(); ++j) {
-        const Delivery* before = j == 0 ? nullptr : &deliveries[j - 1];
-        const std::string violation = check_delivery(extent, before, deliveries[j]);
-        if (!violation.empty()) return fmt::format("extent {}, delivery {}: {}", i, j, violation);
+      for (const Part& part : plan_.parts_of(extent)) {
+        const Delivery* before = nullptr;
+        for (const Delivery& delivery : plan_.deliveries_of(part)) {
+          std::string violation = check_delivery(extent, before, delivery);
+          if (violation.empty() && device_of(delivery) != part.device) violation = "of another device than its part";
+          if (!violation.empty()) {
+            return fmt::format("extent {}, delivery {}: {}", i, &delivery - plan_.deliveries.data(), violation);
+          }
+          before = &delivery;
+        }
       }
       if (extent.in_place && !is_identity(extent)) return fmt::format("extent {}: in place, but no identity", i);
     }
-    if (next != plan_.deliveries.size()) return "deliveries of no extent";
+    return {};
+  }
+
+  // That each part says how it gets to its device, as the comment of Part words it.
+  std::string check_parts() {
+    for (std::size_t i = 0; i < plan_.extents.size(); ++i) {
+      const Extent& extent = plan_.extents[i];
+      for (const Part& part : plan_.parts_of(extent)) {
+        const std::string violation = extent.in_place ? check_unmoved(part) : check_moved(extent, part);
+        if (!violation.empty()) return fmt::format("extent {}, its part for device {}: {}", i, part.device, violation);
+      }
+    }
+    return {};
+  }
+
+  static std::string check_unmoved(const Part& part) {
+    return part.copies != 0 || part.launches != 0 || part.goes_to_scratch() ? "moved, but read in place" : "";
+  }
+
+  std::string check_moved(const Extent& extent, const Part& part) const {
+    std::uint64_t runs = 0;
+    std::uint64_t casts = 0;
+    std::uint64_t source_end = 0;  // of the run so far
+    std::uint64_t target_end = 0;
+    std::uint64_t last_end = 0;
+    for (const Delivery& delivery : plan_.deliveries_of(part)) {
+      const bool cast = plan_.is_cast(plan_.placements[delivery.placement]);
+      casts += cast ? 1 : 0;
+      for (std::uint64_t row = 0; row < delivery.rows; ++row) {
+        const std::uint64_t source = delivery.source_offset + row * delivery.source_stride;
+        const std::uint64_t target = delivery.target_offset + row * delivery.target_stride;
+        last_end = source + delivery.run_bytes;
+        if (cast) continue;
+        const bool continues = runs != 0 && source == source_end && target == target_end;
+        runs += continues ? 0 : 1;
+        source_end = source + delivery.run_bytes;
+        target_end = target + delivery.run_bytes;
+      }
+    }
+    const bool few = casts == 0 && runs <= limits::copies_per_extent_max;
+    if (plan_.devices[part.device].kind == DeviceId::Kind::host || few) {
+      if (part.copies != runs || part.launches != casts) return "copies or launches are wrong";
+      return part.goes_to_scratch() ? "to scratch for no reason" : "";
+    }
+    return check_scratch(extent, part, last_end);
+  }
+
+  std::string check_scratch(const Extent& extent, const Part& part, std::uint64_t last_end) const {
+    const std::uint64_t before = part.first_delivery - plan_.parts_of(extent).front().first_delivery;
+    const std::uint64_t first = plan_.deliveries_of(part).front().source_offset;
+    if (part.scratch_begin != first / 16 * 16) return "scratch begins elsewhere";
+    if (part.scratch_end != (last_end + 15) / 16 * 16) return "scratch ends elsewhere";
+    if (part.table_begin != (extent.bytes + 15ull) / 16 * 16 + before * 40) return "its table begins elsewhere";
+    const std::uint64_t gap = part.table_begin - part.scratch_end;
+    if (part.launches != 1 || part.copies != (gap <= limits::copy_gap_bytes_max ? 1 : 2)) {
+      return "copies or launches are wrong";
+    }
+    if (has_tables() && part.table_begin + std::uint64_t{part.delivery_count} * 40 > plan_.slab_bytes) {
+      return fmt::format("no room for the table of {} deliveries", part.delivery_count);
+    }
     return {};
   }
 
@@ -201,12 +286,9 @@ class Checker {
         delivery.source_offset + std::uint64_t{delivery.rows - 1} * delivery.source_stride + delivery.run_bytes;
     if (source_end > extent.bytes) return "reaches out of its extent";
     if (before != nullptr) {
-      const std::uint8_t device_before = plan_.placements[before->placement].device;
-      if (device_before > placement.device) return "not in order of devices";
       const std::uint64_t end_before =
           before->source_offset + std::uint64_t{before->rows - 1} * before->source_stride + before->run_bytes;
-      if (device_before == placement.device && end_before > delivery.source_offset)
-        return "not behind the one before it";
+      if (end_before > delivery.source_offset) return "not behind the one before it";
     }
 
     const bool cast = plan_.is_cast(placement);
@@ -261,48 +343,45 @@ class Checker {
     PlanCosts recount;
     recount.extents = plan_.extents.size();
     recount.deliveries = plan_.deliveries.size();
-    std::vector<PlanCosts::OnDevice> on_device(plan_.devices.size());
-    std::vector<bool> launches(plan_.devices.size());
     for (const Extent& extent : plan_.extents) {
       recount.read_bytes += extent.bytes;
       recount.in_place_extents += extent.in_place ? 1 : 0;
-      std::span<const Delivery> rest = plan_.deliveries_of(extent);
-      while (!rest.empty()) {
-        const std::uint8_t device = device_of(rest.front());
-        const auto end = std::find_if(rest.begin(), rest.end(),
-                                      [&](const Delivery& delivery) { return device_of(delivery) != device; });
-        const auto count = static_cast<std::size_t>(end - rest.begin());
-        const ExtentCost cost = cost_of(plan_, extent, rest.first(count));
-        recount.copies += cost.copies;
-        recount.launches += cost.launches;
-        if (cost.launches != 0) launches[device] = true;
-        rest = rest.subspan(count);
-      }
     }
-    for (const Placement& placement : plan_.placements) {
-      recount.delivered_bytes += placement.bytes;
-      ++on_device[placement.device].tensors;
+    for (const Part& part : plan_.parts) {
+      recount.copies += part.copies;
+      recount.launches += part.launches;
     }
-    const PlanCosts& costs = plan_.costs;
-    if (costs.read_bytes != recount.read_bytes) return "read_bytes is wrong";
-    if (costs.delivered_bytes != recount.delivered_bytes) return "delivered_bytes is wrong";
-    if (costs.extents != recount.extents) return "extents is wrong";
-    if (costs.in_place_extents != recount.in_place_extents) return "in_place_extents is wrong";
-    if (costs.deliveries != recount.deliveries) return "deliveries is wrong";
-    if (costs.copies != recount.copies) return "copies is wrong";
-    if (costs.launches != recount.launches) return "launches is wrong";
+    for (const Placement& placement : plan_.placements) recount.delivered_bytes += placement.bytes;
+
+    constexpr std::pair<const char*, std::uint64_t PlanCosts::*> counts[] = {
+        {"read_bytes", &PlanCosts::read_bytes}, {"delivered_bytes", &PlanCosts::delivered_bytes},
+        {"extents", &PlanCosts::extents},       {"in_place_extents", &PlanCosts::in_place_extents},
+        {"deliveries", &PlanCosts::deliveries}, {"copies", &PlanCosts::copies},
+        {"launches", &PlanCosts::launches},
+    };
+    for (const auto& [what, count] : counts) {
+      if (plan_.costs.*count != recount.*count) return fmt::format("{} is wrong", what);
+    }
+    const std::uint64_t staging_bytes = plan_.costs.staging_bytes;
     const std::uint64_t staged_extents = recount.extents - recount.in_place_extents;
-    if (costs.staging_bytes % plan_.slab_bytes != 0 || costs.staging_bytes > staged_extents * plan_.slab_bytes ||
-        (costs.staging_bytes == 0 && staged_extents != 0)) {
-      return "staging_bytes is wrong";
+    const bool fits = staging_bytes % plan_.slab_bytes == 0 && staging_bytes <= staged_extents * plan_.slab_bytes;
+    return fits && (staging_bytes != 0 || staged_extents == 0) ? "" : "staging_bytes is wrong";
+  }
+
+  std::string check_costs_by_device() {
+    std::vector<std::uint64_t> tensors(plan_.devices.size());
+    for (const Placement& placement : plan_.placements) ++tensors[placement.device];
+    std::vector<std::uint64_t> scratch_bytes(plan_.devices.size());
+    for (const Part& part : plan_.parts) {
+      if (part.goes_to_scratch() && plan_.devices[part.device].kind == DeviceId::Kind::cuda) {
+        scratch_bytes[part.device] = scratch_slabs * plan_.slab_bytes;
+      }
     }
     for (std::size_t i = 0; i < plan_.devices.size(); ++i) {
-      if (costs.devices[i].tensors != on_device[i].tensors) return "tensors of a device is wrong";
-      if (costs.devices[i].arena_bytes % block_bytes != 0) return "arena_bytes is no multiple of a block";
-      const bool needs_scratch = launches[i] && plan_.devices[i].kind == DeviceId::Kind::cuda;
-      if (costs.devices[i].scratch_bytes != (needs_scratch ? scratch_slabs * plan_.slab_bytes : 0)) {
-        return "scratch_bytes is wrong";
-      }
+      const PlanCosts::OnDevice& on = plan_.costs.devices[i];
+      if (on.tensors != tensors[i]) return "tensors of a device is wrong";
+      if (on.arena_bytes % block_bytes != 0) return "arena_bytes is no multiple of a block";
+      if (on.scratch_bytes != scratch_bytes[i]) return "scratch_bytes is wrong";
     }
     return {};
   }

@@ -3,9 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <span>
+#include <utility>
 
 #include "loader/base/alignment.hpp"
 #include "loader/base/limits.hpp"
+#include "loader/plan/kernel_table.hpp"
+#include "loader/plan/make_part.hpp"
 
 namespace sluice {
 namespace {
@@ -75,6 +79,8 @@ class Gatherer {
   std::vector<ReadRange> ranges_;
 };
 
+constexpr std::uint64_t unbounded = std::numeric_limits<std::uint64_t>::max();
+
 // What one extent may hold.
 struct ExtentBounds {
   std::uint64_t bytes;
@@ -89,50 +95,61 @@ ExtentBounds bounds_of(const PlanData& plan) {
                 "a tensor for every device");
   const bool tables = std::any_of(plan.devices.begin(), plan.devices.end(),
                                   [](DeviceId device) { return device.kind == DeviceId::Kind::cuda; });
-  if (!tables) return {plan.slab_bytes, std::numeric_limits<std::uint64_t>::max()};
+  if (!tables) return {plan.slab_bytes, unbounded};
   const std::uint64_t table_bytes = plan.slab_bytes / share;
   return {plan.slab_bytes - table_bytes, table_bytes / table_entry_bytes};
 }
 
-// Where a part of `range` ends that begins at `begin` and may hold as many deliveries as `bounds` say; no further than
-// `cut`. `tensor` is the first that reaches beyond `begin`. At a block, unless even one block's tensors are too many.
-std::uint64_t cut_by_deliveries(std::uint64_t begin, std::uint64_t cut, const ExtentBounds& bounds,
-                                const BigVector<Wanted>& wanted, std::size_t tensor) {
-  const std::uint32_t shard = wanted[tensor].shard;
-  const std::uint32_t first = wanted[tensor].first_placement;
-  while (tensor < wanted.size() && wanted[tensor].shard == shard && wanted[tensor].begin < cut &&
-         wanted[tensor].first_placement + wanted[tensor].placement_count - first <= bounds.deliveries) {
-    ++tensor;
+// A place in what is wanted that only moves forward: the first tensor that ends behind some offset of a shard.
+class Cursor {
+ public:
+  explicit Cursor(std::span<const Wanted> wanted) : rest_(wanted) {}
+
+  void skip_to(std::uint32_t shard, std::uint64_t offset) {
+    while (!rest_.empty() &&
+           (rest_.front().shard < shard || (rest_.front().shard == shard && rest_.front().end <= offset))) {
+      rest_ = rest_.subspan(1);
+    }
   }
-  if (tensor == wanted.size() || wanted[tensor].shard != shard || wanted[tensor].begin >= cut) return cut;
+  /// Those from here on that begin before `end` of the shard.
+  std::span<const Wanted> met(std::uint32_t shard, std::uint64_t end) const {
+    const auto last = std::find_if(rest_.begin(), rest_.end(),
+                                   [&](const Wanted& tensor) { return tensor.shard != shard || tensor.begin >= end; });
+    return rest_.first(static_cast<std::size_t>(last - rest_.begin()));
+  }
+
+ private:
+  std::span<const Wanted> rest_;
+};
+
+// Where an extent ends that begins at `begin` and meets `tensors`, of which it may hold as many deliveries as `bounds`
+// say; no further than `cut`. At a block, unless even one block's tensors are too many.
+std::uint64_t cut_by_deliveries(std::uint64_t begin, std::uint64_t cut, const ExtentBounds& bounds,
+                                std::span<const Wanted> tensors) {
+  if (tensors.empty()) return cut;
+  const std::uint32_t first = tensors.front().first_placement;
+  const auto one_too_many = std::find_if(tensors.begin(), tensors.end(), [&](const Wanted& tensor) {
+    return tensor.first_placement + tensor.placement_count - first > bounds.deliveries;
+  });
+  if (one_too_many == tensors.end()) return cut;
   // Moved before an element that it would split, the cut must still be behind `begin`.
   constexpr std::uint64_t element_bytes_max = 8;
-  const std::uint64_t block = align_down(wanted[tensor].begin, block_bytes);
-  return block >= begin + element_bytes_max ? block : wanted[tensor].begin;
+  const std::uint64_t block = align_down(one_too_many->begin, block_bytes);
+  return block >= begin + element_bytes_max ? block : one_too_many->begin;
 }
 
-// Where `range` is cut next, behind `begin`: at a block, unless that would split an element of a cast tensor. `tensor`
-// moves on to the one that the cut meets.
-std::uint64_t next_cut(const ReadRange& range, std::uint64_t begin, const ExtentBounds& bounds,
-                       const BigVector<Wanted>& wanted, std::size_t& tensor) {
-  const auto skip_to = [&](std::uint64_t offset) {
-    while (tensor < wanted.size() && (wanted[tensor].shard < range.shard ||
-                                      (wanted[tensor].shard == range.shard && wanted[tensor].end <= offset))) {
-      ++tensor;
-    }
-  };
+// Where `range` is cut next, behind `begin`: at a block, unless that would split an element of a cast tensor.
+std::uint64_t next_cut(const ReadRange& range, std::uint64_t begin, const ExtentBounds& bounds, Cursor& cursor) {
   std::uint64_t cut = range.end;
   if (range.end - begin > bounds.bytes) cut = align_down(begin + bounds.bytes, block_bytes);
-  skip_to(begin);
-  if (tensor < wanted.size() && wanted[tensor].shard == range.shard) {
-    cut = cut_by_deliveries(begin, cut, bounds, wanted, tensor);
+  cursor.skip_to(range.shard, begin);
+  if (bounds.deliveries != unbounded) {
+    cut = cut_by_deliveries(begin, cut, bounds, cursor.met(range.shard, cut));
   }
   if (cut == range.end) return cut;
-  skip_to(cut);
-  if (tensor == wanted.size()) return cut;
-  const Wanted& met = wanted[tensor];
-  if (met.shard != range.shard || met.begin >= cut) return cut;
-  return cut - (cut - met.begin) % met.unit_bytes;
+  cursor.skip_to(range.shard, cut);
+  const std::span<const Wanted> met = cursor.met(range.shard, cut);
+  return met.empty() ? cut : cut - (cut - met.front().begin) % met.front().unit_bytes;
 }
 
 void cut_ranges(PlanData& plan, const std::vector<ReadRange>& ranges, const BigVector<Wanted>& wanted) {
@@ -141,10 +158,10 @@ void cut_ranges(PlanData& plan, const std::vector<ReadRange>& ranges, const BigV
   const ExtentBounds bounds = bounds_of(plan);
   for (const ReadRange& range : ranges) count += (range.end - range.begin) / bounds.bytes + 1;
   plan.extents.reserve(count);
-  std::size_t tensor = 0;
+  Cursor cursor(wanted);
   for (const ReadRange& range : ranges) {
     for (std::uint64_t begin = range.begin; begin < range.end;) {
-      const std::uint64_t end = next_cut(range, begin, bounds, wanted, tensor);
+      const std::uint64_t end = next_cut(range, begin, bounds, cursor);
       Extent& extent = plan.extents.emplace_back();
       extent.offset = begin;
       extent.bytes = static_cast<std::uint32_t>(end - begin);
@@ -156,40 +173,51 @@ void cut_ranges(PlanData& plan, const std::vector<ReadRange>& ranges, const BigV
   }
 }
 
-// Says what of `extent` belongs to `wanted[first, last)`, the tensors that it meets: by device, then by source offset.
-void deliver(PlanData& plan, Extent& extent, const Wanted* first, const Wanted* last) {
-  const std::uint32_t placements_begin = first->first_placement;
-  const std::uint32_t placements_end = (last - 1)->first_placement + (last - 1)->placement_count;
-  std::array<std::uint32_t, limits::devices_max> next{};  // by device: the place of its next delivery
+// Says what of `extent` belongs to `tensors`, those that it meets: one part per device, in each its deliveries by
+// source offset.
+void deliver(PlanData& plan, Extent& extent, std::span<const Wanted> tensors) {
+  const std::uint32_t placements_begin = tensors.front().first_placement;
+  const std::uint32_t placements_end = tensors.back().first_placement + tensors.back().placement_count;
+  std::array<std::uint32_t, limits::devices_max> count{};  // of deliveries, by device
   for (std::uint32_t i = placements_begin; i < placements_end; ++i) {
-    if (plan.placements[i].bytes != 0) ++next[plan.placements[i].device];
+    if (plan.placements[i].bytes != 0) ++count[plan.placements[i].device];
   }
-  extent.first_delivery = static_cast<std::uint32_t>(plan.deliveries.size());
-  std::uint32_t place = extent.first_delivery;
+  const auto extent_first = static_cast<std::uint32_t>(plan.deliveries.size());
+  std::array<std::uint32_t, limits::devices_max> next{};  // by device: the place of its next delivery
+  std::uint32_t place = extent_first;
   for (std::size_t device = 0; device < plan.devices.size(); ++device) {
-    place += next[device];
-    next[device] = place - next[device];
+    next[device] = place;
+    place += count[device];
   }
-  extent.delivery_count = place - extent.first_delivery;
   plan.deliveries.resize(place);
 
-  for (const Wanted* tensor = first; tensor != last; ++tensor) {
-    const std::uint64_t begin = std::max(tensor->begin, extent.offset);
-    const std::uint64_t end = std::min(tensor->end, extent.offset + extent.bytes);
-    for (std::uint32_t i = 0; i < tensor->placement_count; ++i) {
-      const std::uint32_t index = tensor->first_placement + i;
+  for (const Wanted& tensor : tensors) {
+    const std::uint64_t begin = std::max(tensor.begin, extent.offset);
+    const std::uint64_t end = std::min(tensor.end, extent.offset + extent.bytes);
+    for (std::uint32_t i = 0; i < tensor.placement_count; ++i) {
+      const std::uint32_t index = tensor.first_placement + i;
       Placement& placement = plan.placements[index];
       const Dtype from = plan.catalogue->tensors[placement.tensor].dtype;
       Delivery& delivery = plan.deliveries[next[placement.device]++];
-      delivery.target_offset = placement.arena_offset + delivered_bytes(begin - tensor->begin, from, placement.dtype);
+      delivery.target_offset = placement.arena_offset + delivered_bytes(begin - tensor.begin, from, placement.dtype);
       delivery.source_offset = static_cast<std::uint32_t>(begin - extent.offset);
       delivery.run_bytes = static_cast<std::uint32_t>(end - begin);
       delivery.source_stride = delivery.run_bytes;
       delivery.target_stride = delivered_bytes(delivery.run_bytes, from, placement.dtype);
+      delivery.rows = 1;
       delivery.placement = index;
       ++placement.deliveries;
     }
   }
+
+  extent.first_part = static_cast<std::uint32_t>(plan.parts.size());
+  for (std::size_t device = 0; device < plan.devices.size(); ++device) {
+    if (count[device] == 0) continue;
+    const std::uint32_t first = next[device] - count[device];
+    plan.parts.push_back(
+        make_part(plan, extent, static_cast<std::uint8_t>(device), {first, count[device]}, first - extent_first));
+  }
+  extent.part_count = static_cast<std::uint8_t>(plan.parts.size() - extent.first_part);
 }
 
 }  // namespace
@@ -201,18 +229,15 @@ void cut_extents(PlanData& plan, const BigVector<Wanted>& wanted, const std::vec
 
   // A cut makes one more delivery of the tensor that it meets, on each of its devices.
   plan.deliveries.reserve(plan.placements.size() + plan.extents.size() * plan.devices.size());
-  auto first = wanted.begin();
+  plan.parts.reserve(plan.extents.size() * plan.devices.size());
+  Cursor cursor(wanted);
   for (Extent& extent : plan.extents) {
-    const std::uint64_t extent_end = extent.offset + extent.bytes;
-    while (first->shard < extent.shard || (first->shard == extent.shard && first->end <= extent.offset)) ++first;
-    auto last = first;
-    while (last != wanted.end() && last->shard == extent.shard && last->begin < extent_end) ++last;
-    if (last == first) continue;
-    deliver(plan, extent, &*first, &*first + (last - first));
-    first = last - 1;  // it may reach into the next extent
+    cursor.skip_to(extent.shard, extent.offset);
+    const std::span<const Wanted> met = cursor.met(extent.shard, extent.offset + extent.bytes);
+    if (!met.empty()) deliver(plan, extent, met);
   }
   // A gap that was to be read along, but fills an extent of its own.
-  std::erase_if(plan.extents, [](const Extent& extent) { return extent.delivery_count == 0; });
+  std::erase_if(plan.extents, [](const Extent& extent) { return extent.part_count == 0; });
 }
 
 }  // namespace sluice

@@ -47,11 +47,23 @@ struct ArenaFill {
   Run run;
 };
 
+// How far a run lies behind its place in the shard, modulo 2^64: the arena's offset may be the smaller one.
+class Distance {
+ public:
+  Distance() = default;
+  Distance(std::uint64_t shard_offset, std::uint64_t arena_offset) : value_(arena_offset - shard_offset) {}
+  std::uint64_t arena_offset_of(std::uint64_t shard_offset) const { return shard_offset + value_; }
+
+ private:
+  std::uint64_t value_ = 0;
+};
+
 class Placer {
  public:
-  explicit Placer(PlanData& plan) : plan_(plan), arenas_(plan.devices.size()) {}
+  explicit Placer(PlanData& plan) : plan_(plan), arenas_(plan.devices.size()), run_of_(plan.placements.size()) {}
 
-  void add(const Wanted& tensor, Placement& placement) {
+  void add(const Wanted& tensor, std::uint32_t index) {
+    const Placement& placement = plan_.placements[index];
     ArenaFill& arena = arenas_[placement.device];
     const std::uint64_t alignment = promised_alignment(plan_, placement, tensor.begin);
     Run next;
@@ -67,13 +79,13 @@ class Placer {
     if (!join(arena.run, next)) {
       finish(arena);
       next.number = static_cast<std::uint32_t>(distances_.size());
-      distances_.push_back(0);
+      distances_.emplace_back();
       arena.run = next;
     }
-    placement.arena_offset = arena.run.number;  // until the run's place is known
+    run_of_[index] = arena.run.number;
   }
 
-  // Places what is still open, and turns the numbers of runs into offsets.
+  // Gives the open runs their places, and the placements their offsets.
   void finish(const BigVector<Wanted>& wanted) {
     for (std::size_t i = 0; i < arenas_.size(); ++i) {
       finish(arenas_[i]);
@@ -81,8 +93,8 @@ class Placer {
     }
     for (const Wanted& tensor : wanted) {
       for (std::uint32_t i = 0; i < tensor.placement_count; ++i) {
-        std::uint64_t& offset = plan_.placements[tensor.first_placement + i].arena_offset;
-        offset = tensor.begin + distances_[offset];
+        const std::uint32_t index = tensor.first_placement + i;
+        plan_.placements[index].arena_offset = distances_[run_of_[index]].arena_offset_of(tensor.begin);
       }
     }
   }
@@ -116,14 +128,15 @@ class Placer {
       in_place_.push_back(blocks);
     }
     const std::uint64_t place = arena.bytes + ((run.begin + run.remainder - arena.bytes) & (modulus - 1));
-    distances_[run.number] = place - run.begin;
+    distances_[run.number] = Distance(run.begin, place);
     arena.bytes = place + run.bytes;
     arena.run = {};
   }
 
   PlanData& plan_;
-  std::vector<ArenaFill> arenas_;         // by device
-  std::vector<std::uint64_t> distances_;  // by run: arena - shard, modulo 2^64
+  std::vector<ArenaFill> arenas_;    // by device
+  BigVector<std::uint32_t> run_of_;  // by placement
+  std::vector<Distance> distances_;  // by run
   std::vector<ShardRange> in_place_;
 };
 
@@ -137,7 +150,7 @@ std::vector<ShardRange> place(PlanData& plan, const BigVector<Wanted>& wanted) {
   Placer placer(plan);
   for (const Wanted& tensor : wanted) {
     for (std::uint32_t i = 0; i < tensor.placement_count; ++i) {
-      placer.add(tensor, plan.placements[tensor.first_placement + i]);
+      placer.add(tensor, tensor.first_placement + i);
     }
   }
   placer.finish(wanted);

@@ -6,12 +6,12 @@
 #include <cassert>
 #include <utility>
 
-#include "loader/base/alignment.hpp"
 #include "loader/base/limits.hpp"
 #include "loader/base/stopwatch.hpp"
 #include "loader/base/tracer.hpp"
 #include "loader/plan/access.hpp"
 #include "loader/plan/cut_extents.hpp"
+#include "loader/plan/kernel_table.hpp"
 #include "loader/plan/placement.hpp"
 #include "loader/plan/selection.hpp"
 #include "sluice/error.hpp"
@@ -19,51 +19,52 @@
 namespace sluice {
 namespace {
 
-// Makes the placements, without their places, and says what they want of the shards.
-BigVector<Wanted> want(PlanData& plan, const Selection& selection) {
+// Placements, without their places in arenas, of all that the request selects.
+void add_placements(PlanData& plan, const Selection& selection) {
   const BigVector<TensorInfo>& tensors = plan.catalogue->tensors;
-  std::uint64_t tensor_count = 0;
-  std::uint64_t placement_count = 0;
-  std::uint64_t wanted_bytes = 0;
+  std::uint64_t count = 0;
+  for (const std::uint32_t rule : selection.rule_of) count += rule == Selection::none ? 0 : selection.rules[rule].count;
+  plan.placements.reserve(count);
+  std::uint64_t selected_bytes = 0;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     if (selection.rule_of[i] == Selection::none) continue;
-    ++tensor_count;
-    placement_count += selection.rules[selection.rule_of[i]].count;
-    wanted_bytes += tensors[i].bytes;
-    if (wanted_bytes / plan.slab_bytes >= limits::extents_max) {
+    const TensorInfo& tensor = tensors[i];
+    selected_bytes += tensor.bytes;
+    if (selected_bytes / plan.slab_bytes >= limits::extents_max) {
       throw Error(ErrorCode::limit_exceeded,
                   fmt::format("the request wants more than {} slabs of {} bytes", limits::extents_max, plan.slab_bytes),
                   {plan.catalogue->path.string(), {}, {}}, "raise slab_bytes");
     }
-  }
-
-  BigVector<Wanted> wanted;
-  wanted.reserve(tensor_count);
-  plan.placements.reserve(placement_count);
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    if (selection.rule_of[i] == Selection::none) continue;
-    const TensorInfo& tensor = tensors[i];
     const Selection::RuleTargets& rule = selection.rules[selection.rule_of[i]];
-    const bool cast = rule.cast && *rule.cast != tensor.dtype && is_castable(tensor.dtype);
     Placement placement;
     placement.tensor = static_cast<std::uint32_t>(i);
-    placement.dtype = cast ? *rule.cast : tensor.dtype;
+    placement.dtype = rule.cast && is_castable(tensor.dtype) ? *rule.cast : tensor.dtype;
     placement.bytes = delivered_bytes(tensor.bytes, tensor.dtype, placement.dtype);
-    if (tensor.bytes != 0) {
-      Wanted& range = wanted.emplace_back();
-      range.begin = tensor.offset;
-      range.end = tensor.offset + tensor.bytes;
-      range.shard = tensor.shard;
-      range.first_placement = static_cast<std::uint32_t>(plan.placements.size());
-      range.placement_count = rule.count;
-      range.unit_bytes = cast ? bits(tensor.dtype) / 8 : 1;
-    }
     for (const std::uint8_t device : selection.targets_of(rule)) {
       placement.device = device;
       plan.placements.push_back(placement);
       ++plan.costs.devices[device].tensors;
       plan.costs.delivered_bytes += placement.bytes;
     }
+  }
+}
+
+// What the placements want of the shards, in file order.
+BigVector<Wanted> wanted_by(const PlanData& plan) {
+  BigVector<Wanted> wanted;
+  wanted.reserve(plan.placements.size());
+  for (std::uint32_t i = 0; i < plan.placements.size();) {
+    const Placement& first = plan.placements[i];
+    const TensorInfo& tensor = plan.catalogue->tensors[first.tensor];
+    Wanted range;
+    range.begin = tensor.offset;
+    range.end = tensor.offset + tensor.bytes;
+    range.shard = tensor.shard;
+    range.first_placement = i;
+    range.unit_bytes = plan.is_cast(first) ? bits(tensor.dtype) / 8 : 1;
+    while (i < plan.placements.size() && plan.placements[i].tensor == first.tensor) ++i;
+    range.placement_count = i - range.first_placement;
+    if (tensor.bytes != 0) wanted.push_back(range);
   }
   return wanted;
 }
@@ -74,16 +75,12 @@ void count_costs(PlanData& plan, std::uint64_t staging_bytes) {
   costs.deliveries = plan.deliveries.size();
   for (const Extent& extent : plan.extents) {
     costs.read_bytes += extent.bytes;
-    if (extent.in_place) {
-      ++costs.in_place_extents;
-      continue;
-    }
-    for (std::size_t device = 0; device < plan.devices.size(); ++device) {
-      const ExtentCost cost = cost_of(plan, extent, plan.deliveries_of(extent, device));
-      costs.copies += cost.copies;
-      costs.launches += cost.launches;
-      if (cost.launches != 0 && plan.devices[device].kind == DeviceId::Kind::cuda) {
-        costs.devices[device].scratch_bytes = scratch_slabs * plan.slab_bytes;
+    if (extent.in_place) ++costs.in_place_extents;
+    for (const Part& part : plan.parts_of(extent)) {
+      costs.copies += part.copies;
+      costs.launches += part.launches;
+      if (part.goes_to_scratch() && plan.devices[part.device].kind == DeviceId::Kind::cuda) {
+        costs.devices[part.device].scratch_bytes = scratch_slabs * plan.slab_bytes;
       }
     }
   }
@@ -107,7 +104,8 @@ Plan make_plan(std::shared_ptr<const Catalogue> catalogue, const Request& reques
   plan->costs.devices.resize(plan->devices.size());
   for (std::size_t i = 0; i < plan->devices.size(); ++i) plan->costs.devices[i].device = plan->devices[i];
 
-  const BigVector<Wanted> wanted = want(*plan, selection);
+  add_placements(*plan, selection);
+  const BigVector<Wanted> wanted = wanted_by(*plan);
   const std::vector<ShardRange> in_place = place(*plan, wanted);
   cut_extents(*plan, wanted, in_place);
   count_costs(*plan, resolved.staging_bytes);
@@ -121,34 +119,6 @@ Plan make_plan(std::shared_ptr<const Catalogue> catalogue, const Request& reques
 
 Plan make_plan(const Checkpoint& checkpoint, const Request& request, const Options& options) {
   return make_plan(Access::catalogue(checkpoint), request, options);
-}
-
-ExtentCost cost_of(const PlanData& plan, const Extent& extent, std::span<const Delivery> deliveries) {
-  if (extent.in_place || deliveries.empty()) return {};
-  struct Counter {
-    ExtentCost cost;
-    void operator()(const Copy&) { ++cost.copies; }
-    void operator()(const Delivery&) { ++cost.launches; }
-  } counter;
-  coalesce(plan, deliveries, counter);
-  const DeviceId device = plan.devices[plan.placements[deliveries.front().placement].device];
-  const bool few = counter.cost.launches == 0 && counter.cost.copies <= limits::copies_per_extent_max;
-  if (device.kind == DeviceId::Kind::host || few) return counter.cost;
-  return {to_scratch(plan, extent, deliveries).in_one_copy() ? 1u : 2u, 1};
-}
-
-ToScratch to_scratch(const PlanData& plan, const Extent& extent, std::span<const Delivery> deliveries) noexcept {
-  constexpr std::uint64_t alignment = delivery_table_alignment_bytes;
-  const auto before = static_cast<std::uint64_t>(deliveries.data() - plan.deliveries_of(extent).data());
-  ToScratch part;
-  part.table_begin = align_up(extent.bytes, alignment) + before * table_entry_bytes;
-  // The kernel reads whole vectors.
-  part.begin = align_down(deliveries.front().source_offset, alignment);
-  for (const Delivery& delivery : deliveries) {
-    const std::uint64_t rows_bytes = std::uint64_t{delivery.rows - 1} * delivery.source_stride + delivery.run_bytes;
-    part.end = std::max(part.end, align_up(delivery.source_offset + rows_bytes, alignment));
-  }
-  return part;
 }
 
 Plan::Plan(std::shared_ptr<const PlanData> data) noexcept : data_(std::move(data)) {}

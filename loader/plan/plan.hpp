@@ -1,6 +1,6 @@
 // PlanData: what make_plan() works out and Engine carries out. Nothing here does I/O or touches data.
 //
-//   plan ⊃ extents ⊃ deliveries, and beside them placements: one tensor on one device.
+//   plan ⊃ extents ⊃ parts ⊃ deliveries, and beside them placements: one tensor on one device.
 //
 // One extent of a shard with three tensors on one device, of which A and B are wanted as they are and C is cast:
 //
@@ -8,12 +8,17 @@
 //     extent   [   A2         | B   | C1    ]           offset and length are multiples of 4096 (or end with the file)
 //     arena    ...AAAAAAAAAAA|BBBBB|...CCCC...          A and B stay neighbours: one copy takes both
 //
-//   Three deliveries: the second part of A, all of B, the first part of C. A tensor is published with its last one.
+//   Three deliveries: the rest of A, all of B, the beginning of C. A tensor is published with its last one. All three
+//   are for one device, so they make one part: what the extent brings to that device, and by how many copies and
+//   launches. With a second device the extent would have a second part.
 //
 // Invariants (checked by check_plan(), which tests and debug builds run):
 //  - extents are sorted by shard and offset and disjoint: no byte of a shard is in two; none is longer than a slab, and
 //    where there is a CUDA device, neither is an extent with the table of its deliveries;
-//  - deliveries of an extent lie inside it, are sorted by device, then by source offset; no element is in two of them;
+//  - parts follow the order of extents, and within an extent that of devices: one for each device that the extent
+//    brings something to;
+//  - deliveries follow the order of parts, and within a part that of source offsets; they lie inside their extent, and
+//    no element is in two of a part;
 //  - every byte of every placement is the target of exactly one delivery, and no two placements of a device overlap.
 #pragma once
 
@@ -26,7 +31,6 @@
 #include <vector>
 
 #include "loader/base/big_vector.hpp"
-#include "loader/base/limits.hpp"
 #include "loader/format/catalogue.hpp"
 #include "sluice/plan.hpp"
 
@@ -55,13 +59,34 @@ struct Delivery {
   std::uint32_t placement = 0;
 };
 
+/// What one extent brings to one device, and by how many copies and launches: worked out once, by the plan, and handed
+/// to the device's lane as it is.
+///
+/// On the host each run of bytes that stay as they are is a copy, and each cast a launch. On CUDA, and on `null` as if
+/// it were CUDA, a handful of copies and no cast stay copies; anything else is one launch, behind one copy to scratch
+/// or two (loader/plan/kernel_table.hpp). A part that is read in place takes neither.
+struct Part {
+  std::uint32_t first_delivery = 0;
+  std::uint32_t delivery_count = 0;  // at least 1
+  std::uint32_t copies = 0;
+  std::uint32_t launches = 0;
+  // What a launch needs in scratch, at the same offsets as in the slab: the extent's bytes from the part's first to its
+  // last, in whole vectors of the kernel, and the table of its deliveries. All 0 where nothing goes to scratch.
+  std::uint32_t scratch_begin = 0;
+  std::uint32_t scratch_end = 0;
+  std::uint32_t table_begin = 0;
+  std::uint8_t device = 0;  // index into PlanData::devices
+
+  bool goes_to_scratch() const noexcept { return table_begin != 0; }
+};
+
 /// One byte range of one shard, read once.
 struct Extent {
   std::uint64_t offset = 0;  // in the shard
   std::uint32_t bytes = 0;   // at most a slab; at the end of a file not necessarily a multiple of the alignment
   std::uint32_t shard = 0;
-  std::uint32_t first_delivery = 0;
-  std::uint32_t delivery_count = 0;
+  std::uint32_t first_part = 0;
+  std::uint8_t part_count = 0;  // at least 1
   /// Every byte is wanted, as it is, by one host arena only, at a distance that direct reads allow: it is read straight
   /// to the target of its first delivery (whose source_offset is 0), through no slab.
   bool in_place = false;
@@ -76,6 +101,7 @@ struct PlanData {
   std::vector<DeviceId> devices;    // in the order in which the request first names them
   BigVector<Placement> placements;  // in file order, then by device
   BigVector<Extent> extents;
+  BigVector<Part> parts;
   BigVector<Delivery> deliveries;
   std::uint64_t slab_bytes = 0;       // the bound of its extents: an engine needs slabs at least as large
   std::uint32_t alignment_bytes = 0;  // the request's: what placements were promised
@@ -84,17 +110,18 @@ struct PlanData {
   double seconds = 0;
   double cpu_seconds = 0;
 
-  std::span<const Delivery> deliveries_of(const Extent& extent) const noexcept {
-    return std::span(deliveries).subspan(extent.first_delivery, extent.delivery_count);
+  std::span<const Part> parts_of(const Extent& extent) const noexcept {
+    return std::span(parts).subspan(extent.first_part, extent.part_count);
   }
-  /// Those of them that go to one device.
-  std::span<const Delivery> deliveries_of(const Extent& extent, std::size_t device) const noexcept {
-    const auto all = deliveries_of(extent);
-    const auto before = [this](std::size_t bound) {
-      return [this, bound](const Delivery& delivery) { return placements[delivery.placement].device < bound; };
-    };
-    const auto first = std::partition_point(all.begin(), all.end(), before(device));
-    return {first, std::partition_point(first, all.end(), before(device + 1))};
+  std::span<const Delivery> deliveries_of(const Part& part) const noexcept {
+    return std::span(deliveries).subspan(part.first_delivery, part.delivery_count);
+  }
+  /// Those of all its parts, one after the other.
+  std::span<const Delivery> deliveries_of(const Extent& extent) const noexcept {
+    const std::span<const Part> of = parts_of(extent);
+    const Part& last = of.back();
+    return std::span(deliveries)
+        .subspan(of.front().first_delivery, last.first_delivery + last.delivery_count - of.front().first_delivery);
   }
   /// The extents that hold a tensor's bytes: neighbours. None for a tensor of no bytes.
   std::span<const Extent> extents_of(const Placement& placement) const noexcept {
@@ -148,40 +175,6 @@ void coalesce(const PlanData& plan, std::span<const Delivery> deliveries, Take&&
   }
   if (pending.bytes != 0) take(pending);
 }
-
-/// What one extent costs one device, as PlanCosts counts it.
-struct ExtentCost {
-  std::uint32_t copies = 0;
-  std::uint32_t launches = 0;
-};
-
-/// The rule by which lanes choose between copies and a kernel, and by which the plan says what they will do. Each
-/// identity run is a copy and each cast a launch on the host. On CUDA, and on `null` as if it were CUDA, a handful of
-/// copies and no cast stay copies; anything else is one launch, behind one copy to scratch or two. Nothing where the
-/// extent is read in place. `deliveries` are those of the extent that belong to one device.
-ExtentCost cost_of(const PlanData& plan, const Extent& extent, std::span<const Delivery> deliveries);
-
-/// Device memory beside the arena that a lane needs which launches kernels: extents on their way, in slabs.
-inline constexpr std::uint64_t scratch_slabs = 4;
-
-/// An extent travels to such a lane with a table of its deliveries behind it in its slab: an entry each, for each CUDA
-/// device in turn. cuda/delivery_format.hpp says what is in it.
-inline constexpr std::uint64_t table_entry_bytes = 40;
-inline constexpr std::uint64_t delivery_table_alignment_bytes = 16;
-
-/// What such a lane copies to scratch, to the same offsets as in the slab: the bytes from its first delivery to its
-/// last, and its table.
-struct ToScratch {
-  std::uint64_t begin = 0;
-  std::uint64_t end = 0;
-  std::uint64_t table_begin = 0;
-
-  /// Little lies between the bytes and the table; else each is a copy.
-  bool in_one_copy() const noexcept { return table_begin - end <= limits::copy_gap_bytes_max; }
-};
-
-/// `deliveries` are those of the extent that belong to one device; at least one.
-ToScratch to_scratch(const PlanData& plan, const Extent& extent, std::span<const Delivery> deliveries) noexcept;
 
 /// As the public make_plan(), which calls it.
 Plan make_plan(std::shared_ptr<const Catalogue> catalogue, const Request& request, const Options& options);

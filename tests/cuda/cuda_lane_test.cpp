@@ -16,6 +16,7 @@
 #include "cuda/cuda_device.hpp"
 #include "cuda/kernel_image.hpp"
 #include "loader/device/array_cast.hpp"
+#include "loader/plan/access.hpp"
 #include "tests/cuda/simulated_time.hpp"
 #include "tests/loader/support/catalogue_builder.hpp"
 #include "tests/loader/support/temporary_folder.hpp"
@@ -72,7 +73,7 @@ class LaneTest : public testing::Test {
     Request request;
     if (with_cast) request.add("c").cast(bf16).on(cuda(0));
     request.add("*").on(cuda(0));
-    plan_ = make_plan(builder.build(), request, {}).data();
+    plan_ = Access::data(make_plan(builder.build(), request, {}));
     device_ = std::make_unique<CudaDevice>(0);
     slab_ = noise(plan_->extents.at(0).bytes);
     bytes_ = slab_;
@@ -81,9 +82,7 @@ class LaneTest : public testing::Test {
     arena_ = device_->allocate(plan_->costs.devices[0].arena_bytes);
     lane_ = device_->open_lane(*plan_, *arena_, wakeup_, tracer_);
   }
-  void deliver(std::uint64_t tag) {
-    lane_->deliver({slab_.data(), &plan_->extents[0], plan_->deliveries_of(plan_->extents[0], 0), tag});
-  }
+  void deliver(std::uint64_t tag) { lane_->deliver({slab_.data(), &plan_->extents[0], &plan_->parts[0], tag}); }
   std::vector<LaneDone> collect(std::size_t count) {
     std::vector<LaneDone> done;
     while (done.size() < count) {

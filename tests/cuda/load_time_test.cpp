@@ -101,22 +101,21 @@ class LoadTimeTest : public testing::TestWithParam<Course> {
 
   /// How long the load of `plan` takes once its devices are warm. Every byte of it is right.
   sim::Nanoseconds time_of(const Plan& plan) const {
-    EngineParts parts;
-    parts.options = resolve(options());
-    parts.wakeup = std::make_shared<Wakeup>();
-    parts.make_workers_once();
+    const auto wakeup = std::make_shared<Wakeup>();
+    Equipment equipment(resolve(options()), wakeup);
     std::vector<std::shared_ptr<const WatchedDevice>> devices;
     for (const DeviceId id : Access::data(plan)->devices) {
-      const auto device = std::make_shared<WatchedDevice>(open_device(id, *parts.workers));
+      const auto device = std::make_shared<WatchedDevice>(open_device(id, equipment.workers()));
       with_running_clock([&] { device->warm_up(); });
-      parts.devices[id] = device;
+      equipment.use_device(device);
       devices.push_back(device);
     }
-    parts.reader = std::make_unique<ThrottledReader>(GetParam().read_rate, *parts.wakeup, devices);
+    equipment.use_reader(std::make_unique<ThrottledReader>(GetParam().read_rate, *wakeup, devices));
 
     const sim::Nanoseconds begin = sim::now();
-    const auto state = std::make_shared<LoadState>(Access::data(plan), parts.wakeup, false);
-    LoadRun(*state, parts).run();
+    const auto state = std::make_shared<LoadState>(Access::data(plan), wakeup, false);
+    EXPECT_TRUE(state->begin());
+    run_load(*state, equipment);
     const sim::Nanoseconds end = sim::now();
 
     const Load load = Access::load(state);

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "loader/engine/engine_parts.hpp"
+#include "loader/engine/equipment.hpp"
 #include "loader/engine/load_run.hpp"
 #include "loader/engine/load_state.hpp"
 #include "loader/plan/access.hpp"
@@ -46,22 +46,23 @@ class InterruptedReader final : public Reader {
 class EngineHere {
  public:
   explicit EngineHere(
-      const Options& options, std::function<void()> between = [] {}) {
-    parts_.options = resolve(options);
-    parts_.wakeup = std::make_shared<Wakeup>();
-    parts_.reader = std::make_unique<InterruptedReader>(make_reader(parts_.options, *parts_.wakeup, parts_.fallbacks),
-                                                        std::move(between));
+      const Options& options, std::function<void()> between = [] {})
+      : equipment_(resolve(options), wakeup_) {
+    std::vector<Fallback> untold;
+    equipment_.use_reader(std::make_unique<InterruptedReader>(
+        make_reader(equipment_.options(), equipment_.wakeup(), untold), std::move(between)));
   }
 
   /// A load of `plan` that has ended.
   Load run(const Plan& plan) {
-    auto state = std::make_shared<LoadState>(Access::data(plan), parts_.wakeup, parts_.options.trace);
-    LoadRun(*state, parts_).run();
+    auto state = std::make_shared<LoadState>(Access::data(plan), wakeup_, equipment_.options().trace);
+    if (state->begin()) run_load(*state, equipment_);
     return Access::load(std::move(state));
   }
 
  private:
-  EngineParts parts_;
+  const std::shared_ptr<Wakeup> wakeup_ = std::make_shared<Wakeup>();
+  Equipment equipment_;
 };
 
 }  // namespace sluice

@@ -13,6 +13,7 @@
 #include "loader/base/wakeup.hpp"
 #include "loader/base/workers.hpp"
 #include "loader/device/array_cast.hpp"
+#include "loader/plan/access.hpp"
 #include "sluice/error.hpp"
 #include "tests/loader/support/catalogue_builder.hpp"
 #include "tests/loader/support/temporary_folder.hpp"
@@ -28,14 +29,12 @@ class HostDeviceTest : public testing::Test {
     Request request;
     request.add("c").cast(bf16);
     request.add("*");
-    plan_ = make_plan(builder.build(), request, {}).data();
+    plan_ = Access::data(make_plan(builder.build(), request, {}));
     slab_ = noise(plan_->extents.at(0).bytes);
     arena_ = device_.allocate(plan_->costs.devices[0].arena_bytes);
   }
 
-  LaneWork work(std::uint64_t tag) {
-    return {slab_.data(), &plan_->extents[0], plan_->deliveries_of(plan_->extents[0], 0), tag};
-  }
+  LaneWork work(std::uint64_t tag) { return {slab_.data(), &plan_->extents[0], &plan_->parts[0], tag}; }
 
   std::vector<LaneDone> collect(Lane& lane, std::size_t count) {
     std::vector<LaneDone> done;
@@ -106,10 +105,10 @@ TEST_F(HostDeviceTest, CostsWhatThePlanSaid) {
   const std::unique_ptr<Lane> lane = device_.open_lane(*plan_, *arena_, wakeup_, tracer_);
   lane->deliver(work(0));
   const std::vector<LaneDone> done = collect(*lane, 1);
-  EXPECT_EQ(done[0].cost.copies, plan_->costs.copies);
-  EXPECT_EQ(done[0].cost.launches, plan_->costs.launches);
-  EXPECT_EQ(done[0].cost.copies, 1u) << "neighbours travel together";
-  EXPECT_EQ(done[0].cost.launches, 1u);
+  EXPECT_EQ(done[0].copies, plan_->costs.copies);
+  EXPECT_EQ(done[0].launches, plan_->costs.launches);
+  EXPECT_EQ(done[0].copies, 1u) << "neighbours travel together";
+  EXPECT_EQ(done[0].launches, 1u);
 }
 
 TEST_F(HostDeviceTest, PopulatingAnArenaThatIsBeingFilledHarmsNothing) {

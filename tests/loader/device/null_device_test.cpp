@@ -49,15 +49,15 @@ TEST(NullDevice, IsDoneAtOnceNotifiesAndCountsWhatThePlanCounted) {
   Tracer tracer(false);
   const std::shared_ptr<Arena> arena = device.allocate(data.costs.devices[0].arena_bytes);
   const std::unique_ptr<Lane> lane = device.open_lane(data, *arena, wakeup, tracer);
-  lane->deliver({nullptr, &data.extents[0], data.deliveries_of(data.extents[0], 0), 7});
+  lane->deliver({nullptr, &data.extents[0], &data.parts[0], 7});
   pollfd notified{wakeup.fd(), POLLIN, 0};
   EXPECT_EQ(poll(&notified, 1, 0), 1);
   std::vector<LaneDone> done;
   lane->collect(done);
   ASSERT_EQ(done.size(), 1u);
   EXPECT_EQ(done[0].tag, 7u);
-  EXPECT_EQ(done[0].cost.copies, data.costs.copies);
-  EXPECT_EQ(done[0].cost.launches, data.costs.launches);
+  EXPECT_EQ(done[0].copies, data.costs.copies);
+  EXPECT_EQ(done[0].launches, data.costs.launches);
   lane->collect(done);
   EXPECT_EQ(done.size(), 1u) << "nothing is handed out twice";
 }

@@ -18,6 +18,7 @@
 
 #include "cuda/kernel_image.hpp"
 #include "loader/engine/load_state.hpp"
+#include "loader/plan/access.hpp"
 #include "sluice/sluice.hpp"
 #include "tests/loader/support/shard_writer.hpp"
 
@@ -212,13 +213,14 @@ TEST(LoadInALane, PublishesMeanwhileAndClosesTheLaneAfterwards) {
   Request request;
   request.add("*").on(host());
   const Plan plan = make_plan(Checkpoint::open(folder.path()), request);
-  const auto state = std::make_shared<LoadState>(plan.data(), std::make_shared<Wakeup>(), false);
-  const Load load(state);
+  const auto state = std::make_shared<LoadState>(Access::data(plan), std::make_shared<Wakeup>(), false);
+  ASSERT_TRUE(state->begin());
+  const Load load = Access::load(state);
   std::vector<std::unique_ptr<Lane>> lanes;
   lanes.push_back(std::make_unique<SlowLane>());
   SlowLane& lane = static_cast<SlowLane&>(*lanes[0]);
   state->place({std::make_shared<EmptyArena>()}, lanes);
-  std::vector<std::uint32_t> extents(plan.data()->extents.size());
+  std::vector<std::uint32_t> extents(Access::data(plan)->extents.size());
   std::iota(extents.begin(), extents.end(), 0);
   state->publish({}, extents, {});
 

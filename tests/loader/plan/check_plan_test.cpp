@@ -10,6 +10,7 @@
 #include <string>
 
 #include "loader/base/limits.hpp"
+#include "loader/plan/access.hpp"
 #include "loader/plan/plan.hpp"
 #include "tests/loader/support/catalogue_builder.hpp"
 
@@ -29,7 +30,7 @@ PlanData good_plan() {
   request.add("*");
   Options options;
   options.slab_bytes = 128 * 1024;
-  return *make_plan(builder.build(), request, options).data();
+  return *Access::data(make_plan(builder.build(), request, options));
 }
 
 std::size_t find_extent(const PlanData& plan, const std::function<bool(const Extent&)>& is_it) {
@@ -48,6 +49,21 @@ bool is_staged(const Extent& extent) {
 }
 bool is_unaligned(const Extent& extent) {
   return !extent.aligned;
+}
+
+// By extent: the first part of one that is so.
+std::size_t find_extent_part(const PlanData& plan, const std::function<bool(const Extent&)>& is_it) {
+  return plan.extents[find_extent(plan, is_it)].first_part;
+}
+// The first of several parts of an extent.
+std::size_t find_shared_part(const PlanData& plan) {
+  return find_extent_part(plan, [](const Extent& extent) { return extent.part_count > 1; });
+}
+std::size_t find_scratch_part(const PlanData& plan) {
+  const auto part =
+      std::find_if(plan.parts.begin(), plan.parts.end(), [](const Part& any) { return any.goes_to_scratch(); });
+  EXPECT_NE(part, plan.parts.end());
+  return static_cast<std::size_t>(part - plan.parts.begin());
 }
 
 std::string spoilt(const std::function<void(PlanData&)>& spoil) {
@@ -135,8 +151,34 @@ TEST(CheckPlan, FindsReadsInPlaceThatAreNone) {
 TEST(CheckPlan, FindsDeliveriesThatNoExtentHas) {
   EXPECT_THAT(spoilt([](PlanData& plan) { plan.deliveries.push_back(plan.deliveries.back()); }),
               HasSubstr("of no extent"));
-  EXPECT_THAT(spoilt([](PlanData& plan) { ++plan.extents[1].first_delivery; }), HasSubstr("do not follow"));
+  EXPECT_THAT(spoilt([](PlanData& plan) { ++plan.parts[1].first_delivery; }), HasSubstr("do not follow"));
   EXPECT_THAT(spoilt([](PlanData& plan) { plan.extents.pop_back(); }), HasSubstr("of no extent"));
+}
+
+TEST(CheckPlan, FindsPartsThatNoExtentHas) {
+  EXPECT_THAT(spoilt([](PlanData& plan) { ++plan.extents[1].first_part; }), HasSubstr("do not follow"));
+  EXPECT_THAT(spoilt([](PlanData& plan) { plan.extents[0].part_count = 0; }), HasSubstr("do not follow"));
+  EXPECT_THAT(spoilt([](PlanData& plan) { plan.parts.push_back(plan.parts.back()); }), HasSubstr("parts of no extent"));
+}
+
+TEST(CheckPlan, FindsPartsOfTheWrongDevice) {
+  EXPECT_THAT(spoilt([](PlanData& plan) { plan.parts.back().device = 200; }), HasSubstr("no device"));
+  EXPECT_THAT(spoilt([](PlanData& plan) { plan.parts[find_shared_part(plan)].device = 2; }),
+              HasSubstr("order of devices"));
+  EXPECT_THAT(spoilt([](PlanData& plan) { plan.parts[0].device = 1; }), HasSubstr("another device"));
+}
+
+TEST(CheckPlan, FindsPartsThatDoNotSayWhatTheyTake) {
+  EXPECT_THAT(spoilt([](PlanData& plan) { ++plan.parts.back().copies; }), HasSubstr("copies or launches"));
+  EXPECT_THAT(spoilt([](PlanData& plan) { ++plan.parts.back().launches; }), HasSubstr("copies or launches"));
+  EXPECT_THAT(spoilt([](PlanData& plan) { plan.parts[find_extent_part(plan, is_in_place)].copies = 1; }),
+              HasSubstr("read in place"));
+  EXPECT_THAT(spoilt([](PlanData& plan) { plan.parts[find_scratch_part(plan)].scratch_begin += 16; }),
+              HasSubstr("scratch begins"));
+  EXPECT_THAT(spoilt([](PlanData& plan) { plan.parts[find_scratch_part(plan)].scratch_end += 16; }),
+              HasSubstr("scratch ends"));
+  EXPECT_THAT(spoilt([](PlanData& plan) { plan.parts[find_scratch_part(plan)].table_begin += 16; }),
+              HasSubstr("table begins"));
 }
 
 TEST(CheckPlan, FindsDeliveriesThatReachTooFar) {
@@ -197,9 +239,10 @@ RC_GTEST_PROP(CheckPlan, NoticesAnyChangeOfWhereBytesComeFromOrGoTo, ()) {
   };
   Delivery& delivery = plan.deliveries[below(plan.deliveries.size())];
   Extent& extent = plan.extents[below(plan.extents.size())];
+  Part& part = plan.parts[below(plan.parts.size())];
   Placement& placement = plan.placements[below(plan.placements.size())];
   RC_PRE(placement.bytes != 0);
-  switch (below(11)) {
+  switch (below(13)) {
     case 0:
       change(delivery.target_offset);
       break;
@@ -222,13 +265,19 @@ RC_GTEST_PROP(CheckPlan, NoticesAnyChangeOfWhereBytesComeFromOrGoTo, ()) {
       change(extent.shard);
       break;
     case 7:
-      change(extent.delivery_count);
+      change(part.delivery_count);
       break;
     case 8:
       change(placement.arena_offset);
       break;
     case 9:
       change(placement.tensor);
+      break;
+    case 10:
+      change(part.first_delivery);
+      break;
+    case 11:
+      part.device ^= static_cast<std::uint8_t>(1u << below(8));
       break;
     default:
       change(placement.deliveries);

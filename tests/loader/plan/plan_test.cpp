@@ -514,17 +514,17 @@ TEST(Plan, CopiesToEachGpuItsPartOfAnExtentThatTheyShare) {
   const Plan plan = make_plan(builder.build(), request, {});
   ASSERT_EQ(plan.costs().extents, 1u);
   const PlanData& data = *Access::data(plan);
-  const Extent& extent = data.extents[0];
-  const ToScratch first = to_scratch(data, extent, data.deliveries_of(extent, 0));
-  const ToScratch second = to_scratch(data, extent, data.deliveries_of(extent, 1));
-  EXPECT_EQ(first.begin, 0u);
-  EXPECT_EQ(first.end, mib);
+  ASSERT_EQ(data.parts.size(), 2u);
+  const Part& first = data.parts[0];
+  const Part& second = data.parts[1];
+  EXPECT_EQ(first.scratch_begin, 0u);
+  EXPECT_EQ(first.scratch_end, mib);
   EXPECT_EQ(first.table_begin, 2 * mib + 400);
-  EXPECT_FALSE(first.in_one_copy());
-  EXPECT_EQ(second.begin, mib);
-  EXPECT_EQ(second.end, 2 * mib + 400);
+  EXPECT_EQ(first.copies, 2u);
+  EXPECT_EQ(second.scratch_begin, mib);
+  EXPECT_EQ(second.scratch_end, 2 * mib + 400);
   EXPECT_EQ(second.table_begin, first.table_begin + 40);
-  EXPECT_TRUE(second.in_one_copy());
+  EXPECT_EQ(second.copies, 1u);
   EXPECT_EQ(plan.costs().copies, 3u);
   EXPECT_EQ(plan.costs().launches, 2u);
 }

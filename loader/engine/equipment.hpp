@@ -1,0 +1,84 @@
+// Equipment: what an engine keeps from load to load, so that the next one finds it warm: threads, ring, slabs, devices.
+// Each is made when it is first asked for, by a load or ahead of it by prepare(). Threads: the engine's only, from the
+// constructor to the destructor: an io_uring belongs to the thread that made it.
+#pragma once
+
+#include <exception>
+#include <map>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "loader/base/mutex.hpp"
+#include "loader/base/wakeup.hpp"
+#include "loader/base/workers.hpp"
+#include "loader/device/device.hpp"
+#include "loader/engine/staging.hpp"
+#include "loader/read/reader.hpp"
+#include "sluice/options.hpp"
+
+namespace sluice {
+
+class Equipment {
+ public:
+  /// Makes nothing yet. `options` are resolved. `wakeup` is notified by all that works for a load.
+  Equipment(const Options& options, std::shared_ptr<Wakeup> wakeup);
+
+  const Options& options() const noexcept { return options_; }
+  Wakeup& wakeup() const noexcept { return *wakeup_; }
+
+  /// Makes what loads to `devices` will need. Devices warm up, and slabs are pinned, by the workers when this has
+  /// returned. What is refused is no error yet: the load that needs it meets it again.
+  void prepare(std::span<const DeviceId> devices) noexcept;
+
+  /// Throws Error{system}.
+  Workers& workers();
+  /// Throws Error{reader_unavailable}.
+  Reader& reader();
+  /// Takes the place of the reader that the options ask for: for tests, which decide how storage behaves. REQUIRES:
+  /// none has been made.
+  void use_reader(std::unique_ptr<Reader> reader);
+  /// Takes the place of a device: for tests. REQUIRES: that device has not been opened.
+  void use_device(std::shared_ptr<Device> device);
+
+  /// Begins to open those that are not open yet, each on a worker.
+  void begin_to_open(std::span<const DeviceId> devices);
+  /// The device, once it is open. Throws its Error{device_unavailable}.
+  const std::shared_ptr<Device>& device(DeviceId id);
+
+  /// Bytes of the slabs that there are.
+  std::uint64_t staging_bytes() const noexcept;
+  /// At least `slabs` slabs, as far as the options allow, pinned where one of `devices` needs that; nullptr for none.
+  /// REQUIRES: no slab is out. Throws what SlabMemory throws.
+  Staging* staging(std::uint64_t slabs, std::span<const DeviceId> devices);
+
+  /// What was refused while all this was made; every load tells it.
+  const std::vector<Fallback>& fallbacks() const noexcept { return fallbacks_; }
+
+  /// The ring broke while reads were in flight: closing it lets the kernel keep the pages that it may still write to.
+  /// The next load makes reader and slabs anew.
+  void discard_reader_and_slabs() noexcept;
+
+ private:
+  /// A device on its way. Not a std::future: the worker could be the last to release the exception while a caller still
+  /// reads it.
+  struct Opening {
+    Mutex mutex;
+    Condition ended;
+    std::shared_ptr<Device> device SLUICE_GUARDED_BY(mutex);  // or
+    std::exception_ptr error SLUICE_GUARDED_BY(mutex);
+  };
+
+  static void open(DeviceId id, Workers& workers, Opening& opening) noexcept;
+
+  const Options options_;
+  const std::shared_ptr<Wakeup> wakeup_;
+  std::vector<Fallback> fallbacks_;
+  std::unique_ptr<Workers> workers_;
+  std::unique_ptr<Staging> staging_;
+  std::map<DeviceId, std::shared_ptr<Device>> devices_;
+  std::map<DeviceId, std::shared_ptr<Opening>> opening_;
+  std::unique_ptr<Reader> reader_;  // last: it goes first, before the slabs that are registered with it
+};
+
+}  // namespace sluice

@@ -1,0 +1,62 @@
+#include "loader/engine/opening_lanes.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "loader/base/stopwatch.hpp"
+
+namespace sluice {
+
+void OpeningLanes::begin(const PlanData& plan, std::span<const std::shared_ptr<Device>> devices, Tracer& tracer) {
+  {
+    const MutexLock lock(mutex_);
+    opened_.arenas.resize(devices.size());
+    opened_.lanes.resize(devices.size());
+    left_ = devices.size();
+  }
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    tasks_.run([this, &plan, i, device = devices[i], &tracer] { open(plan, i, *device, tracer); });
+  }
+}
+
+void OpeningLanes::open(const PlanData& plan, std::size_t index, Device& device, Tracer& tracer) noexcept {
+  const Stopwatch stopwatch;
+  std::shared_ptr<Arena> arena;
+  std::unique_ptr<Lane> lane;
+  std::exception_ptr error;
+  try {
+    arena = device.allocate(plan.costs.devices[index].arena_bytes);
+    lane = device.open_lane(plan, *arena, wakeup_, tracer);
+  } catch (...) {
+    error = std::current_exception();
+  }
+  const MutexLock lock(mutex_);
+  opened_.arenas[index] = std::move(arena);
+  opened_.lanes[index] = std::move(lane);
+  if (error != nullptr) error_ = std::move(error);  // not a copy: the worker must not be the last to release it
+  seconds_ = std::max(seconds_, stopwatch.seconds());
+  --left_;
+  wakeup_.notify();
+}
+
+bool OpeningLanes::take(Opened& opened) {
+  const MutexLock lock(mutex_);
+  if (left_ > 0) return false;
+  if (error_ != nullptr) std::rethrow_exception(std::exchange(error_, nullptr));
+  opened = std::exchange(opened_, {});
+  return true;
+}
+
+void OpeningLanes::close() noexcept {
+  tasks_.wait();
+  Opened left;
+  const MutexLock lock(mutex_);
+  std::swap(left, opened_);
+}
+
+double OpeningLanes::seconds() {
+  const MutexLock lock(mutex_);
+  return seconds_;
+}
+
+}  // namespace sluice
