@@ -15,7 +15,7 @@ class Wakeup {
   void notify() noexcept;
   /// Readable while a notify() has not been cleared. Non-blocking.
   int fd() const noexcept { return fd_; }
-  /// Forgets all notifications so far. What was marked before them is seen by whoever calls this first and looks then.
+  /// Forgets all notifications so far. Clear first, then look at the marks: a mark made after the clear wakes again.
   void clear() noexcept;
 
  private:

@@ -46,14 +46,10 @@ std::string why_refused(int error) {
   return std::strerror(error);
 }
 
-/// Sets the ring up with the cheapest flags that this kernel knows; 0 or a negative errno.
-int set_up(unsigned entries, io_uring& ring) {
-  // DEFER_TASKRUN (6.1) finishes reads inside our own wait instead of interrupting the thread; COOP_TASKRUN (5.19) is
-  // the next best. A kernel that does not know a flag answers EINVAL.
-  constexpr unsigned choices[] = {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_COOP_TASKRUN,
-                                  0};
+/// Sets the ring up with the first of `candidates` that this kernel knows; 0 or a negative errno.
+int set_up(unsigned entries, io_uring& ring, std::span<const unsigned> candidates) {
   int result = -EINVAL;
-  for (const unsigned flags : choices) {
+  for (const unsigned flags : candidates) {
     result = io_uring_queue_init(entries, &ring, flags);
     if (result != -EINVAL) break;
   }
@@ -77,10 +73,10 @@ std::string what_is_missing(io_uring& ring) {
 }  // namespace
 
 std::unique_ptr<UringReader> UringReader::make(const Options& options, Wakeup& wakeup, std::vector<Fallback>& fallbacks,
-                                               std::string& refusal) {
+                                               std::string& refusal, std::span<const unsigned> candidates) {
   std::unique_ptr<UringReader> reader(new UringReader(options, wakeup));
   // One entry a read, one for the wakeup; a short read that is continued has freed its own.
-  const int result = set_up(options.queue_depth + 1, reader->ring_);
+  const int result = set_up(options.queue_depth + 1, reader->ring_, candidates);
   if (result < 0) {
     refusal = why_refused(-result);
     return nullptr;
@@ -166,30 +162,35 @@ void UringReader::submit(const Read& read) {
 }
 
 void UringReader::wait(std::vector<Done>& done, bool block) {
-  collect(done);
-  if (!wakeup_armed_) {
-    io_uring_sqe* const sqe = next_sqe();
-    io_uring_prep_poll_add(sqe, wakeup_.fd(), POLLIN);
-    io_uring_sqe_set_data64(sqe, wakeup_tag);
-    wakeup_armed_ = true;
-  }
+  arm_wakeup();
+  enter(block);
+  // Completions are taken only after the sleep, and a notification only where this returns next: the caller has looked
+  // at its marks before it called, so to clear one and sleep on would be to lose it.
+  const bool notified = take_completions(done);
+  if (notified) wakeup_.clear();
+  cached_.collect(done);
+}
+
+void UringReader::arm_wakeup() {
+  if (wakeup_armed_) return;
+  io_uring_sqe* const sqe = next_sqe();
+  io_uring_prep_poll_add(sqe, wakeup_.fd(), POLLIN);
+  io_uring_sqe_set_data64(sqe, wakeup_tag);
+  wakeup_armed_ = true;
+}
+
+void UringReader::enter(bool block) {
   // Even where nothing is to be waited for, the kernel must be entered: it finishes deferred work only then.
-  const int result =
-      block && done.empty() ? io_uring_submit_and_wait(&ring_, 1) : io_uring_submit_and_get_events(&ring_);
+  const int result = block ? io_uring_submit_and_wait(&ring_, 1) : io_uring_submit_and_get_events(&ring_);
   // Interrupted or out of something for the moment, it is as if it were notified: the engine looks and waits again.
   if (result < 0 && result != -EINTR && result != -EAGAIN && result != -EBUSY && result != -ENOMEM) {
     throw Error(ErrorCode::system, fmt::format("io_uring_enter: {}", std::strerror(-result)), {},
                 "choose the reader `pread`");
   }
-  collect(done);
 }
 
-void UringReader::collect(std::vector<Done>& done) {
-  take_completions(done);
-  cached_.collect(done);
-}
-
-void UringReader::take_completions(std::vector<Done>& done) {
+bool UringReader::take_completions(std::vector<Done>& done) {
+  bool notified = false;
   io_uring_cqe* cqe = nullptr;
   while (io_uring_peek_cqe(&ring_, &cqe) == 0) {
     const std::uint64_t tag = io_uring_cqe_get_data64(cqe);
@@ -197,7 +198,7 @@ void UringReader::take_completions(std::vector<Done>& done) {
     io_uring_cqe_seen(&ring_, cqe);
     if (tag == wakeup_tag) {
       wakeup_armed_ = false;
-      wakeup_.clear();
+      notified = true;
       continue;
     }
     const auto slot = static_cast<std::uint32_t>(tag);
@@ -210,6 +211,7 @@ void UringReader::take_completions(std::vector<Done>& done) {
       ask(slot);
     }
   }
+  return notified;
 }
 
 void UringReader::ask(std::uint32_t slot) {

@@ -4,7 +4,9 @@
 
 #include <liburing.h>
 
+#include <array>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -16,10 +18,15 @@ namespace sluice {
 
 class UringReader final : public Reader {
  public:
-  /// A reader, or nullptr and in `refusal` what refused the ring and what would allow it. Must be called, used and
-  /// destroyed on one thread.
+  /// Flags to set a ring up with, the cheapest first; a kernel that does not know one answers EINVAL. DEFER_TASKRUN
+  /// (Linux 6.1) finishes reads inside wait() instead of interrupting the thread; COOP_TASKRUN (5.19) is the next best.
+  static constexpr std::array<unsigned, 3> flag_sets = {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+                                                        IORING_SETUP_COOP_TASKRUN, 0};
+
+  /// A reader whose ring has the first of `candidates` that the kernel knows; or nullptr, and in `refusal` what refused
+  /// the ring and what would allow it. Must be called, used and destroyed on one thread.
   static std::unique_ptr<UringReader> make(const Options& options, Wakeup& wakeup, std::vector<Fallback>& fallbacks,
-                                           std::string& refusal);
+                                           std::string& refusal, std::span<const unsigned> candidates = flag_sets);
   ~UringReader() override;
 
   ReaderKind kind() const noexcept override { return ReaderKind::uring; }
@@ -34,8 +41,10 @@ class UringReader final : public Reader {
 
   void ask(std::uint32_t slot);
   io_uring_sqe* next_sqe();
-  void take_completions(std::vector<Done>& done);
-  void collect(std::vector<Done>& done);
+  void arm_wakeup();
+  void enter(bool block);
+  /// Whether the wakeup was among them.
+  bool take_completions(std::vector<Done>& done);
 
   Wakeup& wakeup_;
   std::uint64_t slab_bytes_;

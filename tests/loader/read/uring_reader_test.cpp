@@ -1,5 +1,6 @@
 // Goal: UringReader keeps the contract of loader/read/reader.hpp, with and without what it registers, and says why not.
-// Method: the checks that all readers share; seccomp filters and limits refuse the ring or its extras.
+// Method: the checks that all readers share, on rings with each set of flags; seccomp filters and limits refuse the
+// ring or its extras.
 #include "loader/read/uring_reader.hpp"
 
 #include <gmock/gmock.h>
@@ -15,10 +16,12 @@
 namespace sluice {
 namespace {
 
-class UringReaderTest : public testing::Test {
+/// With each set of flags that a kernel may leave us.
+class UringReaderTest : public testing::TestWithParam<unsigned> {
  protected:
   void SetUp() override {
-    reader_ = UringReader::make(resolve({}), wakeup_, fallbacks_, refusal_);
+    const unsigned flags = GetParam();
+    reader_ = UringReader::make(resolve({}), wakeup_, fallbacks_, refusal_, {&flags, 1});
     if (reader_ == nullptr) GTEST_SKIP() << "io_uring is refused: " << refusal_;
   }
 
@@ -29,7 +32,7 @@ class UringReaderTest : public testing::Test {
   ReaderContract contract_;
 };
 
-TEST_F(UringReaderTest, ReadsBufferedAndOutOfThePageCache) {
+TEST_P(UringReaderTest, ReadsBufferedAndOutOfThePageCache) {
   EXPECT_EQ(reader_->kind(), ReaderKind::uring);
   const std::uint32_t file = reader_->add_file(contract_.descriptor());
   for (const ReadPath path : {ReadPath::buffered, ReadPath::cached}) {
@@ -40,7 +43,7 @@ TEST_F(UringReaderTest, ReadsBufferedAndOutOfThePageCache) {
   reader_->remove_file(file);
 }
 
-TEST_F(UringReaderTest, ReadsDirectly) {
+TEST_P(UringReaderTest, ReadsDirectly) {
   const int direct = open(contract_.path().c_str(), O_RDONLY | O_CLOEXEC | O_DIRECT);
   if (direct < 0) GTEST_SKIP() << "this file system refuses O_DIRECT";
   const std::uint32_t file = reader_->add_file(direct);
@@ -51,7 +54,7 @@ TEST_F(UringReaderTest, ReadsDirectly) {
   close(direct);
 }
 
-TEST_F(UringReaderTest, ReadsIntoRegisteredSlabsAndAfterThemIntoOthers) {
+TEST_P(UringReaderTest, ReadsIntoRegisteredSlabsAndAfterThemIntoOthers) {
   const std::uint32_t file = reader_->add_file(contract_.descriptor());
   std::vector<Fallback> refused;
   reader_->use_slabs(contract_.target(), refused);
@@ -65,7 +68,7 @@ TEST_F(UringReaderTest, ReadsIntoRegisteredSlabsAndAfterThemIntoOthers) {
   reader_->remove_file(file);
 }
 
-TEST_F(UringReaderTest, ReadsFromMoreFilesThanItsTableHolds) {
+TEST_P(UringReaderTest, ReadsFromMoreFilesThanItsTableHolds) {
   std::vector<std::uint32_t> files(100);
   for (std::uint32_t& file : files) file = reader_->add_file(contract_.descriptor());
   EXPECT_EQ(std::adjacent_find(files.begin(), files.end()), files.end());
@@ -74,7 +77,7 @@ TEST_F(UringReaderTest, ReadsFromMoreFilesThanItsTableHolds) {
   for (const std::uint32_t file : files) reader_->remove_file(file);
 }
 
-TEST_F(UringReaderTest, AFileThatWasRemovedMakesRoomForAnother) {
+TEST_P(UringReaderTest, AFileThatWasRemovedMakesRoomForAnother) {
   const int other = open("/dev/null", O_RDONLY | O_CLOEXEC);
   const std::uint32_t first = reader_->add_file(other);
   reader_->remove_file(first);
@@ -85,23 +88,39 @@ TEST_F(UringReaderTest, AFileThatWasRemovedMakesRoomForAnother) {
   reader_->remove_file(second);
 }
 
-TEST_F(UringReaderTest, HandsBackErrors) {
+TEST_P(UringReaderTest, HandsBackErrors) {
   contract_.hands_back_errors(*reader_, ReadPath::buffered);
   contract_.hands_back_errors(*reader_, ReadPath::cached);
 }
 
-TEST_F(UringReaderTest, WakesUpWhenNotifiedEachTime) {
+TEST_P(UringReaderTest, WakesUpWhenNotifiedEachTime) {
   ReaderContract::returns_at_once_where_it_may_not_block(*reader_);
   for (int i = 0; i < 3; ++i) ReaderContract::wakes_up_when_notified(*reader_, wakeup_);
 }
 
-TEST_F(UringReaderTest, MayBeDestroyedWhileItsWakeupIsNotified) {
+TEST_P(UringReaderTest, LosesNoNotification) {
+  const std::uint32_t file = reader_->add_file(contract_.descriptor());
+  for (const ReadPath path : {ReadPath::buffered, ReadPath::cached}) {
+    contract_.is_woken_by_what_was_notified_between_two_waits(*reader_, wakeup_, file, path);
+    contract_.meets_every_mark(*reader_, wakeup_, file, path);
+  }
+  reader_->remove_file(file);
+}
+
+TEST_P(UringReaderTest, MayBeDestroyedWhileItsWakeupIsNotified) {
   wakeup_.notify();
   std::vector<Done> done;
   reader_->wait(done, false);
   wakeup_.notify();
   reader_.reset();
 }
+
+std::string flags_name(const testing::TestParamInfo<unsigned>& tested) {
+  if (tested.param == 0) return "plain";
+  return (tested.param & IORING_SETUP_DEFER_TASKRUN) != 0 ? "defer_taskrun" : "coop_taskrun";
+}
+
+INSTANTIATE_TEST_SUITE_P(Flags, UringReaderTest, testing::ValuesIn(UringReader::flag_sets), flags_name);
 
 bool is_allowed() {
   Wakeup wakeup;
