@@ -2,6 +2,7 @@
 // Error{limit_exceeded}, or Error{invalid_argument} where the caller chose the value; the message names the limit.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 
 namespace sluice::limits {
@@ -15,7 +16,7 @@ inline constexpr std::uint64_t tensors_max = 1u << 24;
 // Bytes of one tensor's name. Names travel in messages and listings; the longest known have some 120.
 inline constexpr std::uint64_t name_bytes_max = 64 * 1024;
 
-// Dimensions of one tensor. PyTorch and NumPy allow of 64.
+// Dimensions of one tensor. PyTorch and NumPy allow 64.
 inline constexpr std::uint64_t dimensions_max = 64;
 
 // Shards of one checkpoint. The largest known has 282.
@@ -44,6 +45,12 @@ inline constexpr std::uint64_t staging_bytes_max = 1ull << 40;
 // Reads in flight and threads: beyond these, more only costs memory.
 inline constexpr unsigned queue_depth_max = 256;
 inline constexpr unsigned threads_max = 256;
+
+// How often storage or the ring may answer "not now" (EINTR, EAGAIN, EBUSY, ENOMEM) to one request before it is an
+// error, and the pause between two tries. Together a second: memory that is short for a moment is back by then, and
+// what a file system refuses longer it refuses for good.
+inline constexpr unsigned tries_max = 100;
+inline constexpr std::chrono::milliseconds retry_pause{10};
 
 // The alignment of offset, length and memory that every O_DIRECT read of ours keeps: the page size, which no block
 // device known exceeds. A file whose file system asks for more is read buffered.

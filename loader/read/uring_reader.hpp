@@ -1,5 +1,6 @@
-// UringReader: reads through io_uring, with registered files and buffers where the kernel allows, and hands what lies
-// in the page cache already to threads, since the kernel would copy it on the engine's.
+// UringReader: reads through io_uring, with registered files and buffers where the kernel allows. It hands two kinds of
+// reads to threads: what lies in the page cache, since the kernel would copy it on the engine's thread, and what the
+// ring cannot do for the moment, since a thread can pause and try again.
 #pragma once
 
 #include <liburing.h>
@@ -39,28 +40,39 @@ class UringReader final : public Reader {
  private:
   UringReader(const Options& options, Wakeup& wakeup);
 
+  struct File {
+    int descriptor = -1;   // -1: the number is free
+    bool in_ring = false;  // the ring's table holds it under its number: it is read so
+  };
+
+  /// False where neither thread nor memory is to be had.
+  bool hand_to_pool(const ReadProgress& progress) noexcept;
   void ask(std::uint32_t slot);
   io_uring_sqe* next_sqe();
   void arm_wakeup();
+  /// Submits what was asked for, and sleeps where `block`.
   void enter(bool block);
   /// Whether the wakeup was among them.
   bool take_completions(std::vector<Done>& done);
+  void take_answer(std::uint32_t slot, int result, std::vector<Done>& done);
 
   Wakeup& wakeup_;
   std::uint64_t slab_bytes_;
   io_uring ring_{};
   bool has_ring_ = false;
   bool wakeup_armed_ = false;
+  unsigned refused_enters_ = 0;  // in a row
 
-  std::vector<int> files_;  // descriptor by number; -1: free
-  std::uint32_t registered_files_ = 0;
+  std::vector<File> files_;        // by number
+  std::uint32_t table_files_ = 0;  // numbers below it have a place in the ring's table
 
   std::span<std::byte> slabs_;  // registered, or empty
   std::uint64_t registered_chunk_bytes_ = 0;
 
   std::vector<ReadProgress> slots_;  // reads in the ring, by user_data
   std::vector<std::uint32_t> free_slots_;
-  PreadPool cached_;
+  unsigned pool_threads_;
+  std::unique_ptr<PreadPool> pool_;  // made when it is needed
 };
 
 }  // namespace sluice
