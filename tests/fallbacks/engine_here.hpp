@@ -44,6 +44,14 @@ class InterruptedReader final : public Reader {
 
 class EngineHere {
  public:
+  using MakeReader = std::function<std::unique_ptr<Reader>(const Options&, Wakeup&)>;
+
+  /// Its loads read with the reader that is made here.
+  EngineHere(const Options& options, const MakeReader& make) {
+    parts_.options = resolve(options);
+    parts_.wakeup = std::make_shared<Wakeup>();
+    parts_.reader = make(parts_.options, *parts_.wakeup);
+  }
   explicit EngineHere(
       const Options& options, std::function<void()> between = [] {}) {
     parts_.options = resolve(options);
