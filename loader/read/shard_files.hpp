@@ -24,9 +24,11 @@ class ShardFiles {
   ShardFiles& operator=(const ShardFiles&) = delete;
 
   struct File {
-    int descriptor = -1;         // buffered
-    std::uint32_t buffered = 0;  // as the reader knows it
-    std::uint32_t direct = 0;    // the same with O_DIRECT; only where `takes_direct`
+    static constexpr std::uint32_t unknown = ~std::uint32_t{0};
+
+    int descriptor = -1;               // buffered
+    std::uint32_t buffered = unknown;  // as the reader knows it, or unknown to it
+    std::uint32_t direct = unknown;    // the same with O_DIRECT; only where `takes_direct`
     int direct_descriptor = -1;
     bool takes_direct = false;
     std::uint32_t extents_left = 0;

@@ -149,6 +149,7 @@ std::uint32_t UringReader::add_file(int descriptor) {
 }
 
 void UringReader::remove_file(std::uint32_t number) noexcept {
+  assert(number < files_.size() && files_[number].descriptor >= 0);
   if (number < table_files_) {
     // Whatever the table holds there. Where this is refused, the ring keeps the file open until the next try.
     int none = -1;
