@@ -2,11 +2,18 @@
 // (sluice/limits.hpp).
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 
 #include "sluice/limits.hpp"  // IWYU pragma: export
 
 namespace sluice::limits {
+
+// How often storage or the ring may answer "not now" (EINTR, EAGAIN, EBUSY, ENOMEM) to one request before it is an
+// error, and the pause between two tries. Together a second: memory that is short for a moment is back by then, and
+// what a file system refuses longer it refuses for good.
+inline constexpr unsigned tries_max = 100;
+inline constexpr std::chrono::milliseconds retry_pause{10};
 
 // The alignment of offset, length and memory that every O_DIRECT read of ours keeps: the page size, which no block
 // device known exceeds. A file whose file system asks for more is read buffered.

@@ -1,5 +1,5 @@
 // Wakeup: the eventfd through which lanes, workers and callers wake the engine thread out of Reader::wait().
-// Threads: notify() on any thread, never blocks; fd() and clear() on the engine thread.
+// Threads: notify() on any thread, never blocks; the rest on the engine thread.
 #pragma once
 
 namespace sluice {
@@ -13,9 +13,11 @@ class Wakeup {
   Wakeup& operator=(const Wakeup&) = delete;
 
   void notify() noexcept;
+  /// Sleeps until there is a notification that has not been cleared, or a signal comes. Throws Error{system}.
+  void wait() const;
   /// Readable while a notify() has not been cleared. Non-blocking.
   int fd() const noexcept { return fd_; }
-  /// Forgets all notifications so far. What was marked before them is seen by whoever calls this first and looks then.
+  /// Forgets all notifications so far. Clear first, then look at the marks: a mark made after the clear wakes again.
   void clear() noexcept;
 
  private:

@@ -325,6 +325,7 @@ void LoadRun::drain() noexcept {
   if (ring_broke) {
     // Before the files: a thread of the reader may still read by their descriptors. Arenas stay away from children: the
     // kernel may still write to them.
+    if (files_ != nullptr) files_->leave_reader();
     equipment_.discard_reader_and_slabs();
     staging_ = nullptr;
   } else {

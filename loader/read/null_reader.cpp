@@ -1,13 +1,10 @@
 #include "loader/read/null_reader.hpp"
 
-#include <poll.h>
-
 namespace sluice {
 
 void NullReader::wait(std::vector<Done>& done, bool block) {
   if (finished_.empty()) {
-    pollfd wakeup{wakeup_.fd(), POLLIN, 0};
-    poll(&wakeup, 1, block ? -1 : 0);
+    if (block) wakeup_.wait();
     wakeup_.clear();
   }
   done.insert(done.end(), finished_.begin(), finished_.end());

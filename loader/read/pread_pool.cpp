@@ -2,16 +2,20 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <cassert>
 #include <cerrno>
+#include <thread>
 
-#include "loader/read/read_progress.hpp"
+#include "loader/base/limits.hpp"
 
 namespace sluice {
 namespace {
 
-Done read_all(int descriptor, const Read& read) noexcept {
-  ReadProgress progress(read);
+/// Ends since each round brings bytes, or the end of the file, or counts towards limits::tries_max.
+Done read_all(int descriptor, ReadProgress progress) noexcept {
   while (!progress.ended()) {
+    if (progress.refused()) std::this_thread::sleep_for(limits::retry_pause);
     const ssize_t got = pread(descriptor, progress.target(), progress.bytes(), static_cast<off_t>(progress.offset()));
     progress.add(got < 0 ? -errno : static_cast<int>(got));
   }
@@ -20,11 +24,18 @@ Done read_all(int descriptor, const Read& read) noexcept {
 
 }  // namespace
 
-void PreadPool::submit(int descriptor, const Read& read) {
-  workers_.run([this, descriptor, read] {
-    const Done done = read_all(descriptor, read);
+PreadPool::PreadPool(unsigned threads, unsigned depth, Wakeup& wakeup)
+    : wakeup_(wakeup), workers_(std::min(threads, depth)) {
+  const MutexLock lock(mutex_);
+  finished_.reserve(depth);
+}
+
+void PreadPool::submit(int descriptor, const ReadProgress& progress) {
+  workers_.run([this, descriptor, progress] {
+    const Done done = read_all(descriptor, progress);
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
+      assert(finished_.size() < finished_.capacity());
       finished_.push_back(done);
     }
     wakeup_.notify();
@@ -32,7 +43,7 @@ void PreadPool::submit(int descriptor, const Read& read) {
 }
 
 void PreadPool::collect(std::vector<Done>& done) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   done.insert(done.end(), finished_.begin(), finished_.end());
   finished_.clear();
 }

@@ -1,9 +1,5 @@
 #include "loader/read/pread_reader.hpp"
 
-#include <poll.h>
-
-#include <algorithm>
-
 namespace sluice {
 namespace {
 
@@ -13,13 +9,11 @@ constexpr unsigned threads_most = 16;
 }  // namespace
 
 PreadReader::PreadReader(const Options& options, Wakeup& wakeup)
-    : wakeup_(wakeup), pool_(std::min(options.queue_depth, threads_most), wakeup) {}
+    : wakeup_(wakeup), pool_(threads_most, options.queue_depth, wakeup) {}
 
 void PreadReader::wait(std::vector<Done>& done, bool block) {
-  pollfd wakeup{wakeup_.fd(), POLLIN, 0};
-  // Interrupted or failed, it is as if it were notified: the engine looks and waits again.
-  poll(&wakeup, 1, block ? -1 : 0);
-  wakeup_.clear();
+  if (block) wakeup_.wait();
+  wakeup_.clear();  // before looking at what the threads have finished: they notify after
   pool_.collect(done);
 }
 

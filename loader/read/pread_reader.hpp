@@ -16,7 +16,7 @@ class PreadReader final : public Reader {
   void use_slabs(std::span<std::byte>, std::vector<Fallback>&) override {}
   std::uint32_t add_file(int descriptor) override { return static_cast<std::uint32_t>(descriptor); }
   void remove_file(std::uint32_t) noexcept override {}
-  void submit(const Read& read) override { pool_.submit(static_cast<int>(read.file), read); }
+  void submit(const Read& read) override { pool_.submit(static_cast<int>(read.file), ReadProgress(read)); }
   void wait(std::vector<Done>& done, bool block) override;
 
  private:

@@ -1,6 +1,6 @@
 // ReadProgress: how far one read has come: what to ask the kernel for next, and when it has ended. Shared by all
-// readers that read, since each must continue short reads, try again what was interrupted, and tell the end of a file
-// from both.
+// readers that read, since each must continue short reads, try again what was refused for the moment, and tell the end
+// of a file from both.
 #pragma once
 
 #include <cerrno>
@@ -12,6 +12,11 @@
 
 namespace sluice {
 
+/// Whether a call that failed with this errno may succeed when it is made again.
+constexpr bool is_passing(int error) noexcept {
+  return error == EINTR || error == EAGAIN || error == EBUSY || error == ENOMEM;
+}
+
 class ReadProgress {
  public:
   ReadProgress() = default;
@@ -19,6 +24,8 @@ class ReadProgress {
 
   const Read& read() const noexcept { return read_; }
   bool ended() const noexcept { return ended_; }
+  /// The last answer was "not now".
+  bool refused() const noexcept { return refusals_ > 0; }
 
   /// What to ask for next.
   std::uint64_t offset() const noexcept { return read_.offset + got_; }
@@ -30,14 +37,16 @@ class ReadProgress {
     return static_cast<std::uint32_t>(align_up(left, limits::direct_alignment_bytes));
   }
 
-  /// The kernel's answer: bytes, 0 at the end of the file, or a negative errno.
+  /// The kernel's answer: bytes, 0 at the end of the file, or a negative errno. A passing one ends the read only when
+  /// it has been the answer limits::tries_max times in a row.
   void add(int result) noexcept {
-    if (result == -EINTR || result == -EAGAIN) return;
+    if (is_passing(-result) && ++refusals_ < limits::tries_max) return;
     if (result <= 0) {
       error_ = -result;
       ended_ = true;
       return;
     }
+    refusals_ = 0;
     const std::uint64_t got = std::uint64_t{got_} + static_cast<std::uint32_t>(result);
     got_ = got < read_.bytes ? static_cast<std::uint32_t>(got) : read_.bytes;
     // A direct read that stops off any block boundary has met the end of the file, and could not go on from there.
@@ -50,6 +59,7 @@ class ReadProgress {
  private:
   Read read_;
   std::uint32_t got_ = 0;
+  unsigned refusals_ = 0;  // in a row
   int error_ = 0;
   bool ended_ = false;
 };

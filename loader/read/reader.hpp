@@ -1,9 +1,11 @@
 // Reader: moves extents from storage into memory, slab or arena; the engine hands it reads and it hands back
 // completions. One engine thread makes all calls. A reader never decides what is read next, and it never throws for
-// what storage does: that is a Done with an errno.
+// what storage does: that is a Done with an errno. Storage that answers "not now" is asked again, at most
+// limits::tries_max times.
 //
-// The three, and when each runs: UringReader where the kernel allows of io_uring; PreadReader, a pool of threads, where
-// it does not; NullReader, which reads nothing, to measure the rest.
+// There are three: UringReader where the kernel allows io_uring; PreadReader, a pool of threads, where it does not;
+// NullReader, which reads nothing, to measure the rest. All throw std::bad_alloc, and then what was asked for has not
+// happened and nothing is lost.
 #pragma once
 
 #include <cstddef>
@@ -43,24 +45,30 @@ struct Done {
 
 class Reader {
  public:
+  /// Waits for, or calls off, what is in flight: afterwards no descriptor is used. Memory that the ring was reading
+  /// into may still be written to by the kernel, which keeps its pages until then.
   virtual ~Reader() = default;
 
   virtual ReaderKind kind() const noexcept = 0;
 
-  /// Tells of the memory that most reads will go to, so that it can be registered; an empty span takes it back. Nothing
-  /// may be in flight. A refusal is no error, but a fallback.
+  /// Names the memory that most reads will go to, so that it can be registered; an empty span takes it back. A refusal
+  /// is no error, but a fallback. REQUIRES: nothing is in flight.
   virtual void use_slabs(std::span<std::byte> slabs, std::vector<Fallback>& fallbacks) = 0;
 
   /// Makes an open descriptor known; it stays the caller's and must stay open until remove_file().
   virtual std::uint32_t add_file(int descriptor) = 0;
-  /// Nothing of that file may be in flight.
+  /// REQUIRES: nothing of that file is in flight.
   virtual void remove_file(std::uint32_t file) noexcept = 0;
 
-  /// Takes a read. Never blocks. At most Options::queue_depth may be in flight; the engine keeps count.
+  /// Takes a read, which is in flight from now until wait() has told of it. Never blocks.
+  /// REQUIRES: fewer than Options::queue_depth are in flight; the engine keeps count.
   virtual void submit(const Read& read) = 0;
 
-  /// Appends what has finished to `done`. Where `block`, waits until there is at least one, or until the engine's
-  /// Wakeup is notified (it clears it). Everything submitted since the last call goes to the kernel at the latest here.
+  /// Appends what has finished to `done`. Where `block`, sleeps until there is at least one, or until the engine's
+  /// Wakeup is notified, since it was last cleared; it may return earlier with nothing. It clears the Wakeup, and then
+  /// returns without sleeping again, so that the engine looks at its marks. All that was submitted goes to the kernel
+  /// at the latest here. Allocates only where `done` has no room for Options::queue_depth more. Throws Error{system}
+  /// where the kernel refuses to wait, now or after limits::tries_max tries; the reader is of no use then.
   virtual void wait(std::vector<Done>& done, bool block) = 0;
 };
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "loader/base/limits.hpp"
 #include "sluice/error.hpp"
@@ -94,16 +95,20 @@ void ShardFiles::throw_ended_early(std::uint32_t shard, std::uint64_t offset) co
               {about.path.string(), offset, {}}, changed_hint);
 }
 
+void ShardFiles::leave_reader() noexcept {
+  for (File& file : files_) file.buffered = file.direct = File::unknown;
+}
+
 void ShardFiles::close(std::uint32_t shard) noexcept {
   File& file = files_[shard];
   if (file.direct_descriptor >= 0) {
-    reader_.remove_file(file.direct);
+    if (file.direct != File::unknown) reader_.remove_file(std::exchange(file.direct, File::unknown));
     ::close(file.direct_descriptor);
     file.direct_descriptor = -1;
     file.takes_direct = false;
   }
   if (file.descriptor >= 0) {
-    reader_.remove_file(file.buffered);
+    if (file.buffered != File::unknown) reader_.remove_file(std::exchange(file.buffered, File::unknown));
     ::close(file.descriptor);
     file.descriptor = -1;
     --open_count_;

@@ -24,9 +24,11 @@ class ShardFiles {
   ShardFiles& operator=(const ShardFiles&) = delete;
 
   struct File {
-    int descriptor = -1;         // buffered
-    std::uint32_t buffered = 0;  // as the reader knows it
-    std::uint32_t direct = 0;    // the same with O_DIRECT; only where `takes_direct`
+    static constexpr std::uint32_t unknown = ~std::uint32_t{0};
+
+    int descriptor = -1;               // buffered
+    std::uint32_t buffered = unknown;  // as the reader knows it, or unknown to it
+    std::uint32_t direct = unknown;    // the same with O_DIRECT; only where `takes_direct`
     int direct_descriptor = -1;
     bool takes_direct = false;
     std::uint32_t extents_left = 0;
@@ -40,6 +42,8 @@ class ShardFiles {
   void done_with_extent(std::uint32_t shard);
   /// O_DIRECT turned out to be refused when reading: from now on the shard is read buffered.
   void refuse_direct(std::uint32_t shard, int error);
+  /// The reader ends before this does: files are closed without telling it.
+  void leave_reader() noexcept;
   /// Throws Error{file_changed} with the place where a read of the shard ended early.
   [[noreturn]] void throw_ended_early(std::uint32_t shard, std::uint64_t offset) const;
 

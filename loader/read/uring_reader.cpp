@@ -7,8 +7,11 @@
 #include <cassert>
 #include <cerrno>
 #include <cstring>
+#include <exception>
 #include <fstream>
+#include <thread>
 
+#include "loader/base/limits.hpp"
 #include "sluice/error.hpp"
 
 namespace sluice {
@@ -46,14 +49,10 @@ std::string why_refused(int error) {
   return std::strerror(error);
 }
 
-/// Sets the ring up with the cheapest flags that this kernel knows; 0 or a negative errno.
-int set_up(unsigned entries, io_uring& ring) {
-  // DEFER_TASKRUN (6.1) finishes reads inside our own wait instead of interrupting the thread; COOP_TASKRUN (5.19) is
-  // the next best. A kernel that does not know a flag answers EINVAL.
-  constexpr unsigned choices[] = {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_COOP_TASKRUN,
-                                  0};
+/// Sets the ring up with the first of `candidates` that this kernel knows; 0 or a negative errno.
+int set_up(unsigned entries, io_uring& ring, std::span<const unsigned> candidates) {
   int result = -EINVAL;
-  for (const unsigned flags : choices) {
+  for (const unsigned flags : candidates) {
     result = io_uring_queue_init(entries, &ring, flags);
     if (result != -EINVAL) break;
   }
@@ -74,13 +73,17 @@ std::string what_is_missing(io_uring& ring) {
   return knows ? "" : "this kernel's io_uring lacks IORING_OP_READ; Linux 5.6 or newer has it";
 }
 
+[[noreturn]] void throw_broken(const char* what, int error) {
+  throw Error(ErrorCode::system, fmt::format("{}: {}", what, std::strerror(error)), {}, "choose the reader `pread`");
+}
+
 }  // namespace
 
 std::unique_ptr<UringReader> UringReader::make(const Options& options, Wakeup& wakeup, std::vector<Fallback>& fallbacks,
-                                               std::string& refusal) {
+                                               std::string& refusal, std::span<const unsigned> candidates) {
   std::unique_ptr<UringReader> reader(new UringReader(options, wakeup));
   // One entry a read, one for the wakeup; a short read that is continued has freed its own.
-  const int result = set_up(options.queue_depth + 1, reader->ring_);
+  const int result = set_up(options.queue_depth + 1, reader->ring_, candidates);
   if (result < 0) {
     refusal = why_refused(-result);
     return nullptr;
@@ -90,8 +93,7 @@ std::unique_ptr<UringReader> UringReader::make(const Options& options, Wakeup& w
   if (!refusal.empty()) return nullptr;
   const int files = io_uring_register_files_sparse(&reader->ring_, registered_files_most);
   if (files == 0) {
-    reader->registered_files_ = registered_files_most;
-    reader->files_.assign(registered_files_most, -1);
+    reader->table_files_ = registered_files_most;
   } else {
     const std::string way_out =
         files == -EMFILE
@@ -103,12 +105,13 @@ std::unique_ptr<UringReader> UringReader::make(const Options& options, Wakeup& w
 }
 
 UringReader::UringReader(const Options& options, Wakeup& wakeup)
-    : wakeup_(wakeup), slab_bytes_(options.slab_bytes), slots_(options.queue_depth), cached_(options.threads, wakeup) {
+    : wakeup_(wakeup), slab_bytes_(options.slab_bytes), slots_(options.queue_depth), pool_threads_(options.threads) {
   free_slots_.reserve(slots_.size());
   for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) free_slots_.push_back(slot);
 }
 
 UringReader::~UringReader() {
+  pool_.reset();  // waits for its reads
   if (has_ring_) io_uring_queue_exit(&ring_);
 }
 
@@ -134,30 +137,29 @@ void UringReader::use_slabs(std::span<std::byte> slabs, std::vector<Fallback>& f
 }
 
 std::uint32_t UringReader::add_file(int descriptor) {
-  const auto free = std::find(files_.begin(), files_.end(), -1);
-  const auto file = static_cast<std::uint32_t>(free - files_.begin());
-  if (free == files_.end()) {
-    files_.push_back(descriptor);
-  } else {
-    *free = descriptor;
+  const auto free = std::find_if(files_.begin(), files_.end(), [](const File& file) { return file.descriptor < 0; });
+  const auto number = static_cast<std::uint32_t>(free - files_.begin());
+  File& file = free == files_.end() ? files_.emplace_back() : *free;
+  file.descriptor = descriptor;
+  if (number < table_files_) {
+    // Where the ring refuses this one, it is read by its descriptor.
+    file.in_ring = io_uring_register_files_update(&ring_, number, &descriptor, 1) == 1;
   }
-  if (file < registered_files_) {
-    const int result = io_uring_register_files_update(&ring_, file, &descriptor, 1);
-    if (result != 1) registered_files_ = std::min(registered_files_, file);  // from here on by descriptor
-  }
-  return file;
+  return number;
 }
 
-void UringReader::remove_file(std::uint32_t file) noexcept {
-  if (file < registered_files_) {
+void UringReader::remove_file(std::uint32_t number) noexcept {
+  assert(number < files_.size() && files_[number].descriptor >= 0);
+  if (number < table_files_) {
+    // Whatever the table holds there. Where this is refused, the ring keeps the file open until the next try.
     int none = -1;
-    io_uring_register_files_update(&ring_, file, &none, 1);
+    io_uring_register_files_update(&ring_, number, &none, 1);
   }
-  files_[file] = -1;
+  files_[number] = {};
 }
 
 void UringReader::submit(const Read& read) {
-  if (read.path == ReadPath::cached) return cached_.submit(files_[read.file], read);
+  if (read.path == ReadPath::cached && hand_to_pool(ReadProgress(read))) return;
   assert(!free_slots_.empty());
   const std::uint32_t slot = free_slots_.back();
   free_slots_.pop_back();
@@ -165,78 +167,101 @@ void UringReader::submit(const Read& read) {
   ask(slot);
 }
 
+bool UringReader::hand_to_pool(const ReadProgress& progress) noexcept {
+  try {
+    if (pool_ == nullptr)
+      pool_ = std::make_unique<PreadPool>(pool_threads_, static_cast<unsigned>(slots_.size()), wakeup_);
+    pool_->submit(files_[progress.read().file].descriptor, progress);
+    return true;
+  } catch (const std::exception&) {
+    return false;  // no thread, or no memory: the ring reads it, more slowly
+  }
+}
+
 void UringReader::wait(std::vector<Done>& done, bool block) {
-  collect(done);
-  if (!wakeup_armed_) {
-    io_uring_sqe* const sqe = next_sqe();
-    io_uring_prep_poll_add(sqe, wakeup_.fd(), POLLIN);
-    io_uring_sqe_set_data64(sqe, wakeup_tag);
-    wakeup_armed_ = true;
-  }
+  done.reserve(done.size() + slots_.size());  // so that from here on nothing that was taken can be lost
+  arm_wakeup();
+  enter(block);
+  // Completions are taken only after the sleep, and a notification only where this returns next: the caller has looked
+  // at its marks before it called, so to clear one and sleep on would be to lose it.
+  const bool notified = take_completions(done);
+  if (notified) wakeup_.clear();
+  if (pool_ != nullptr) pool_->collect(done);
+}
+
+void UringReader::arm_wakeup() {
+  if (wakeup_armed_) return;
+  io_uring_sqe* const sqe = next_sqe();
+  io_uring_prep_poll_add(sqe, wakeup_.fd(), POLLIN);
+  io_uring_sqe_set_data64(sqe, wakeup_tag);
+  wakeup_armed_ = true;
+}
+
+void UringReader::enter(bool block) {
   // Even where nothing is to be waited for, the kernel must be entered: it finishes deferred work only then.
-  const int result =
-      block && done.empty() ? io_uring_submit_and_wait(&ring_, 1) : io_uring_submit_and_get_events(&ring_);
-  // Interrupted or out of something for the moment, it is as if it were notified: the engine looks and waits again.
-  if (result < 0 && result != -EINTR && result != -EAGAIN && result != -EBUSY && result != -ENOMEM) {
-    throw Error(ErrorCode::system, fmt::format("io_uring_enter: {}", std::strerror(-result)), {},
-                "choose the reader `pread`");
+  const int result = block ? io_uring_submit_and_wait(&ring_, 1) : io_uring_submit_and_get_events(&ring_);
+  if (result >= 0) {
+    refused_enters_ = 0;
+    return;
   }
-  collect(done);
+  // A signal has interrupted it: it is as if it were notified. Nobody is interrupted without end.
+  if (result == -EINTR) return;
+  if (!is_passing(-result) || ++refused_enters_ >= limits::tries_max) throw_broken("io_uring_enter", -result);
+  if (block) std::this_thread::sleep_for(limits::retry_pause);
 }
 
-void UringReader::collect(std::vector<Done>& done) {
-  take_completions(done);
-  cached_.collect(done);
-}
-
-void UringReader::take_completions(std::vector<Done>& done) {
+bool UringReader::take_completions(std::vector<Done>& done) {
+  bool notified = false;
   io_uring_cqe* cqe = nullptr;
+  // Ends, since what is asked for in here reaches the kernel only with the next enter().
   while (io_uring_peek_cqe(&ring_, &cqe) == 0) {
     const std::uint64_t tag = io_uring_cqe_get_data64(cqe);
     const int result = cqe->res;
     io_uring_cqe_seen(&ring_, cqe);
     if (tag == wakeup_tag) {
       wakeup_armed_ = false;
-      wakeup_.clear();
+      notified = true;
+      if (result < 0) throw_broken("polling an eventfd with io_uring", -result);
       continue;
     }
-    const auto slot = static_cast<std::uint32_t>(tag);
-    ReadProgress& progress = slots_[slot];
-    progress.add(result);
-    if (progress.ended()) {
-      done.push_back(progress.done());
-      free_slots_.push_back(slot);
-    } else {
-      ask(slot);
-    }
+    take_answer(static_cast<std::uint32_t>(tag), result, done);
   }
+  return notified;
+}
+
+void UringReader::take_answer(std::uint32_t slot, int result, std::vector<Done>& done) {
+  ReadProgress& progress = slots_[slot];
+  progress.add(result);
+  if (progress.ended()) {
+    done.push_back(progress.done());
+  } else if (!progress.refused() || !hand_to_pool(progress)) {
+    return ask(slot);
+  }
+  free_slots_.push_back(slot);
 }
 
 void UringReader::ask(std::uint32_t slot) {
   const ReadProgress& progress = slots_[slot];
   const Read& read = progress.read();
   io_uring_sqe* const sqe = next_sqe();
-  const bool fixed_file = read.file < registered_files_;
-  const int file = fixed_file ? static_cast<int>(read.file) : files_[read.file];
+  const File& file = files_[read.file];
+  const int named = file.in_ring ? static_cast<int>(read.file) : file.descriptor;
   if (read.in_slabs && !slabs_.empty()) {
     const auto chunk = static_cast<std::uint64_t>(read.target - slabs_.data()) / registered_chunk_bytes_;
-    io_uring_prep_read_fixed(sqe, file, progress.target(), progress.bytes(), progress.offset(),
+    io_uring_prep_read_fixed(sqe, named, progress.target(), progress.bytes(), progress.offset(),
                              static_cast<int>(chunk));
   } else {
-    io_uring_prep_read(sqe, file, progress.target(), progress.bytes(), progress.offset());
+    io_uring_prep_read(sqe, named, progress.target(), progress.bytes(), progress.offset());
   }
-  if (fixed_file) io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
+  if (file.in_ring) io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
   io_uring_sqe_set_data64(sqe, slot);
 }
 
 io_uring_sqe* UringReader::next_sqe() {
-  io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
-  // The queue has an entry for every read in flight, but a read that is continued may need one before the last
-  // submission was taken.
-  while (sqe == nullptr) {
-    io_uring_submit(&ring_);
-    sqe = io_uring_get_sqe(&ring_);
-  }
+  // The queue has an entry for each slot and one for the wakeup, and none of them asks again before the kernel has
+  // taken its entry and answered.
+  io_uring_sqe* const sqe = io_uring_get_sqe(&ring_);
+  assert(sqe != nullptr);
   return sqe;
 }
 

@@ -1,10 +1,13 @@
-// UringReader: reads through io_uring, with registered files and buffers where the kernel allows, and hands what lies
-// in the page cache already to threads, since the kernel would copy it on the engine's.
+// UringReader: reads through io_uring, with registered files and buffers where the kernel allows. It hands two kinds of
+// reads to threads: what lies in the page cache, since the kernel would copy it on the engine's thread, and what the
+// ring cannot do for the moment, since a thread can pause and try again.
 #pragma once
 
 #include <liburing.h>
 
+#include <array>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -16,10 +19,15 @@ namespace sluice {
 
 class UringReader final : public Reader {
  public:
-  /// A reader, or nullptr and in `refusal` what refused the ring and what would allow it. Must be called, used and
-  /// destroyed on one thread.
+  /// Flags to set a ring up with, the cheapest first; a kernel that does not know one answers EINVAL. DEFER_TASKRUN
+  /// (Linux 6.1) finishes reads inside wait() instead of interrupting the thread; COOP_TASKRUN (5.19) is the next best.
+  static constexpr std::array<unsigned, 3> flag_sets = {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+                                                        IORING_SETUP_COOP_TASKRUN, 0};
+
+  /// A reader whose ring has the first of `candidates` that the kernel knows; or nullptr, and in `refusal` what refused
+  /// the ring and what would allow it. Must be called, used and destroyed on one thread.
   static std::unique_ptr<UringReader> make(const Options& options, Wakeup& wakeup, std::vector<Fallback>& fallbacks,
-                                           std::string& refusal);
+                                           std::string& refusal, std::span<const unsigned> candidates = flag_sets);
   ~UringReader() override;
 
   ReaderKind kind() const noexcept override { return ReaderKind::uring; }
@@ -32,26 +40,39 @@ class UringReader final : public Reader {
  private:
   UringReader(const Options& options, Wakeup& wakeup);
 
+  struct File {
+    int descriptor = -1;   // -1: the number is free
+    bool in_ring = false;  // the ring's table holds it under its number: it is read so
+  };
+
+  /// False where neither thread nor memory is to be had.
+  bool hand_to_pool(const ReadProgress& progress) noexcept;
   void ask(std::uint32_t slot);
   io_uring_sqe* next_sqe();
-  void take_completions(std::vector<Done>& done);
-  void collect(std::vector<Done>& done);
+  void arm_wakeup();
+  /// Submits what was asked for, and sleeps where `block`.
+  void enter(bool block);
+  /// Whether the wakeup was among them.
+  bool take_completions(std::vector<Done>& done);
+  void take_answer(std::uint32_t slot, int result, std::vector<Done>& done);
 
   Wakeup& wakeup_;
   std::uint64_t slab_bytes_;
   io_uring ring_{};
   bool has_ring_ = false;
   bool wakeup_armed_ = false;
+  unsigned refused_enters_ = 0;  // in a row
 
-  std::vector<int> files_;  // descriptor by number; -1: free
-  std::uint32_t registered_files_ = 0;
+  std::vector<File> files_;        // by number
+  std::uint32_t table_files_ = 0;  // numbers below it have a place in the ring's table
 
   std::span<std::byte> slabs_;  // registered, or empty
   std::uint64_t registered_chunk_bytes_ = 0;
 
   std::vector<ReadProgress> slots_;  // reads in the ring, by user_data
   std::vector<std::uint32_t> free_slots_;
-  PreadPool cached_;
+  unsigned pool_threads_;
+  std::unique_ptr<PreadPool> pool_;  // made when it is needed
 };
 
 }  // namespace sluice

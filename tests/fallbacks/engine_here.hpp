@@ -45,6 +45,12 @@ class InterruptedReader final : public Reader {
 
 class EngineHere {
  public:
+  using MakeReader = std::function<std::unique_ptr<Reader>(const Options&, Wakeup&)>;
+
+  /// Its loads read with the reader that is made here.
+  EngineHere(const Options& options, const MakeReader& make) : equipment_(resolve(options), wakeup_) {
+    equipment_.use_reader(make(equipment_.options(), equipment_.wakeup()));
+  }
   explicit EngineHere(
       const Options& options, std::function<void()> between = [] {})
       : equipment_(resolve(options), wakeup_) {

@@ -61,6 +61,30 @@ TEST(Wakeup, WakesAThreadThatWaits) {
   other.join();
 }
 
+TEST(Wakeup, WaitsUntilItIsNotified) {
+  Wakeup wakeup;
+  wakeup.notify();
+  wakeup.wait();  // what came before it counts
+  wakeup.clear();
+  std::thread other([&wakeup] { wakeup.notify(); });
+  wakeup.wait();
+  EXPECT_TRUE(is_readable(wakeup));
+  other.join();
+}
+
+TEST(Wakeup, SaysThatItMayNotWait) {
+  in_child([] {
+    refuse_calls({SYS_poll, SYS_ppoll}, EPERM);
+    const Wakeup wakeup;
+    try {
+      wakeup.wait();
+      ADD_FAILURE() << "poll is refused";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::system);
+    }
+  });
+}
+
 TEST(Wakeup, SaysThatNoDescriptorIsLeft) {
   EXPECT_EXIT(({
                 refuse_calls({SYS_eventfd2}, EMFILE);

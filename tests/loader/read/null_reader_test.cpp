@@ -32,6 +32,9 @@ TEST(NullReader, WakesUpWhenNotified) {
   Wakeup wakeup;
   NullReader reader(wakeup);
   ReaderContract::wakes_up_when_notified(reader, wakeup);
+  ReaderContract contract;
+  contract.is_woken_by_what_was_notified_between_two_waits(reader, wakeup, 0, ReadPath::buffered);
+  contract.meets_every_mark(reader, wakeup, 0, ReadPath::buffered);
 }
 
 }  // namespace

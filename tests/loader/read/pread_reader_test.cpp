@@ -46,5 +46,12 @@ TEST_F(PreadReaderTest, WakesUpWhenNotified) {
   ReaderContract::wakes_up_when_notified(reader_, wakeup_);
 }
 
+TEST_F(PreadReaderTest, LosesNoNotification) {
+  const std::uint32_t file = reader_.add_file(contract_.descriptor());
+  contract_.is_woken_by_what_was_notified_between_two_waits(reader_, wakeup_, file, ReadPath::buffered);
+  contract_.meets_every_mark(reader_, wakeup_, file, ReadPath::buffered);
+  reader_.remove_file(file);
+}
+
 }  // namespace
 }  // namespace sluice

@@ -53,7 +53,28 @@ TEST(ReadProgress, TriesAgainWhatWasInterrupted) {
   progress.add(-EINTR);
   progress.add(-EAGAIN);
   EXPECT_FALSE(progress.ended());
+  EXPECT_TRUE(progress.refused());
   EXPECT_EQ(progress.bytes(), 60u);
+  progress.add(10);
+  EXPECT_FALSE(progress.refused());
+}
+
+TEST(ReadProgress, GivesUpWhatIsRefusedTooOftenInARow) {
+  for (const int error : {EINTR, EAGAIN, EBUSY, ENOMEM}) {
+    ReadProgress progress(read_of(100));
+    for (int round = 0; round < 2; ++round) {  // bytes in between begin the count anew
+      for (unsigned i = 1; i < limits::tries_max; ++i) progress.add(-error);
+      EXPECT_FALSE(progress.ended());
+      progress.add(10);
+    }
+    for (unsigned i = 0; i < limits::tries_max; ++i) {
+      EXPECT_FALSE(progress.ended());
+      progress.add(-error);
+    }
+    EXPECT_TRUE(progress.ended());
+    EXPECT_EQ(progress.done().error, error);
+    EXPECT_EQ(progress.done().bytes, 20u);
+  }
 }
 
 TEST(ReadProgress, TheEndOfTheFileIsNoErrorButFewerBytes) {

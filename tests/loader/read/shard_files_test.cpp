@@ -29,7 +29,7 @@ class CountingReader final : public Reader {
     known.insert(static_cast<std::uint32_t>(descriptor));
     return static_cast<std::uint32_t>(descriptor);
   }
-  void remove_file(std::uint32_t file) noexcept override { known.erase(file); }
+  void remove_file(std::uint32_t file) noexcept override { EXPECT_EQ(known.erase(file), 1u) << "it never knew it"; }
   void submit(const Read&) override {}
   void wait(std::vector<Done>&, bool) override {}
 

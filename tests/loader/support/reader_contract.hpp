@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <cstdlib>
@@ -16,6 +17,7 @@
 
 #include "loader/base/wakeup.hpp"
 #include "loader/read/reader.hpp"
+#include "tests/loader/support/deadline.hpp"
 #include "tests/loader/support/temporary_folder.hpp"
 
 namespace sluice {
@@ -125,11 +127,62 @@ class ReaderContract {
     EXPECT_TRUE(done.empty());
   }
 
+  /// What was notified between two waits ends the second, whatever the first has left behind; what came with the end of
+  /// a read ends this wait or the next.
+  void is_woken_by_what_was_notified_between_two_waits(Reader& reader, Wakeup& wakeup, std::uint32_t file,
+                                                       ReadPath path) {
+    std::vector<Done> done;
+    for (int i = 0; i < 3; ++i) {
+      reader.wait(done, false);  // gets ready to be woken, and is not
+      wakeup.notify();
+      reader.wait(done, true);
+      EXPECT_TRUE(done.empty());
+    }
+    for (int i = 0; i < 3; ++i) {
+      reader.submit(read(file, 0, block_bytes, path));
+      wakeup.notify();
+      while (done.empty()) reader.wait(done, true);
+      wakeup.notify();
+      reader.wait(done, true);
+      EXPECT_EQ(done.size(), 1u);
+      done.clear();
+    }
+  }
+
+  /// As the engine waits: another thread leaves a mark and notifies, while reads end; each mark is met by whoever looks
+  /// at it before each wait.
+  void meets_every_mark(Reader& reader, Wakeup& wakeup, std::uint32_t file, ReadPath path) {
+    constexpr int rounds = 2000;
+    std::atomic<int> asked = 0;
+    std::atomic<int> marked = 0;
+    std::thread other([&] {
+      for (int round = 1; round <= rounds; ++round) {
+        while (asked < round) std::this_thread::yield();
+        marked = round;
+        wakeup.notify();
+      }
+    });
+    std::size_t submitted = 0;
+    std::vector<Done> done;
+    for (int round = 1; round <= rounds; ++round) {
+      if (done.size() == submitted && round % 2 == 0) {
+        reader.submit(read(file, 0, block_bytes, path));
+        ++submitted;
+      }
+      asked = round;
+      while (marked < round) reader.wait(done, true);
+    }
+    while (done.size() < submitted) reader.wait(done, true);
+    EXPECT_EQ(done.size(), submitted);
+    other.join();
+  }
+
  private:
   struct Free {
     void operator()(std::byte* memory) const { std::free(memory); }
   };
 
+  Deadline deadline_;
   TemporaryFolder folder_;
   std::vector<std::byte> content_;
   std::filesystem::path path_;
