@@ -12,9 +12,11 @@
 
 namespace sluice {
 
-/// Whether a call that failed with this errno may succeed when it is made again.
+/// Whether a call that failed with this errno may succeed when it is made again. ECANCELED is what io_uring answers for
+/// a read that it could not begin: a signal came while it made a thread for it, or no thread could be made
+/// (io_uring/io-wq.c).
 constexpr bool is_passing(int error) noexcept {
-  return error == EINTR || error == EAGAIN || error == EBUSY || error == ENOMEM;
+  return error == EINTR || error == EAGAIN || error == EBUSY || error == ENOMEM || error == ECANCELED;
 }
 
 class ReadProgress {

@@ -60,7 +60,7 @@ TEST(ReadProgress, TriesAgainWhatWasInterrupted) {
 }
 
 TEST(ReadProgress, GivesUpWhatIsRefusedTooOftenInARow) {
-  for (const int error : {EINTR, EAGAIN, EBUSY, ENOMEM}) {
+  for (const int error : {EINTR, EAGAIN, EBUSY, ENOMEM, ECANCELED}) {
     ReadProgress progress(read_of(100));
     for (int round = 0; round < 2; ++round) {  // bytes in between begin the count anew
       for (unsigned i = 1; i < limits::tries_max; ++i) progress.add(-error);

@@ -170,7 +170,7 @@ class SeededReader final : public Reader {
   void advance(Trip& trip) {
     ReadProgress& progress = trip.progress;
     if (progress.ended()) return;
-    if (one_in(6)) return progress.add(-any_of({EINTR, EAGAIN, EBUSY, ENOMEM}));
+    if (one_in(6)) return progress.add(-any_of({EINTR, EAGAIN, EBUSY, ENOMEM, ECANCELED}));
     const std::uint64_t got = progress.offset() - progress.read().offset;
     if (got >= trip.sound_bytes) return progress.add(trip.answer);
     std::uint64_t bytes = progress.bytes();
