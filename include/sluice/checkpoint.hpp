@@ -31,12 +31,9 @@ struct TensorInfo {
 /// One `.safetensors` file as it was when its header was read. A load checks that it still is that file.
 struct Shard {
   std::filesystem::path path;
-  std::uint64_t bytes = 0;        // size of the file
-  std::uint64_t data_offset = 0;  // where tensor data begin: 8 + the header's length
-  std::uint64_t device = 0;       // st_dev, st_ino, modification time: the file's identity
-  std::uint64_t inode = 0;
-  std::int64_t modified_ns = 0;
-  std::uint32_t direct_memory_alignment = 0;  // what O_DIRECT needs, by statx; 0: unknown
+  std::uint64_t bytes = 0;                    // size of the file
+  std::uint64_t data_offset = 0;              // where tensor data begin: 8 + the header's length
+  std::uint32_t direct_memory_alignment = 0;  // what statx says that O_DIRECT needs; 0 where it does not say
   std::uint32_t direct_offset_alignment = 0;
   std::vector<std::pair<std::string, std::string>> metadata;  // the header's "__metadata__", sorted by name
 };

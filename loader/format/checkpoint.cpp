@@ -33,15 +33,31 @@ namespace fs = std::filesystem;
 // Entries of an index that are checked in one go by one thread: some 100 microseconds.
 constexpr std::size_t entries_per_part = 8192;
 
-/// Counts paths that lead to one file as one shard, the first. Returns the shard of each path.
+/// Counts paths that lead to one file as one shard, the first: symbolic links end at one path, and hard links agree in
+/// all that is known of the file. Returns the shard of each path.
 std::vector<std::uint32_t> merge_same_files(std::vector<ReadShard>& shards) {
-  std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint32_t> seen;
+  std::map<std::uint64_t, std::size_t> paths_by_header;
+  for (const ReadShard& path : shards) ++paths_by_header[path.identity.header_digest];
+  std::map<fs::path, std::uint32_t> by_end;
+  std::map<ShardIdentity, std::uint32_t> by_identity;
   std::vector<std::uint32_t> shard_of_path;
   std::uint32_t kept = 0;
   for (std::size_t i = 0; i < shards.size(); ++i) {
-    const auto [found, is_new] = seen.try_emplace({shards[i].shard.device, shards[i].shard.inode}, kept);
-    shard_of_path.push_back(found->second);
-    if (!is_new) continue;
+    const ReadShard& path = shards[i];
+    std::uint32_t shard = kept;
+    // What has a header of its own is a file of its own: hardly any path is ever followed.
+    if (paths_by_header[path.identity.header_digest] > 1) {
+      std::error_code error;
+      const fs::path end = fs::canonical(path.shard.path, error);
+      std::uint32_t& of_end = by_end.try_emplace(error ? path.shard.path : end, shard).first->second;
+      shard = of_end;
+      if (path.identity.file.links > 1) {
+        std::uint32_t& of_identity = by_identity.try_emplace(path.identity, shard).first->second;
+        shard = of_end = of_identity = std::min(of_end, of_identity);
+      }
+    }
+    shard_of_path.push_back(shard);
+    if (shard != kept) continue;
     if (kept != i) shards[kept] = std::move(shards[i]);
     ++kept;
   }
@@ -80,6 +96,7 @@ BigVector<std::uint64_t> gather(Catalogue& catalogue, std::vector<ReadShard> sha
   catalogue.bytes = bytes;
   for (ReadShard& shard : shards) {
     catalogue.shards.push_back(std::move(shard.shard));
+    catalogue.identities.push_back(shard.identity);
     catalogue.names.push_back(std::move(shard.header.names));
     catalogue.shapes.push_back(std::move(shard.header.shapes));
   }

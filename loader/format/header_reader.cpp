@@ -9,10 +9,12 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 
+#include "loader/base/file_identity.hpp"
 #include "loader/base/limits.hpp"
 #include "loader/base/thread.hpp"
 #include "loader/format/foreign_format.hpp"
@@ -60,9 +62,7 @@ void read_shard(HeaderParser& parser, ReadShard& result) {
   Shard& shard = result.shard;
   const InputFile file(shard.path, "shard");
   shard.bytes = file.bytes();
-  shard.device = file.status().st_dev;
-  shard.inode = file.status().st_ino;
-  shard.modified_ns = file.status().st_mtim.tv_sec * 1'000'000'000 + file.status().st_mtim.tv_nsec;
+  result.identity.file = identity_of(file.status());
   ask_for_direct_alignment(file, shard);
   try {
     const std::uint64_t first = std::min(shard.bytes, first_read_bytes);
@@ -71,6 +71,8 @@ void read_shard(HeaderParser& parser, ReadShard& result) {
     if (shard.data_offset > first) {
       file.read(parser.room(shard.data_offset, first) + first, first, shard.data_offset - first);
     }
+    result.identity.header_digest =
+        header_digest({parser.room(shard.data_offset, shard.data_offset), shard.data_offset});
     result.header = parser.parse(shard.data_offset, shard.bytes, shard.path);
     shard.metadata = std::move(result.header.metadata);
   } catch (const Error& error) {
@@ -84,14 +86,26 @@ void read_shard(HeaderParser& parser, ReadShard& result) {
   for (const TensorInfo& tensor : result.header.tensors) result.hashes.push_back(NameTable::hash(tensor.name));
 }
 
-/// As many as open() may take at a time and leave the rest of the process its own.
+/// Threads that may open files at a time and leave three quarters of the descriptors to the rest of the process.
 unsigned descriptors_spare() noexcept {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1;
-  return static_cast<unsigned>(std::clamp<rlim_t>(limit.rlim_cur / 4, 1, limits::threads_max));
+  constexpr rlim_t share = 4;
+  constexpr rlim_t per_thread = 2;  // while a file is being opened
+  return static_cast<unsigned>(std::clamp<rlim_t>(limit.rlim_cur / (share * per_thread), 1, limits::threads_max));
 }
 
 }  // namespace
+
+std::uint64_t header_digest(std::string_view header) noexcept {
+  return NameTable::hash(header);
+}
+
+std::uint64_t read_header_digest(int descriptor, const Shard& shard) {
+  const auto header = std::make_unique_for_overwrite<char[]>(shard.data_offset);
+  read_range(descriptor, shard.path, header.get(), 0, shard.data_offset);
+  return header_digest({header.get(), shard.data_offset});
+}
 
 HeaderReader::HeaderReader(unsigned threads) noexcept
     : threads_max_(std::min(std::max(threads, 1u), descriptors_spare())) {}

@@ -10,16 +10,26 @@
 #include <exception>
 #include <filesystem>
 #include <mutex>
+#include <string_view>
 #include <thread>
 #include <vector>
 
+#include "loader/format/catalogue.hpp"
 #include "loader/format/safetensors_header.hpp"
 #include "sluice/checkpoint.hpp"
 
 namespace sluice {
 
+/// Of the first bytes of a shard, up to where tensor data begin. Keyed with a secret of this process: no two headers
+/// can be written so that theirs are equal, and another process's cannot be compared.
+std::uint64_t header_digest(std::string_view header) noexcept;
+
+/// Reads the header of the shard that is open as `descriptor` again. Throws Error{io, file_changed}.
+std::uint64_t read_header_digest(int descriptor, const Shard& shard);
+
 struct ReadShard {
   Shard shard;
+  ShardIdentity identity;
   ShardHeader header;
   std::vector<std::uint64_t> hashes;  // NameTable's, of the header's names
 };

@@ -1,6 +1,5 @@
 #include "loader/format/input_file.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -8,56 +7,54 @@
 #include <cstring>
 #include <system_error>
 
-#include "sluice/error.hpp"
+#include "loader/base/regular_file.hpp"
 
 namespace sluice {
 
 namespace fs = std::filesystem;
 
-InputFile::InputFile(const fs::path& path, const char* what) : path_(path) {
-  // Looked at before it is opened, since to open a device may act on it, and again once it is open, since only then is
-  // it sure to stay what it is.
-  if (stat(path.c_str(), &status_) != 0) refuse_to_open(what, errno);
-  if (!S_ISREG(status_.st_mode)) refuse_kind(what);
-  descriptor_ = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-  if (descriptor_ < 0) refuse_to_open(what, errno);
-  if (fstat(descriptor_, &status_) == 0 && S_ISREG(status_.st_mode)) return;
-  close(descriptor_);
-  refuse_kind(what);
+Error refusal_to_open(const fs::path& path, const char* what, int error) {
+  std::error_code ignored;
+  if (error == ENOENT && fs::is_symlink(path, ignored)) {
+    return Error(ErrorCode::not_found,
+                 fmt::format("the {} is a symbolic link to nothing: {} does not exist", what,
+                             fs::read_symlink(path, ignored).string()),
+                 {path.string(), {}, {}}, "download the checkpoint again");
+  }
+  const char* way_out = "check the path";
+  if (error == EMFILE || error == ENFILE) way_out = "raise the limit of open descriptors (ulimit -n)";
+  if (error == EACCES || error == EPERM) way_out = "allow this user to read it";
+  if (error == EAGAIN) way_out = "another process holds a lease on it: try again once it has let go, or mount /proc";
+  return Error(error == ENOENT ? ErrorCode::not_found : ErrorCode::io,
+               fmt::format("the {} cannot be opened: {}", what, std::strerror(error)), {path.string(), {}, {}},
+               way_out);
 }
 
-InputFile::~InputFile() {
-  close(descriptor_);
-}
-
-void InputFile::read(char* target, std::uint64_t offset, std::uint64_t bytes) const {
+void read_range(int descriptor, const fs::path& path, char* target, std::uint64_t offset, std::uint64_t bytes) {
   for (std::uint64_t got = 0; got < bytes;) {
-    const ssize_t now = pread(descriptor_, target + got, bytes - got, static_cast<off_t>(offset + got));
+    const ssize_t now = pread(descriptor, target + got, bytes - got, static_cast<off_t>(offset + got));
     if (now > 0) {
       got += static_cast<std::uint64_t>(now);
     } else if (now == 0) {
       throw Error(ErrorCode::file_changed, "the file became shorter while it was read",
-                  {path_.string(), offset + got, {}}, "open it again once nothing writes to it any more");
+                  {path.string(), offset + got, {}}, "open it again once nothing writes to it any more");
     } else if (errno != EINTR) {
       throw Error(ErrorCode::io, fmt::format("reading failed: {}", std::strerror(errno)),
-                  {path_.string(), offset + got, {}}, "check the disk or file system (dmesg tells more)");
+                  {path.string(), offset + got, {}}, "check the disk or file system (dmesg tells more)");
     }
   }
 }
 
-void InputFile::refuse_to_open(const char* what, int error) const {
-  std::error_code ignored;
-  const bool is_link = fs::is_symlink(path_, ignored);
-  const bool dangles = error == ENOENT && is_link;
-  throw Error(error == ENOENT ? ErrorCode::not_found : ErrorCode::io,
-              dangles ? fmt::format("the {} is a symbolic link to nothing: {} does not exist", what,
-                                    fs::read_symlink(path_, ignored).string())
-                      : fmt::format("the {} cannot be opened: {}", what, std::strerror(error)),
-              {path_.string(), {}, {}},
-              dangles                              ? "download the checkpoint again"
-              : error == EMFILE || error == ENFILE ? "raise the limit of open descriptors (ulimit -n)"
-              : error == EACCES || error == EPERM  ? "allow this user to read it"
-                                                   : "check the path");
+InputFile::InputFile(const fs::path& path, const char* what) : path_(path) {
+  const OpenedFile file = open_regular_file(path);
+  if (file.error != 0) throw refusal_to_open(path, what, file.error);
+  status_ = file.status;
+  if (file.descriptor < 0) refuse_kind(what);
+  descriptor_ = file.descriptor;
+}
+
+InputFile::~InputFile() {
+  close(descriptor_);
 }
 
 void InputFile::refuse_kind(const char* what) const {

@@ -10,7 +10,12 @@
 #include <cstring>
 #include <utility>
 
+#include "loader/base/file_identity.hpp"
 #include "loader/base/limits.hpp"
+#include "loader/base/regular_file.hpp"
+#include "loader/format/catalogue.hpp"
+#include "loader/format/header_reader.hpp"
+#include "loader/format/input_file.hpp"
 #include "sluice/error.hpp"
 
 namespace sluice {
@@ -18,33 +23,44 @@ namespace {
 
 constexpr const char* changed_hint = "open the checkpoint again once nothing writes to it any more";
 
+bool lacks_descriptors(int error) {
+  return error == EMFILE || error == ENFILE;
+}
+
 }  // namespace
 
 ShardFiles::ShardFiles(const PlanData& plan, Reader& reader, IoMode io, std::vector<Fallback>& fallbacks)
     : plan_(plan), reader_(reader), io_(io), fallbacks_(fallbacks), files_(plan.catalogue->shards.size()) {
   for (const Extent& extent : plan.extents) ++files_[extent.shard].extents_left;
+  open_.reserve(files_.size());
 }
 
 ShardFiles::~ShardFiles() {
-  for (std::uint32_t shard = 0; shard < files_.size(); ++shard) close(shard);
+  while (!open_.empty()) close(open_.back());
 }
 
 ShardFiles::File* ShardFiles::open(std::uint32_t shard) {
   File& file = files_[shard];
   if (file.descriptor >= 0) return &file;
-  const std::string path = plan_.catalogue->shards[shard].path.string();
-  file.descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a FIFO put in its place must not block
-  if (file.descriptor < 0) {
-    if ((errno == EMFILE || errno == ENFILE) && open_count_ > 0) return nullptr;
-    const int error = errno;
-    throw Error(error == ENOENT ? ErrorCode::not_found : ErrorCode::io,
-                fmt::format("the shard cannot be opened: {}", std::strerror(error)), {path, {}, {}},
-                error == EMFILE || error == ENFILE ? "raise the limit of open descriptors (ulimit -n)" : changed_hint);
+  const std::filesystem::path& path = plan_.catalogue->shards[shard].path;
+  const OpenedFile opened = open_regular_file(path);
+  if (lacks_descriptors(opened.error) && !open_.empty()) return nullptr;
+  if (opened.error == ENOENT) {
+    throw Error(ErrorCode::not_found, "the shard was removed after its header was read", {path.string(), {}, {}},
+                changed_hint);
   }
-  ++open_count_;
-  check_unchanged(shard);
-  file.buffered = reader_.add_file(file.descriptor);
-  if (io_ != IoMode::buffered) open_direct(shard);
+  if (opened.error != 0) throw refusal_to_open(path, "shard", opened.error);
+  if (opened.descriptor < 0) throw_changed(shard, plan_.catalogue->shards[shard].bytes, "replaced");
+  file.descriptor = opened.descriptor;
+  open_.push_back(shard);  // there is room
+  try {
+    check_opened(shard, opened.status);
+    file.buffered = reader_.add_file(file.descriptor);
+    if (io_ != IoMode::buffered) open_direct(shard);
+  } catch (...) {
+    close(shard);
+    throw;
+  }
   return &file;
 }
 
@@ -58,33 +74,24 @@ void ShardFiles::open_direct(std::uint32_t shard) {
                                            std::max(about.direct_offset_alignment, about.direct_memory_alignment),
                                            limits::direct_alignment_bytes));
   }
-  file.direct_descriptor = ::open(about.path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_DIRECT);
+  file.direct_descriptor = open_once_more(file.descriptor, about.path, O_DIRECT);
   if (file.direct_descriptor < 0) {
     // A process without descriptors reads this one shard buffered; that is no property of the file system.
     return tell_direct_refused(shard, fmt::format("open: {}", std::strerror(errno)));
-  }
-  // The path may have been replaced between the two opens: both must be the same file.
-  struct stat plain {};
-  struct stat direct {};
-  if (fstat(file.descriptor, &plain) != 0 || fstat(file.direct_descriptor, &direct) != 0 ||
-      plain.st_ino != direct.st_ino || plain.st_dev != direct.st_dev) {
-    ::close(file.direct_descriptor);
-    file.direct_descriptor = -1;
-    throw Error(ErrorCode::file_changed, "the shard was replaced while it was opened", {about.path.string(), {}, {}},
-                changed_hint);
   }
   file.direct = reader_.add_file(file.direct_descriptor);
   file.takes_direct = true;
 }
 
 void ShardFiles::done_with_extent(std::uint32_t shard) {
-  check_unchanged(shard);
+  check_unwritten(shard);
   if (--files_[shard].extents_left == 0) close(shard);
 }
 
 void ShardFiles::refuse_direct(std::uint32_t shard, int error) {
-  if (!files_[shard].takes_direct) return;
-  files_[shard].takes_direct = false;  // the descriptor stays until the shard is closed: other reads may be in flight
+  File& file = files_[shard];
+  if (!file.takes_direct) return;
+  file.takes_direct = false;  // the descriptor stays until the shard is closed: other reads may be in flight
   tell_direct_refused(shard, fmt::format("read: {}", std::strerror(error)));
 }
 
@@ -101,36 +108,49 @@ void ShardFiles::leave_reader() noexcept {
 
 void ShardFiles::close(std::uint32_t shard) noexcept {
   File& file = files_[shard];
-  if (file.direct_descriptor >= 0) {
-    if (file.direct != File::unknown) reader_.remove_file(std::exchange(file.direct, File::unknown));
-    ::close(file.direct_descriptor);
-    file.direct_descriptor = -1;
-    file.takes_direct = false;
-  }
-  if (file.descriptor >= 0) {
-    if (file.buffered != File::unknown) reader_.remove_file(std::exchange(file.buffered, File::unknown));
-    ::close(file.descriptor);
-    file.descriptor = -1;
-    --open_count_;
+  file.takes_direct = false;
+  if (file.direct != File::unknown) reader_.remove_file(std::exchange(file.direct, File::unknown));
+  if (file.buffered != File::unknown) reader_.remove_file(std::exchange(file.buffered, File::unknown));
+  if (file.direct_descriptor >= 0) ::close(std::exchange(file.direct_descriptor, -1));
+  ::close(std::exchange(file.descriptor, -1));
+  std::erase(open_, shard);
+}
+
+void ShardFiles::check_opened(std::uint32_t shard, const struct stat& status) const {
+  const ShardIdentity& validated = plan_.catalogue->identities[shard];
+  const FileIdentity now = identity_of(status);
+  switch (is_same_file(validated.file, now)) {
+    case SameFile::yes:
+      return;
+    case SameFile::perhaps:
+      if (read_header_digest(files_[shard].descriptor, plan_.catalogue->shards[shard]) == validated.header_digest) {
+        return;
+      }
+      [[fallthrough]];
+    case SameFile::no:
+      throw_changed(shard, now.bytes, "replaced or written to");
   }
 }
 
-void ShardFiles::check_unchanged(std::uint32_t shard) const {
+void ShardFiles::check_unwritten(std::uint32_t shard) const {
+  struct stat status {};
+  if (fstat(files_[shard].descriptor, &status) != 0) {
+    throw Error(errno == ESTALE ? ErrorCode::file_changed : ErrorCode::io,
+                fmt::format("the shard cannot be asked for its size any more: {}", std::strerror(errno)),
+                {plan_.catalogue->shards[shard].path.string(), {}, {}}, changed_hint);
+  }
+  const FileIdentity now = identity_of(status);
+  if (!is_unwritten(plan_.catalogue->identities[shard].file, now)) throw_changed(shard, now.bytes, "written to");
+}
+
+void ShardFiles::throw_changed(std::uint32_t shard, std::uint64_t bytes, const char* how) const {
   const Shard& about = plan_.catalogue->shards[shard];
-  struct stat now {};
-  const bool same_file = fstat(files_[shard].descriptor, &now) == 0 && S_ISREG(now.st_mode) &&
-                         now.st_dev == about.device && now.st_ino == about.inode;
-  const auto bytes = static_cast<std::uint64_t>(now.st_size);
-  if (same_file && bytes != about.bytes) {
+  if (bytes != about.bytes) {
     throw Error(ErrorCode::file_changed,
                 fmt::format("the shard has {} bytes now; it had {} when its header was read", bytes, about.bytes),
                 {about.path.string(), std::min(bytes, about.bytes), {}}, changed_hint);
   }
-  if (same_file && bytes == about.bytes &&
-      now.st_mtim.tv_sec * 1'000'000'000 + now.st_mtim.tv_nsec == about.modified_ns) {
-    return;
-  }
-  throw Error(ErrorCode::file_changed, "the shard was replaced or written to after its header was read",
+  throw Error(ErrorCode::file_changed, fmt::format("the shard was {} after its header was read", how),
               {about.path.string(), {}, {}}, changed_hint);
 }
 

@@ -1,9 +1,12 @@
 // ShardFiles: the shards of one load as open files. Each is opened when its first extent is read and closed after its
-// last. When it is opened and after each of its extents it is checked, by inode, size and time of modification, to be
-// the file whose header was validated, so that no tensor is published of whose bytes some were written later. Few are
-// open at a time, so that a checkpoint may have more shards than the process may have descriptors. Threads: the
-// engine's only. Errors: Error{io, not_found, file_changed}.
+// last. When it is opened it is held to what its header was validated by (loader/base/file_identity.hpp); where that
+// does not tell, its header is read again. After each extent it is held to its size and time of writing, so that no
+// tensor is published of whose bytes some were written later. Few are open at a time, so that a checkpoint may have
+// more shards than the process may have descriptors. Threads: the engine's only. Errors: Error{io, not_found,
+// file_changed}.
 #pragma once
+
+#include <sys/stat.h>
 
 #include <cstdint>
 #include <string>
@@ -18,7 +21,7 @@ class ShardFiles {
  public:
   /// All arguments outlive it. Reasons why a shard cannot be read directly are appended to `fallbacks`, each once.
   ShardFiles(const PlanData& plan, Reader& reader, IoMode io, std::vector<Fallback>& fallbacks);
-  /// Closes everything; nothing may be in flight.
+  /// REQUIRES: nothing is in flight. Closes everything.
   ~ShardFiles();
   ShardFiles(const ShardFiles&) = delete;
   ShardFiles& operator=(const ShardFiles&) = delete;
@@ -50,15 +53,17 @@ class ShardFiles {
  private:
   void open_direct(std::uint32_t shard);
   void close(std::uint32_t shard) noexcept;
-  void check_unchanged(std::uint32_t shard) const;
+  void check_opened(std::uint32_t shard, const struct stat& status) const;
+  void check_unwritten(std::uint32_t shard) const;
+  [[noreturn]] void throw_changed(std::uint32_t shard, std::uint64_t bytes, const char* how) const;
   void tell_direct_refused(std::uint32_t shard, const std::string& reason);
 
   const PlanData& plan_;
   Reader& reader_;
-  IoMode io_;
+  const IoMode io_;
   std::vector<Fallback>& fallbacks_;
-  std::vector<File> files_;  // by shard
-  std::uint32_t open_count_ = 0;
+  std::vector<File> files_;          // by shard
+  std::vector<std::uint32_t> open_;  // shards, in the order in which they were opened
   bool told_direct_refused_ = false;
 };
 

@@ -1,8 +1,11 @@
 // Goal: loads are right, and tell how they read, on file systems that take direct reads, that keep everything in
-// memory, and that lie over another; and whatever the length of a file leaves beyond its last block. Method: tmpfs and
-// overlayfs in a mount namespace of the test's own; shards of every length around 512 and 4096 bytes.
+// memory, that lie over another, and that number files as they like; and whatever the length of a file leaves beyond
+// its last block. Method: tmpfs, overlayfs and FUSE in a mount namespace of the test's own; shards of every length
+// around 512 and 4096 bytes.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/magic.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 
 #include <filesystem>
@@ -10,9 +13,11 @@
 #include <string>
 #include <vector>
 
+#include "tests/fallbacks/fuse_mount.hpp"
 #include "tests/fallbacks/mounts.hpp"
 #include "tests/fallbacks/whole_load.hpp"
 #include "tests/loader/support/sanitized.hpp"
+#include "tests/loader/support/shard_builder.hpp"
 
 namespace sluice {
 namespace {
@@ -107,6 +112,65 @@ TEST_F(Overlay, IsCopiedOutOfThePageCacheOfTheFolderBelow) {
     const Stats stats = load_whole(merged_.path(), small_model, target);
     EXPECT_STREQ(stats.io(), "buffered");
   }
+}
+
+// Two shards without an index, behind FUSE.
+class Fuse : public testing::Test {
+ protected:
+  void mount(Numbers numbers) {
+    for (const char* const name : {"a", "b"}) {
+      const std::vector<TestTensor> tensors = {{std::string(name) + ".large", f32, {66'000}},
+                                               {std::string(name) + ".end", bf16, {33}}};
+      write_shard(folder_, std::string(name) + ".safetensors", tensors);
+      set_date(folder_.path() / (std::string(name) + ".safetensors"));
+      tensors_.insert(tensors_.end(), tensors.begin(), tensors.end());
+    }
+    mount_ = std::make_unique<FuseMount>(folder_.path(), place_.path(), numbers);
+    if (!mount_->refusal().empty()) GTEST_SKIP() << mount_->refusal();
+  }
+
+  static void set_date(const fs::path& file) {
+    const timespec times[2] = {{1'000'000'000, 0}, {1'000'000'000, 0}};
+    ASSERT_EQ(utimensat(AT_FDCWD, file.c_str(), times, 0), 0);
+  }
+
+  const fs::path& path() const { return place_.path(); }
+
+  const TemporaryFolder folder_;
+  const TemporaryFolder place_;
+  std::unique_ptr<FuseMount> mount_;
+  std::vector<TestTensor> tensors_;
+};
+
+TEST_F(Fuse, ThatNumbersFilesAnewEachTimeIsReadLikeAnyOther) {
+  mount(Numbers::anew_each_time);
+  if (IsSkipped()) return;
+  for (const Target& target : targets) {
+    for (const IoMode io : {IoMode::automatic, IoMode::direct, IoMode::buffered}) {
+      const Stats stats = load_whole(path(), tensors_, target, options_with(io));
+      EXPECT_EQ(reason_for(stats, "O_DIRECT"), "");
+    }
+  }
+}
+
+TEST_F(Fuse, ThatNumbersFilesAnewEachTimeDoesNotHideThatOneWasReplaced) {
+  mount(Numbers::anew_each_time);
+  if (IsSkipped()) return;
+  const Options options = small_options();
+  const Plan plan = plan_for(path(), targets[0], options);
+  const fs::path shard = folder_.path() / "b.safetensors";
+  write_shard(folder_, "other", {{"c.large", f32, {66'000}}, {"c.end", bf16, {33}}});
+  fs::rename(folder_.path() / "other", shard);
+  set_date(shard);
+  Engine engine(options);
+  EXPECT_EQ(error_of([&] { engine.start(plan).wait(); }).code(), ErrorCode::file_changed);
+}
+
+TEST_F(Fuse, WhoseFilesAllBearOneNumberHidesNoShard) {
+  mount(Numbers::all_the_same);
+  if (IsSkipped()) return;
+  EXPECT_EQ(Checkpoint::open(path()).shards().size(), 2u);
+  load_whole(path(), tensors_, targets[0]);
 }
 
 // Shards whose lengths leave every remainder around 512 and 4096 bytes: small ones of little more than a header, and

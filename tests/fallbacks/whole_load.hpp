@@ -35,11 +35,10 @@ inline Plan plan_for(const std::filesystem::path& folder, const Target& target, 
   return make_plan(Checkpoint::open(folder), request, options);
 }
 
-/// Loads all of `folder` with an engine of its own and compares every byte of `tensors`. How it went is returned.
-inline Stats load_whole(const std::filesystem::path& folder, const std::vector<TestTensor>& tensors,
-                        const Target& target, const Options& options = small_options()) {
+/// Carries `plan` out with an engine of its own and compares every byte of `tensors`. How it went is returned.
+inline Stats load_whole(const Plan& plan, const std::vector<TestTensor>& tensors, const Target& target,
+                        const Options& options) {
   const testing::ScopedTrace trace(__FILE__, __LINE__, target.name);
-  const Plan plan = plan_for(folder, target, options);
   Engine engine(options);
   const Load load = engine.start(plan);
   expect_delivered(load, tensors, target.cast);
@@ -48,6 +47,12 @@ inline Stats load_whole(const std::filesystem::path& folder, const std::vector<T
   EXPECT_EQ(stats.bytes, plan.costs().read_bytes);
   EXPECT_EQ(stats.delivered_bytes, plan.costs().delivered_bytes);
   return stats;
+}
+
+/// The same for all of `folder`.
+inline Stats load_whole(const std::filesystem::path& folder, const std::vector<TestTensor>& tensors,
+                        const Target& target, const Options& options = small_options()) {
+  return load_whole(plan_for(folder, target, options), tensors, target, options);
 }
 
 /// Why `what` was not done; empty where it was.

@@ -6,15 +6,21 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <thread>
 
 #include "cuda/kernel_image.hpp"
 #include "loader/base/limits.hpp"
 #include "loader/base/stopwatch.hpp"
+#include "loader/engine/load_state.hpp"
+#include "loader/plan/access.hpp"
 #include "sluice/sluice.hpp"
 #include "tests/loader/support/refusals.hpp"
 #include "tests/loader/support/sanitized.hpp"
@@ -184,15 +190,17 @@ TEST(Engine, ReadsWithTheNullReaderAtOnce) {
   EXPECT_EQ(load.statistics().reader, ReaderKind::null);
 }
 
-/// The Error that waiting for a load of `plan` throws.
-Error error_of(Engine& engine, const Plan& plan) {
-  const Load load = engine.start(plan);
+/// The Error that waiting for a load throws.
+Error error_of(const Load& load) {
   try {
     load.wait();
   } catch (const Error& error) {
     return error;
   }
   return Error(ErrorCode::invalid_argument, "no error was thrown");
+}
+Error error_of(Engine& engine, const Plan& plan) {
+  return error_of(engine.start(plan));
 }
 
 TEST_P(EngineTest, RefusesAShardThatChangedAndStaysUsable) {
@@ -307,6 +315,82 @@ TEST_P(EngineTest, EndsTheLoadCleanlyWhereTheRingBreaksAndStaysUsable) {
                 std::_Exit(0);
               }),
               testing::ExitedWithCode(0), "");
+}
+
+TEST_P(EngineTest, HoldsNothingOfALoadThatHasEnded) {
+  write_shard(folder, "a.safetensors", model);
+  Engine engine(options);
+  std::weak_ptr<const PlanData> plan_data;
+  std::weak_ptr<const Catalogue> catalogue;
+  {
+    const Checkpoint checkpoint = Checkpoint::open(folder.path());
+    const Plan plan = make_plan(checkpoint, all(), options);
+    plan_data = Access::data(plan);
+    catalogue = Access::catalogue(checkpoint);
+    engine.start(plan).wait();
+  }
+  // The engine's thread lets go of them when it has told the end: within a moment, and without another load.
+  for (int i = 0; i < 10'000 && !catalogue.expired(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_TRUE(plan_data.expired());
+  EXPECT_TRUE(catalogue.expired());
+}
+
+// As of a load that waits behind another: no engine has begun it.
+TEST(QueuedLoad, EndsAtOnceWhenItIsCancelledOrDropped) {
+  const TemporaryFolder folder;
+  write_shard(folder, "a.safetensors", small_model);
+  const Plan plan = make_plan(Checkpoint::open(folder.path()), everything());
+  const auto wakeup = std::make_shared<Wakeup>();
+  const auto cancelled = std::make_shared<LoadState>(Access::data(plan), wakeup, false);
+  {
+    Load load = Access::load(cancelled);
+    load.cancel();
+    EXPECT_EQ(error_of(load).code(), ErrorCode::cancelled);
+    EXPECT_TRUE(load.progress().finished);
+  }
+  EXPECT_FALSE(cancelled->begin()) << "the engine would run it";
+  const auto dropped = std::make_shared<LoadState>(Access::data(plan), wakeup, false);
+  { const Load load = Access::load(dropped); }
+  EXPECT_FALSE(dropped->begin()) << "the engine would run it";
+}
+
+TEST(Fork, LeavesTheChildAnErrorInsteadOfItsParentsEngine) {
+  if (sanitized) GTEST_SKIP() << "sanitizers allow no threads in a child of a process with threads";
+  const TemporaryFolder folder;
+  write_shard(folder, "a.safetensors", small_model);
+  const Options options = small_options();
+  const Plan plan = make_plan(Checkpoint::open(folder.path()), everything(), options);
+  std::optional<Engine> engine(std::in_place, options);
+  std::optional<Load> load = engine->start(plan);
+  const pid_t child = fork();
+  if (child == 0) {
+    // Ends by itself where something waits for ever for a thread of the parent.
+    alarm(60);
+    const auto is_told = [](const auto& call) {
+      try {
+        call();
+      } catch (const Error& error) {
+        return error.code() == ErrorCode::system && !error.hint().empty();
+      }
+      return false;
+    };
+    if (!is_told([&] { (void)engine->start(plan); })) _exit(1);
+    if (!is_told([&] { engine->prepare({host()}); })) _exit(2);
+    if (!is_told([&] { load->wait(); })) _exit(3);
+    if (!is_told([&] { (void)load->wait("embed"); })) _exit(4);
+    if (!is_told([&] { (void)load->arrival(0); })) _exit(5);
+    load->cancel();
+    load.reset();
+    engine.reset();
+    Engine own(options);
+    own.start(plan).wait();
+    _exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status)) << "signal " << WTERMSIG(status);
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  expect_delivered(*load, small_model);
 }
 
 }  // namespace

@@ -3,8 +3,12 @@
 // while there is work.
 #include "loader/format/header_reader.hpp"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <set>
 #include <string>
 
 #include "loader/format/name_table.hpp"
@@ -50,6 +54,31 @@ TEST_F(HeaderReaderTest, ThrowsTheErrorOfTheFirstPathInWhateverOrderTheyCame) {
     reader.add(folder_.write("20", shard_of("{", 0)));
     reader.add(shard("10"));
     EXPECT_THAT(error_of([&] { reader.finish(); }).path(), HasSubstr("/20"));
+  }
+}
+
+TEST_F(HeaderReaderTest, KnowsAHeaderAgainAndTellsItFromAnyOther) {
+  // Around what one read fetches.
+  std::set<std::uint64_t> digests;
+  for (const std::size_t length : {40u, 65'527u, 65'528u, 65'529u, 200'000u}) {
+    for (const char last : {' ', '}'}) {
+      std::string header = "{";
+      header.resize(length - 1, ' ');
+      header += last;
+      if (last == ' ') header[length / 2] = '}';
+      const auto path = folder_.write("a", shard_of(header));
+      HeaderReader reader(1);
+      reader.add(path);
+      const std::vector<ReadShard> shards = reader.finish();
+      const ReadShard& shard = shards.at(0);
+      const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+      EXPECT_EQ(read_header_digest(descriptor, shard.shard), shard.identity.header_digest);
+      struct stat status {};
+      EXPECT_EQ(fstat(descriptor, &status), 0);
+      EXPECT_EQ(shard.identity.file, identity_of(status));
+      close(descriptor);
+      EXPECT_TRUE(digests.insert(shard.identity.header_digest).second) << length;
+    }
   }
 }
 

@@ -6,8 +6,11 @@
 #include <gmock/gmock.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <string>
+#include <thread>
 
+#include "tests/loader/support/lease.hpp"
 #include "tests/loader/support/shard_builder.hpp"
 #include "tests/loader/support/temporary_folder.hpp"
 
@@ -36,6 +39,28 @@ TEST(InputFile, SaysWhereAFileEndsThatBecameShorter) {
   const Error error = error_of([&] { file.read(text.data(), 2, 8); });
   EXPECT_EQ(error.code(), ErrorCode::file_changed);
   EXPECT_EQ(error.offset(), 7u);
+}
+
+TEST(InputFile, WaitsWhileAnotherHoldsALease) {
+  const TemporaryFolder folder;
+  const auto path = folder.write("a", bytes_of("0123456789"));
+  const Lease lease(path);
+  if (!lease.refusal().empty()) GTEST_SKIP() << lease.refusal();
+  Error error(ErrorCode{}, "");
+  std::thread opens([&] { error = error_of([&] { InputFile(path, "shard"); }); });
+  lease.wait_until_asked_for();
+  lease.let_go();
+  opens.join();
+  EXPECT_THAT(error.what(), HasSubstr("nothing was thrown"));
+}
+
+TEST(InputFile, SaysTheWayOutOfEachRefusal) {
+  const std::filesystem::path path = "model.safetensors";
+  EXPECT_EQ(refusal_to_open(path, "shard", EMFILE).hint(), "raise the limit of open descriptors (ulimit -n)");
+  EXPECT_EQ(refusal_to_open(path, "shard", EACCES).hint(), "allow this user to read it");
+  EXPECT_THAT(std::string(refusal_to_open(path, "shard", EAGAIN).hint()), HasSubstr("lease"));
+  EXPECT_EQ(refusal_to_open(path, "shard", ENOENT).code(), ErrorCode::not_found);
+  EXPECT_EQ(refusal_to_open(path, "shard", ENOENT).path(), path.string());
 }
 
 TEST(InputFile, SaysWhatShouldBeThere) {
