@@ -27,6 +27,10 @@ inline constexpr std::uint64_t index_bytes_max = 2'000'000'000;
 // Bytes of a rule's pattern: as long as a name may be.
 inline constexpr std::uint64_t pattern_bytes_max = name_bytes_max;
 
+// Shards that one load keeps open at a time: twice the extents that storage works on at a time, where each is of a shard
+// of its own and as many are made ready ahead.
+inline constexpr std::uint64_t shards_open_max = 512;
+
 // Extents of one plan, counted as the bytes that it wants in slabs: some 100 bytes of host memory each, and what keeps
 // a sparse file of exabytes from taking all of it. With slabs of 4 MiB it is 64 TiB.
 inline constexpr std::uint64_t extents_max = 1u << 24;
@@ -44,6 +48,7 @@ inline constexpr std::uint64_t staging_bytes_max = 1ull << 40;
 // Reads in flight and threads: beyond these, more only costs memory.
 inline constexpr unsigned queue_depth_max = 256;
 inline constexpr unsigned threads_max = 256;
+static_assert(shards_open_max == 2 * queue_depth_max);
 
 // The alignment of offset, length and memory that every O_DIRECT read of ours keeps: the page size, which no block
 // device known exceeds. A file whose file system asks for more is read buffered.

@@ -252,6 +252,7 @@ bool LoadRun::take_extent() {
     if (trip.slab == nullptr) return false;
   }
   trip.path = choose_path(extent, *file);
+  files_->begin_extent(extent.shard);
   ++next_extent_;
 
   if (free_trips_.empty()) {
