@@ -15,6 +15,10 @@ namespace sluice::limits {
 inline constexpr unsigned tries_max = 100;
 inline constexpr std::chrono::milliseconds retry_pause{10};
 
+// Shards that one load keeps open at a time: twice the extents that storage works on at a time, where each is of a
+// shard of its own and as many are made ready ahead.
+inline constexpr std::uint64_t shards_open_max = 2 * std::uint64_t{queue_depth_max};
+
 // The alignment of offset, length and memory that every O_DIRECT read of ours keeps: the page size, which no block
 // device known exceeds. A file whose file system asks for more is read buffered.
 inline constexpr std::uint32_t direct_alignment_bytes = 4096;

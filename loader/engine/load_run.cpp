@@ -228,7 +228,6 @@ bool LoadRun::take_extent() {
   if (file == nullptr) return false;
   Trip trip;
   trip.extent = next_extent_;
-  trip.path = choose_path(extent, *file, equipment_.options().io, page_cache_);
   Arena* arena = nullptr;
   if (extent.in_place) {
     const Part& part = plan_.parts_of(extent).front();
@@ -238,7 +237,9 @@ bool LoadRun::take_extent() {
     trip.slab = trip.target = staging_->take();
     if (trip.slab == nullptr) return false;
   }
+  trip.path = choose_path(extent, *file, equipment_.options().io, page_cache_);
   const std::uint32_t number = trips_.add(trip);
+  files_->begin_extent(extent.shard);
   ++next_extent_;
   // What comes out of the page cache is copied by a thread that touches the memory as it goes.
   if (arena == nullptr || trip.path == ReadPath::cached) {

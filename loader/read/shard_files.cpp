@@ -2,17 +2,18 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cerrno>
 #include <cstring>
 #include <utility>
 
 #include "loader/base/file_identity.hpp"
 #include "loader/base/limits.hpp"
-#include "loader/base/regular_file.hpp"
 #include "loader/format/catalogue.hpp"
 #include "loader/format/header_reader.hpp"
 #include "loader/format/input_file.hpp"
@@ -27,12 +28,29 @@ bool lacks_descriptors(int error) {
   return error == EMFILE || error == ENFILE;
 }
 
+/// Shards that may be open at a time, with two descriptors each: a quarter of those that the process has left.
+std::size_t shards_open_most() {
+  constexpr rlim_t share = 4;
+  constexpr rlim_t per_shard = 2;
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1;
+  struct stat taken {};  // its size is their count, from Linux 6.2 on; before, it is 0
+  if (stat("/proc/self/fd", &taken) != 0) taken.st_size = 0;
+  const rlim_t left = limit.rlim_cur - std::min(limit.rlim_cur, static_cast<rlim_t>(taken.st_size));
+  return static_cast<std::size_t>(std::clamp<rlim_t>(left / (share * per_shard), 1, limits::shards_open_max));
+}
+
 }  // namespace
 
 ShardFiles::ShardFiles(const PlanData& plan, Reader& reader, IoMode io, std::vector<Fallback>& fallbacks)
-    : plan_(plan), reader_(reader), io_(io), fallbacks_(fallbacks), files_(plan.catalogue->shards.size()) {
+    : plan_(plan),
+      reader_(reader),
+      io_(io),
+      open_most_(shards_open_most()),
+      fallbacks_(fallbacks),
+      files_(plan.catalogue->shards.size()) {
   for (const Extent& extent : plan.extents) ++files_[extent.shard].extents_left;
-  open_.reserve(files_.size());
+  open_.reserve(std::min(open_most_, files_.size()));
 }
 
 ShardFiles::~ShardFiles() {
@@ -42,9 +60,10 @@ ShardFiles::~ShardFiles() {
 ShardFiles::File* ShardFiles::open(std::uint32_t shard) {
   File& file = files_[shard];
   if (file.descriptor >= 0) return &file;
-  const std::filesystem::path& path = plan_.catalogue->shards[shard].path;
-  const OpenedFile opened = open_regular_file(path);
+  if (open_.size() >= open_most_ && !close_an_idle_one()) return nullptr;
+  const OpenedFile opened = open_with_what_is_left(shard);
   if (lacks_descriptors(opened.error) && !open_.empty()) return nullptr;
+  const std::filesystem::path& path = plan_.catalogue->shards[shard].path;
   if (opened.error == ENOENT) {
     throw Error(ErrorCode::not_found, "the shard was removed after its header was read", {path.string(), {}, {}},
                 changed_hint);
@@ -56,12 +75,19 @@ ShardFiles::File* ShardFiles::open(std::uint32_t shard) {
   try {
     check_opened(shard, opened.status);
     file.buffered = reader_.add_file(file.descriptor);
-    if (io_ != IoMode::buffered) open_direct(shard);
+    if (io_ != IoMode::buffered && !file.refused_direct) open_direct(shard);
   } catch (...) {
     close(shard);
     throw;
   }
   return &file;
+}
+
+OpenedFile ShardFiles::open_with_what_is_left(std::uint32_t shard) {
+  for (;;) {
+    const OpenedFile opened = open_regular_file(plan_.catalogue->shards[shard].path);
+    if (!lacks_descriptors(opened.error) || !close_an_idle_one()) return opened;
+  }
 }
 
 void ShardFiles::open_direct(std::uint32_t shard) {
@@ -83,15 +109,24 @@ void ShardFiles::open_direct(std::uint32_t shard) {
   file.takes_direct = true;
 }
 
+void ShardFiles::begin_extent(std::uint32_t shard) noexcept {
+  assert(files_[shard].descriptor >= 0);
+  ++files_[shard].in_flight;
+}
+
 void ShardFiles::done_with_extent(std::uint32_t shard) {
+  File& file = files_[shard];
+  assert(file.in_flight > 0);
+  --file.in_flight;
   check_unwritten(shard);
-  if (--files_[shard].extents_left == 0) close(shard);
+  if (--file.extents_left == 0) close(shard);
 }
 
 void ShardFiles::refuse_direct(std::uint32_t shard, int error) {
   File& file = files_[shard];
   if (!file.takes_direct) return;
   file.takes_direct = false;  // the descriptor stays until the shard is closed: other reads may be in flight
+  file.refused_direct = true;
   tell_direct_refused(shard, fmt::format("read: {}", std::strerror(error)));
 }
 
@@ -104,6 +139,13 @@ void ShardFiles::throw_ended_early(std::uint32_t shard, std::uint64_t offset) co
 
 void ShardFiles::leave_reader() noexcept {
   for (File& file : files_) file.buffered = file.direct = File::unknown;
+}
+
+bool ShardFiles::close_an_idle_one() noexcept {
+  const auto idle = std::ranges::find_if(open_, [&](std::uint32_t shard) { return files_[shard].in_flight == 0; });
+  if (idle == open_.end()) return false;
+  close(*idle);
+  return true;
 }
 
 void ShardFiles::close(std::uint32_t shard) noexcept {

@@ -1,17 +1,17 @@
-// ShardFiles: the shards of one load as open files. Each is opened when its first extent is read and closed after its
-// last. When it is opened it is held to what its header was validated by (loader/base/file_identity.hpp); where that
-// does not tell, its header is read again. After each extent it is held to its size and time of writing, so that no
-// tensor is published of whose bytes some were written later. Few are open at a time, so that a checkpoint may have
-// more shards than the process may have descriptors. Threads: the engine's only. Errors: Error{io, not_found,
-// file_changed}.
+// ShardFiles: the shards of one load as open files, in whatever order their extents are read. A shard is opened when
+// one of its extents needs it and closed after its last. Each time that it is opened it is held to what its header was
+// validated by (loader/base/file_identity.hpp); where that does not tell, its header is read again. After each extent
+// it is held to its size and time of writing, so that no tensor is published of whose bytes some were written later.
+// Only so many are open at a time as leave the process most of its descriptors; beyond that, one of which no extent is
+// in flight is closed, to be opened again. Threads: the engine's only. Errors: Error{io, not_found, file_changed}.
 #pragma once
 
-#include <sys/stat.h>
-
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "loader/base/regular_file.hpp"
 #include "loader/plan/plan.hpp"
 #include "loader/read/reader.hpp"
 
@@ -34,14 +34,18 @@ class ShardFiles {
     std::uint32_t direct = unknown;    // the same with O_DIRECT; only where `takes_direct`
     int direct_descriptor = -1;
     bool takes_direct = false;
+    bool refused_direct = false;  // a read of it; it is not tried again
     std::uint32_t extents_left = 0;
+    std::uint32_t in_flight = 0;  // extents that were begun and are not done
   };
 
-  /// The shard, opened if it is not; nullptr where the process has no descriptor left but will have one when a shard
-  /// that is open now is done.
+  /// The shard, opened if it is not; stays open until the next call, and while an extent of it is in flight. nullptr:
+  /// as many are open as may be, and of each an extent is in flight; call again once one of those is done.
   File* open(std::uint32_t shard);
-  /// One extent of the shard has been read: checks that the shard has not changed meanwhile; after its last one, closes
-  /// it.
+  /// REQUIRES: open(shard) has just returned it. An extent of the shard is in flight from now until done_with_extent().
+  void begin_extent(std::uint32_t shard) noexcept;
+  /// REQUIRES: begin_extent(shard). The extent has been read: checks that the shard has not changed meanwhile; after
+  /// its last one, closes it.
   void done_with_extent(std::uint32_t shard);
   /// O_DIRECT turned out to be refused when reading: from now on the shard is read buffered.
   void refuse_direct(std::uint32_t shard, int error);
@@ -51,7 +55,9 @@ class ShardFiles {
   [[noreturn]] void throw_ended_early(std::uint32_t shard, std::uint64_t offset) const;
 
  private:
+  OpenedFile open_with_what_is_left(std::uint32_t shard);
   void open_direct(std::uint32_t shard);
+  bool close_an_idle_one() noexcept;
   void close(std::uint32_t shard) noexcept;
   void check_opened(std::uint32_t shard, const struct stat& status) const;
   void check_unwritten(std::uint32_t shard) const;
@@ -61,6 +67,7 @@ class ShardFiles {
   const PlanData& plan_;
   Reader& reader_;
   const IoMode io_;
+  const std::size_t open_most_;
   std::vector<Fallback>& fallbacks_;
   std::vector<File> files_;          // by shard
   std::vector<std::uint32_t> open_;  // shards, in the order in which they were opened

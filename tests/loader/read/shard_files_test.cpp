@@ -78,6 +78,7 @@ class ShardFilesTest : public testing::Test {
   // Opens the shard and begins an extent of it; false where it has to wait.
   bool begin(std::uint32_t shard) {
     if (files_->open(shard) == nullptr) return false;
+    files_->begin_extent(shard);
     return true;
   }
 
@@ -113,8 +114,10 @@ TEST_F(ShardFilesTest, AreOpenFromTheFirstExtentToTheLast) {
   EXPECT_EQ(reader_.known.count(file->buffered), 1u);
   EXPECT_EQ(files_->open(0), file);
   EXPECT_EQ(reader_.known.size(), 1u);
+  files_->begin_extent(0);
   files_->done_with_extent(0);
   EXPECT_EQ(reader_.known.size(), 1u);
+  files_->begin_extent(0);
   files_->done_with_extent(0);
   EXPECT_TRUE(reader_.known.empty());
 }
@@ -259,6 +262,56 @@ TEST_F(ShardFilesTest, AShardWaitsForADescriptorThatAnotherWillGiveBack) {
   EXPECT_NE(files_->open(1), nullptr);
 }
 
+TEST_F(ShardFilesTest, AShardOfWhichNothingIsInFlightGivesItsDescriptorsToAnother) {
+  add_shard("a", 2);
+  add_shard("b", 1);
+  open_files();
+  const DescriptorLimit limit(2);
+  ASSERT_TRUE(begin(0));
+  files_->done_with_extent(0);
+  ASSERT_TRUE(begin(1));
+  EXPECT_EQ(reader_.known.size(), 1u);
+  files_->done_with_extent(1);
+  ASSERT_TRUE(begin(0)) << "its second extent";
+  files_->done_with_extent(0);
+  EXPECT_TRUE(reader_.known.empty());
+}
+
+// Extents come in the worst of orders, one of each shard in turn; and some shards are opened for nothing.
+TEST_F(ShardFilesTest, AreReadInAnyOrderWithFewDescriptors) {
+  constexpr std::uint32_t shards = 40;
+  constexpr std::uint32_t extents = 5;
+  for (std::uint32_t i = 0; i < shards; ++i) add_shard("s" + std::to_string(i), extents);
+  const DescriptorLimit limit(7);
+  open_files(IoMode::automatic);
+  std::vector<std::uint32_t> in_flight;
+  for (std::uint32_t i = 0; i < shards * extents; ++i) {
+    const std::uint32_t shard = i * 7 % shards;
+    if (i % 3 == 0) files_->open((shard + 1) % shards);
+    while (!begin(shard)) {
+      ASSERT_FALSE(in_flight.empty()) << "waits for nothing";
+      files_->done_with_extent(in_flight.back());
+      in_flight.pop_back();
+    }
+    in_flight.push_back(shard);
+  }
+  for (const std::uint32_t shard : in_flight) files_->done_with_extent(shard);
+  files_.reset();
+  EXPECT_TRUE(reader_.known.empty());
+}
+
+TEST_F(ShardFilesTest, LeaveTheProcessMostOfItsDescriptors) {
+  constexpr std::uint32_t shards = 100;
+  for (std::uint32_t i = 0; i < shards; ++i) add_shard("s" + std::to_string(i), 1);
+  const DescriptorLimit limit(400);
+  open_files();
+  std::uint32_t begun = 0;
+  while (begun < shards && begin(begun)) ++begun;
+  // A quarter of them, two for each shard; how many were open before is this machine's.
+  EXPECT_GT(begun, 40u);
+  EXPECT_LT(begun, 60u);
+}
+
 TEST_F(ShardFilesTest, NoDescriptorAtAllIsAnErrorWithTheWayOut) {
   const auto path = add_shard("a", 1);
   open_files();
@@ -344,6 +397,18 @@ TEST_F(ShardFilesTest, DoNotKeepONonblock) {
   if (file.takes_direct) {
     EXPECT_EQ(fcntl(file.direct_descriptor, F_GETFL) & O_NONBLOCK, 0);
   }
+}
+
+TEST_F(ShardFilesTest, AShardThatRefusedDirectReadsIsNotAskedAgainWhenItIsOpenedAgain) {
+  add_shard("a", 2);
+  add_shard("b", 1);
+  open_files(IoMode::automatic);
+  if (!files_->open(0)->takes_direct) GTEST_SKIP() << "this file system refuses O_DIRECT";
+  files_->refuse_direct(0, EINVAL);
+  const DescriptorLimit limit(0);
+  ASSERT_NE(files_->open(1), nullptr) << "takes the first one's descriptors";
+  ASSERT_NE(files_->open(0), nullptr);
+  EXPECT_FALSE(files_->open(0)->takes_direct);
 }
 
 TEST_F(ShardFilesTest, TakesDirectReadsUntilOneIsRefusedAndTellsOnce) {
