@@ -64,7 +64,8 @@ class SLUICE_API Request {
   /// what the shard misaligns.
   std::uint32_t alignment_bytes = 0;
 
-  /// Adds a rule behind those that are there. The reference stays valid as long as the request.
+  /// Adds a rule behind those that are there. It takes what `pattern` matches as a glob and also the tensor of exactly
+  /// that name, should a name hold `*`, `?`, `[` or `\`. The reference stays valid as long as the request.
   Rule& add(std::string pattern) { return rules_.emplace_back(std::move(pattern)); }
 
   const std::deque<Rule>& rules() const noexcept { return rules_; }
