@@ -65,7 +65,8 @@ class SLUICE_API Request {
   /// the shard does not align this way are copied once.
   std::uint32_t alignment_bytes = 0;
 
-  /// Adds a rule behind the existing ones. The reference stays valid as long as the request.
+  /// Adds a rule behind the existing ones. It takes what `pattern` matches as a glob, and the tensor of exactly that
+  /// name: a name may hold `*`, `?`, `[` or `\`. The reference stays valid as long as the request.
   Rule& add(std::string pattern) { return rules_.emplace_back(std::move(pattern)); }
 
   const std::deque<Rule>& rules() const noexcept { return rules_; }

@@ -35,7 +35,7 @@ struct Catalogue {
   double open_seconds = 0;
   double open_cpu_seconds = 0;
 
-  // What the views in `tensors` point into: one block of characters and one of extents a shard.
+  // What the views in `tensors` point into: one block of characters and one of extents per shard.
   std::vector<std::unique_ptr<char[]>> names;
   std::vector<std::unique_ptr<std::uint64_t[]>> shapes;
 

@@ -15,10 +15,18 @@ struct ForeignFormat {
   std::string_view way_out;  // what to do about it
 };
 
-/// By content: `head` are the first bytes of a file, `tail` its last; 64 KiB of each are plenty.
+/// By content: `head` are the first bytes of a file, `tail` its last; 64 KiB of each are plenty. What begins with the
+/// length of a header and its brace is safetensors, damaged or not, and no other format.
 std::optional<ForeignFormat> foreign_format_of_content(std::span<const char> head, std::span<const char> tail);
 
-/// By the ending of a file name.
+/// By the ending of a file name. Knows indexes of other formats, NAME.index.json, too.
 std::optional<ForeignFormat> foreign_format_of_name(std::string_view file_name);
+
+/// By content, or else by name.
+std::optional<ForeignFormat> foreign_format_of(std::span<const char> head, std::span<const char> tail,
+                                               std::string_view file_name);
+
+/// Whether a file that begins with `head` is a JSON object, or would be, and no shard.
+bool begins_as_json(std::span<const char> head) noexcept;
 
 }  // namespace sluice

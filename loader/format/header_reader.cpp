@@ -37,8 +37,7 @@ std::optional<ForeignFormat> recognise(const InputFile& file, const fs::path& pa
   std::string tail(bytes, '\0');
   file.read(head.data(), 0, bytes);
   file.read(tail.data(), file.bytes() - bytes, bytes);
-  if (const auto foreign = foreign_format_of_content(head, tail)) return foreign;
-  return foreign_format_of_name(path.filename().string());
+  return foreign_format_of(head, tail, path.filename().string());
 }
 
 /// include/uapi/linux/stat.h, Linux 6.1: STATX_DIOALIGN, newer than Debian 12's C library. The kernel's struct has 256

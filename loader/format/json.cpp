@@ -3,11 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
-#include <cstdint>
 #include <cstring>
-#include <limits>
 #include <optional>
 #include <utility>
 
@@ -16,30 +12,9 @@
 namespace sluice {
 namespace {
 
-bool is_digit(char c) noexcept {
-  return c >= '0' && c <= '9';
-}
-
-/// Without the white space that simdjson leaves behind a token.
-std::string_view trimmed(std::string_view token) noexcept {
-  const auto last = token.find_last_not_of(" \t\n\r");
-  return token.substr(0, last == std::string_view::npos ? 0 : last + 1);
-}
-
-/// Powers of ten, exactly rounded. Only numbers in values that are passed over and that have an exponent get here.
-double power_of_ten(int exponent) noexcept {
-  const std::string text = fmt::format("1e{}", exponent);
-  double power = 0;
-  std::from_chars(text.data(), text.data() + text.size(), power);
-  return power;
-}
-
-/// `f64_from_parts` of serde_json 1.0: whether significand * 10^exponent is finite in its arithmetic.
-bool is_finite(std::uint64_t significand, std::int64_t exponent) noexcept {
-  constexpr std::int64_t table_max = 308;  // its table holds 1e0 to 1e308
-  if (exponent < 0 || significand == 0) return true;
-  if (exponent > table_max) return false;
-  return !std::isinf(static_cast<double>(significand) * power_of_ten(static_cast<int>(exponent)));
+bool is_python_constant(std::string_view token) noexcept {
+  token = token.substr(0, token.find_last_not_of(" \t\n\r") + 1);  // simdjson leaves white space behind a token
+  return token == "NaN" || token == "Infinity" || token == "-Infinity";
 }
 
 }  // namespace
@@ -54,8 +29,8 @@ char* Json::room(std::size_t bytes, std::size_t kept) {
   return buffer_.data();
 }
 
-Json::Object Json::open(std::size_t begin, std::size_t end, ErrorCode code, const std::filesystem::path& path) {
-  code_ = code;
+Json::Object Json::open(std::size_t begin, std::size_t end, const Kind& kind, const std::filesystem::path& path) {
+  kind_ = kind;
   path_ = &path;
   end_ = end;
   // simdjson reads this far beyond the end, and must find nothing there that could close a bracket.
@@ -104,6 +79,8 @@ std::optional<std::string_view> Json::plain_text(const char* string) const noexc
 
 void Json::pass_over(Value value, unsigned depth) {
   using simdjson::ondemand::json_type;
+  // Whoever walks on passes over a scalar that was only looked at.
+  if (kind_.python_constants && is_python_constant(value.raw_json_token())) return;
   const json_type type = take(value.type());
   if ((type == json_type::object || type == json_type::array) && depth >= safetensors::nesting_max) {
     fail_here("objects and arrays lie too deep in each other");
@@ -122,11 +99,9 @@ void Json::pass_over(Value value, unsigned depth) {
     case json_type::string:
       take(value.get_string());
       return;
-    case json_type::number: {
-      const std::string_view token = trimmed(value.raw_json_token());
-      if (!is_serde_number(token)) fail_here("a number that is not valid JSON, or too large");
-      return;  // whoever walks on passes over a scalar that was only looked at
-    }
+    case json_type::number:
+      take(value.get_double());
+      return;
     case json_type::boolean:
       take(value.get_bool());
       return;
@@ -142,7 +117,8 @@ bool Json::is_null(Value value) {
 }
 
 void Json::fail(std::string message, std::size_t offset, std::string_view tensor, std::string hint) const {
-  throw Error(code_, std::move(message), {path_->string(), offset, std::string(tensor)}, std::move(hint));
+  if (hint.empty()) hint = kind_.hint;
+  throw Error(kind_.code, std::move(message), {path_->string(), offset, std::string(tensor)}, std::move(hint));
 }
 
 void Json::fail_here(std::string message, std::string_view tensor) {
@@ -156,63 +132,6 @@ void Json::fail_here(std::string message, std::string_view tensor) {
 void Json::fail(simdjson::error_code error) {
   if (error == simdjson::MEMALLOC) throw std::bad_alloc();
   fail_here(fmt::format("not valid JSON ({})", simdjson::error_message(error)));
-}
-
-bool is_serde_number(std::string_view text) noexcept {
-  std::size_t at = 0;
-  const auto peek = [&] { return at < text.size() ? text[at] : '\0'; };
-  if (peek() == '-') ++at;
-  if (!is_digit(peek())) return false;
-  if (peek() == '0' && at + 1 < text.size() && is_digit(text[at + 1])) return false;
-
-  // Digits count until the next would overflow 64 bits; from then on those before the point only raise the exponent and
-  // those behind it are dropped.
-  std::uint64_t significand = 0;
-  std::int64_t exponent = 0;
-  bool full = false;
-  const auto append = [&](char digit) {
-    const auto value = static_cast<std::uint64_t>(digit - '0');
-    constexpr auto max = std::numeric_limits<std::uint64_t>::max();
-    if (significand > max / 10 || (significand == max / 10 && value > max % 10)) return false;
-    significand = significand * 10 + value;
-    return true;
-  };
-  while (is_digit(peek())) {
-    full = full || !append(peek());
-    if (full) ++exponent;
-    ++at;
-  }
-  bool is_integer = !full;
-  if (peek() == '.') {
-    is_integer = false;
-    ++at;
-    if (!is_digit(peek())) return false;
-    // Behind a long integer the digits are tried anew: the parser does not remember that it was full.
-    bool dropping = false;
-    for (; is_digit(peek()); ++at) {
-      dropping = dropping || !append(peek());
-      if (!dropping) --exponent;
-    }
-  }
-  if (peek() == 'e' || peek() == 'E') {
-    is_integer = false;
-    ++at;
-    const bool negative = peek() == '-';
-    if (peek() == '-' || peek() == '+') ++at;
-    if (!is_digit(peek())) return false;
-    constexpr std::int64_t exponent_max = std::numeric_limits<std::int32_t>::max();
-    std::int64_t value = 0;
-    bool overflows = false;
-    for (; is_digit(peek()); ++at) {
-      if (!overflows) value = value * 10 + (peek() - '0');
-      overflows = overflows || value > exponent_max;
-    }
-    if (at != text.size()) return false;
-    if (overflows) return negative || significand == 0;
-    exponent += negative ? -value : value;
-  }
-  if (at != text.size()) return false;
-  return is_integer || is_finite(significand, exponent);
 }
 
 }  // namespace sluice

@@ -1,6 +1,6 @@
 // Json: the text of one JSON file and simdjson's parser over it, as strict as serde_json where simdjson is lenient:
 // simdjson skips a byte order mark, looks into a value only when asked, and knows no bound on nesting while it passes
-// values over. Reused from file to file, so that buffer and parser are allocated once a thread. Not thread-safe.
+// values over. Reused from file to file, so that buffer and parser are allocated once per thread. Not thread-safe.
 #pragma once
 
 #include <simdjson.h>
@@ -23,12 +23,20 @@ class Json {
   using Array = simdjson::ondemand::array;
   using Field = simdjson::ondemand::field;
 
+  /// What the text should be.
+  struct Kind {
+    ErrorCode code;                 // of the Error where it is not
+    std::string_view hint;          // of that Error, where it has no other
+    bool python_constants = false;  // whether NaN, Infinity and -Infinity are values, which Python writes and reads
+  };
+
   /// Room for the first `bytes` of a file; its first `kept` bytes stay as they were. Valid until the next call.
   char* room(std::size_t bytes, std::size_t kept = 0);
 
-  /// Begins to read bytes [begin, end) of the file as one JSON object. Errors are thrown as `code`, with `path` and the
-  /// byte in the file. `path` must outlive the reading. Strings that are handed out are valid until the next open().
-  Object open(std::size_t begin, std::size_t end, ErrorCode code, const std::filesystem::path& path);
+  /// Begins to read bytes [begin, end) of the file as one JSON object. Errors are thrown as `kind` says, with `path`
+  /// and the byte in the file. `path` must outlive the reading. Strings that are handed out are valid until the next
+  /// open().
+  Object open(std::size_t begin, std::size_t end, const Kind& kind, const std::filesystem::path& path);
   /// Once the object has been walked to its end: refuses anything but white space behind it.
   void close();
 
@@ -50,7 +58,9 @@ class Json {
       fail(error);
   }
 
-  /// Reads `value`, which lies in `depth` objects and arrays, to its end and validates all of it.
+  /// Reads `value`, which lies in `depth` objects and arrays, to its end and validates all of it. Refuses numbers that
+  /// simdjson takes for infinite. serde_json, which rounds otherwise, takes a few more for infinite: here they pass,
+  /// since nobody uses them.
   void pass_over(Value value, unsigned depth);
 
   bool is_null(Value value);
@@ -75,12 +85,8 @@ class Json {
   simdjson::ondemand::document document_;
   BigVector<char> buffer_;
   std::size_t end_ = 0;
-  ErrorCode code_ = ErrorCode::bad_header;
+  Kind kind_{ErrorCode::bad_header, {}};
   const std::filesystem::path* path_ = nullptr;
 };
-
-/// Whether serde_json, as the reference configures it, reads this number at all: it refuses those that round to
-/// infinity in its own, not quite exact, arithmetic. Also refuses what is no JSON number.
-bool is_serde_number(std::string_view text) noexcept;
 
 }  // namespace sluice

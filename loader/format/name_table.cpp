@@ -33,7 +33,7 @@ std::uint64_t load(const char* from) noexcept {
   return word;
 }
 
-/// Both halves of the product, so that every bit of it depends on every bit of both.
+// Both halves of the product, so that every bit of it depends on every bit of both.
 std::uint64_t fold(std::uint64_t a, std::uint64_t b) noexcept {
   const auto product = static_cast<unsigned __int128>(a) * b;
   return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);

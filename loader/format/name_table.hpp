@@ -1,5 +1,6 @@
-// NameTable: name -> number of a tensor, for Catalogue. It holds 8 bytes a slot and no names: those are the
-// catalogue's, and are looked at only where 32 bits of their hashes agree. Filled once by one thread; find() from any.
+// NameTable: name -> number of a tensor, for Catalogue. It holds 8 bytes per slot and no names: those are
+// the catalogue's, and are looked at only where 32 bits of their hashes agree. Filled once by one thread; find() from
+// any.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +16,7 @@ namespace sluice {
 
 class NameTable {
  public:
-  /// Of a secret of this process: a header cannot be written so that its names collide.
+  /// Keyed with a secret of this process, so that no header can be written whose names collide.
   static std::uint64_t hash(std::string_view name) noexcept;
 
   /// Enters all names anew, the first tensor's as 0; `hashes` are theirs. Stops at the first name that is there

@@ -1,7 +1,7 @@
 // The safetensors format, as its reference implementation reads it. A shard is
 //   8 bytes     the header's length n, little-endian
 //   n bytes     the header: one JSON object, name -> {"dtype", "shape", "data_offsets": [begin, end]}, "__metadata__"
-//   beside the rest    tensor data; offsets count from its first byte; tensors lie back to back and fill it exactly
+//   the rest    tensor data; offsets count from its first byte; tensors lie back to back and fill it exactly
 // Sources: safetensors/src/tensor.rs at release 0.8.0, and the crates that it parses with.
 #pragma once
 

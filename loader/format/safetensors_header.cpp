@@ -16,7 +16,7 @@
 namespace sluice {
 namespace {
 
-/// A tensor as its header spells it. Name and shape are kept as indices: the blocks they lie in still grow.
+// A tensor as its header spells it. Name and shape are kept as indices: the blocks they lie in still grow.
 struct Entry {
   std::uint64_t begin = 0;  // from the first byte of tensor data
   std::uint64_t end = 0;
@@ -28,8 +28,8 @@ struct Entry {
   Dtype dtype = Dtype::u8;
 };
 
-constexpr std::string_view damaged_hint =
-    "the file is damaged or was not written by safetensors: download or convert it again";
+constexpr Json::Kind header_kind{ErrorCode::bad_header,
+                                 "the file is damaged or was not written by safetensors: download or convert it again"};
 
 }  // namespace
 
@@ -41,8 +41,10 @@ struct HeaderParser::Scratch {
 
   std::vector<std::pair<std::string, std::string>> read_metadata(Json::Value value);
   void read_tensor(Json::Value value, std::string_view name, std::uint32_t key_offset);
+  void read_array(Json::Array fields, std::string_view tensor, Entry& entry);
+  void read_object(Json::Object fields, std::string_view tensor, Entry& entry);
   Dtype read_dtype(Json::Value value, std::string_view tensor);
-  std::uint32_t read_shape(Json::Value value, std::string_view tensor, std::uint32_t key_offset);
+  void read_shape(Json::Value value, std::string_view tensor, Entry& entry);
   void read_offsets(Json::Value value, std::string_view tensor, Entry& entry);
   std::uint64_t read_size(Json::Value value, std::string_view tensor, std::string_view what);
   void validate(std::uint64_t data_offset, std::uint64_t file_bytes) const;
@@ -53,8 +55,7 @@ struct HeaderParser::Scratch {
   std::span<const std::uint64_t> shape_of(const Entry& entry) const noexcept {
     return {shapes.data() + entry.shape_begin, entry.dimensions};
   }
-  [[noreturn]] void refuse(const Entry& entry, std::string message,
-                           std::string hint = std::string(damaged_hint)) const {
+  [[noreturn]] void refuse(const Entry& entry, std::string message, std::string hint = {}) const {
     json.fail(std::move(message), entry.key_offset, name_of(entry), std::move(hint));
   }
   [[noreturn]] void refuse_limit(std::string message, std::string_view limit, std::size_t offset,
@@ -74,8 +75,8 @@ char* HeaderParser::room(std::size_t bytes, std::size_t kept) {
 }
 
 std::uint64_t HeaderParser::data_offset(std::uint64_t file_bytes, const std::filesystem::path& path) const {
-  const auto refuse = [&](std::string message, std::string hint = std::string(damaged_hint)) {
-    throw Error(ErrorCode::bad_header, std::move(message), {path.string(), 0, {}}, std::move(hint));
+  const auto refuse = [&](std::string message, std::string_view hint = header_kind.hint) {
+    throw Error(ErrorCode::bad_header, std::move(message), {path.string(), 0, {}}, std::string(hint));
   };
   if (file_bytes == 0) refuse("the file is empty", "download it again");
   if (file_bytes < safetensors::length_bytes) {
@@ -108,7 +109,7 @@ ShardHeader HeaderParser::parse(std::uint64_t data_offset, std::uint64_t file_by
 
   ShardHeader header;
   bool has_metadata = false;
-  for (auto result : json.open(safetensors::length_bytes, data_offset, ErrorCode::bad_header, path)) {
+  for (auto result : json.open(safetensors::length_bytes, data_offset, header_kind, path)) {
     auto field = json.take(std::move(result));
     const std::size_t key_offset = json.offset_of(field.key());
     const std::string_view name = json.key_of(field);
@@ -164,12 +165,8 @@ std::vector<std::pair<std::string, std::string>> HeaderParser::Scratch::read_met
   return metadata;
 }
 
-/// serde's derived code takes a struct as an object, in any order and with keys it does not know, or as an array of
-/// exactly its fields.
 void HeaderParser::Scratch::read_tensor(Json::Value value, std::string_view name, std::uint32_t key_offset) {
   using simdjson::ondemand::json_type;
-  constexpr unsigned depth = 2;  // of a value in the tensor's object: the header, the tensor
-
   if (entries.size() == limits::tensors_max) {
     refuse_limit(fmt::format("more than {} tensors", limits::tensors_max), "tensors_max", key_offset, name);
   }
@@ -182,51 +179,62 @@ void HeaderParser::Scratch::read_tensor(Json::Value value, std::string_view name
   entry.name_bytes = static_cast<std::uint32_t>(name.size());
   names.insert(names.end(), name.begin(), name.end());
 
+  // serde's derived code takes a struct as an object, in any order and with keys that it does not know, or as an array
+  // of exactly its fields.
   const json_type type = json.take(value.type());
-  if (type == json_type::array) {
-    unsigned index = 0;
-    for (auto element : json.take(value.get_array())) {
-      switch (index++) {
-        case 0:
-          entry.dtype = read_dtype(json.take(std::move(element)), name);
-          break;
-        case 1:
-          entry.shape_begin = shapes.size();
-          entry.dimensions = read_shape(json.take(std::move(element)), name, key_offset);
-          break;
-        case 2:
-          read_offsets(json.take(std::move(element)), name, entry);
-          break;
-        default:
-          json.fail_here("a tensor written as an array has more than dtype, shape and data_offsets", name);
-      }
-    }
-    if (index < 3) json.fail("a tensor written as an array lacks dtype, shape or data_offsets", key_offset, name);
-    entries.push_back(entry);
-    return;
+  if (type == json_type::object) {
+    read_object(json.take(value.get_object()), name, entry);
+  } else if (type == json_type::array) {
+    read_array(json.take(value.get_array()), name, entry);
+  } else {
+    json.fail_here("a tensor is not described by an object", name);
   }
-  if (type != json_type::object) json.fail_here("a tensor is not described by an object", name);
+  entries.push_back(entry);
+}
 
+void HeaderParser::Scratch::read_array(Json::Array fields, std::string_view tensor, Entry& entry) {
+  unsigned index = 0;
+  for (auto element : fields) {
+    switch (index++) {
+      case 0:
+        entry.dtype = read_dtype(json.take(std::move(element)), tensor);
+        break;
+      case 1:
+        read_shape(json.take(std::move(element)), tensor, entry);
+        break;
+      case 2:
+        read_offsets(json.take(std::move(element)), tensor, entry);
+        break;
+      default:
+        json.fail_here("a tensor written as an array has more than dtype, shape and data_offsets", tensor);
+    }
+  }
+  if (index < 3) {
+    json.fail("a tensor written as an array lacks dtype, shape or data_offsets", entry.key_offset, tensor);
+  }
+}
+
+void HeaderParser::Scratch::read_object(Json::Object fields, std::string_view tensor, Entry& entry) {
+  constexpr unsigned depth = 2;  // of a value here: the header, the tensor
   bool has_dtype = false;
   bool has_shape = false;
   bool has_offsets = false;
   const auto once = [&](bool& seen, std::string_view key) {
-    if (seen) json.fail_here(fmt::format("\"{}\" occurs twice", key), name);
+    if (seen) json.fail_here(fmt::format("\"{}\" occurs twice", key), tensor);
     seen = true;
   };
-  for (auto result : json.take(value.get_object())) {
+  for (auto result : fields) {
     auto field = json.take(std::move(result));
     const std::string_view key = json.key_of(field);
     if (key == safetensors::dtype_key) {
       once(has_dtype, key);
-      entry.dtype = read_dtype(field.value(), name);
+      entry.dtype = read_dtype(field.value(), tensor);
     } else if (key == safetensors::shape_key) {
       once(has_shape, key);
-      entry.shape_begin = shapes.size();
-      entry.dimensions = read_shape(field.value(), name, key_offset);
+      read_shape(field.value(), tensor, entry);
     } else if (key == safetensors::offsets_key) {
       once(has_offsets, key);
-      read_offsets(field.value(), name, entry);
+      read_offsets(field.value(), tensor, entry);
     } else {
       json.pass_over(field.value(), depth);
     }
@@ -234,13 +242,12 @@ void HeaderParser::Scratch::read_tensor(Json::Value value, std::string_view name
   if (!has_dtype || !has_shape || !has_offsets) {
     const std::string_view missing =
         !has_dtype ? safetensors::dtype_key : (!has_shape ? safetensors::shape_key : safetensors::offsets_key);
-    json.fail(fmt::format("a tensor has no \"{}\"", missing), key_offset, name, std::string(damaged_hint));
+    json.fail(fmt::format("a tensor has no \"{}\"", missing), entry.key_offset, tensor);
   }
-  entries.push_back(entry);
 }
 
-/// serde takes an enumeration's value as a string, or as an object whose one key is that string and whose value is
-/// null.
+// serde takes an enumeration's value as a string, or as an object whose one key is that string and whose value is
+// null.
 Dtype HeaderParser::Scratch::read_dtype(Json::Value value, std::string_view tensor) {
   const auto parse = [&](std::string_view name) {
     const auto dtype = parse_dtype(name);
@@ -263,19 +270,18 @@ Dtype HeaderParser::Scratch::read_dtype(Json::Value value, std::string_view tens
   return *dtype;
 }
 
-std::uint32_t HeaderParser::Scratch::read_shape(Json::Value value, std::string_view tensor, std::uint32_t key_offset) {
+void HeaderParser::Scratch::read_shape(Json::Value value, std::string_view tensor, Entry& entry) {
   Json::Array array;
   if (value.get_array().get(array)) json.fail_here("\"shape\" is not an array", tensor);
-  std::uint32_t dimensions = 0;
+  entry.shape_begin = shapes.size();
   for (auto element : array) {
-    if (dimensions == limits::dimensions_max) {
-      refuse_limit(fmt::format("more than {} dimensions", limits::dimensions_max), "dimensions_max", key_offset,
+    if (entry.dimensions == limits::dimensions_max) {
+      refuse_limit(fmt::format("more than {} dimensions", limits::dimensions_max), "dimensions_max", entry.key_offset,
                    tensor);
     }
     shapes.push_back(read_size(json.take(std::move(element)), tensor, safetensors::shape_key));
-    ++dimensions;
+    ++entry.dimensions;
   }
-  return dimensions;
 }
 
 void HeaderParser::Scratch::read_offsets(Json::Value value, std::string_view tensor, Entry& entry) {
@@ -298,8 +304,8 @@ std::uint64_t HeaderParser::Scratch::read_size(Json::Value value, std::string_vi
   return size;
 }
 
-/// The reference's `Metadata::validate` and the end of its `read_metadata`: tensors lie back to back, are as long as
-/// dtype and shape say, and fill the file.
+// The reference's `Metadata::validate` and the end of its `read_metadata`: tensors lie back to back, are as long as
+// dtype and shape say, and fill the file.
 void HeaderParser::Scratch::validate(std::uint64_t data_offset, std::uint64_t file_bytes) const {
   std::uint64_t end = 0;
   for (const Entry& entry : entries) {
@@ -342,8 +348,7 @@ void HeaderParser::Scratch::validate(std::uint64_t data_offset, std::uint64_t fi
         "the file is truncated: download it again");
   }
   if (end < data_bytes) {
-    json.fail(fmt::format("{} bytes follow the last tensor", data_bytes - end), data_offset + end, {},
-              std::string(damaged_hint));
+    json.fail(fmt::format("{} bytes follow the last tensor", data_bytes - end), data_offset + end);
   }
 }
 

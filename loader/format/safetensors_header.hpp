@@ -1,5 +1,5 @@
 // HeaderParser: the bytes of one shard's header -> its tensors, validated. Every header is hostile until it has been
-// through here. Checkpoint::open has one parser a thread and reuses it from shard to shard. Not thread-safe.
+// through here. Checkpoint::open has one parser per thread and reuses it from shard to shard. Not thread-safe.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,6 @@
 // The index of a checkpoint in several shards, `*.safetensors.index.json`: tensor name -> shard. Only what says where
-// tensors are is relied upon; "metadata" and its "total_size" are validated as JSON and not believed.
+// tensors are is relied upon; "metadata" and its "total_size" are validated as JSON, as Python writes it, and not
+// believed.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +28,10 @@ struct SafetensorsIndex {
   BigVector<Entry> entries;        // as they come; a tensor may occur twice
   std::unique_ptr<Json> text;      // what the names point into
 };
+
+/// Whether a file of this name is meant as an index: NAME.safetensors.index.json, or with a variant between the last
+/// two words, NAME.safetensors.index.fp16.json.
+bool is_index_name(std::string_view file_name) noexcept;
 
 /// Parses the first `bytes` bytes of `text`'s room. Every file lies inside the folder of the index, as far as names
 /// tell. Throws Error{bad_index, limit_exceeded}, with path, byte and tensor.

@@ -25,7 +25,8 @@ class Glob {
   explicit Glob(const std::string& pattern)
       : pattern_(pattern),
         simple_(pattern.find_first_of("?[\\") == std::string::npos),
-        head_(std::string_view(pattern).substr(0, pattern.find_first_of("*?[\\"))) {
+        head_(std::string_view(pattern).substr(0, pattern.find_first_of("*?[\\"))),
+        tail_(std::string_view(pattern).substr(pattern.find_last_of("*?[]\\") + 1)) {
     if (!simple_) return;
     for (std::size_t begin = 0; begin <= pattern.size();) {
       const std::size_t end = std::min(pattern.find('*', begin), pattern.size());
@@ -39,7 +40,7 @@ class Glob {
     // fnmatch ends at the first NUL, which would match by half a name.
     if (name.find('\0') != std::string_view::npos) return false;
     if (simple_) return matches_pieces(name);
-    if (!name.starts_with(head_)) return false;
+    if (!name.starts_with(head_) || !name.ends_with(tail_)) return false;
     terminated_.assign(name);
     return fnmatch(pattern_.c_str(), terminated_.c_str(), 0) == 0;
   }
@@ -62,6 +63,7 @@ class Glob {
   const std::string& pattern_;
   const bool simple_;                     // no wildcard but `*`
   const std::string_view head_;           // what stands before the first wildcard
+  const std::string_view tail_;           // what stands behind the last
   std::vector<std::string_view> pieces_;  // what stands between stars, at least two
   std::string terminated_;                // names in a catalogue end where the next one begins
 };
@@ -71,22 +73,37 @@ bool is_glob(std::string_view pattern) noexcept {
   return pattern.find_first_of("*?[\\") != std::string_view::npos && pattern.find('\0') == std::string_view::npos;
 }
 
-// Gives `rule` what it matches and no earlier rule took. Returns whether it matches anything, taken or not.
+// The one name that a pattern of escapes and no other wildcard matches.
+std::optional<std::string> escaped_name(std::string_view pattern) {
+  std::string name;
+  for (std::size_t i = 0; i < pattern.size(); ++i) {
+    if (pattern[i] == '*' || pattern[i] == '?' || pattern[i] == '[') return std::nullopt;
+    if (pattern[i] == '\\' && ++i == pattern.size()) return std::nullopt;  // it escapes nothing, and matches nothing
+    name += pattern[i];
+  }
+  return name;
+}
+
+// Gives `rule` what it matches and no earlier rule took: the tensor of exactly that name, since names may hold
+// wildcards, and what the pattern matches as a glob. Names without wildcards, or with all of them escaped, cost a
+// look-up each. Returns whether the rule matches anything, taken or not.
 bool claim(const Catalogue& catalogue, const std::string& pattern, std::uint32_t rule,
            std::vector<std::uint32_t>& rule_of) {
-  if (const auto tensor = catalogue.find(pattern)) {
-    std::uint32_t& owner = rule_of[*tensor];
-    if (owner == Selection::none) owner = rule;
-    return true;
-  }
-  if (!is_glob(pattern)) return false;
-  Glob glob(pattern);
   bool matched = false;
+  const auto take = [&](std::size_t tensor) {
+    matched = true;
+    if (rule_of[tensor] == Selection::none) rule_of[tensor] = rule;
+  };
+  if (const auto named = catalogue.find(pattern)) take(*named);
+  if (!is_glob(pattern)) return matched;
+  if (const auto name = escaped_name(pattern)) {
+    if (const auto named = catalogue.find(*name)) take(*named);
+    return matched;
+  }
+  Glob glob(pattern);
   for (std::size_t i = 0; i < rule_of.size(); ++i) {
     if (matched && rule_of[i] != Selection::none) continue;
-    if (!glob.matches(catalogue.tensors[i].name)) continue;
-    matched = true;
-    if (rule_of[i] == Selection::none) rule_of[i] = rule;
+    if (glob.matches(catalogue.tensors[i].name)) take(i);
   }
   return matched;
 }

@@ -24,6 +24,9 @@ shard("header_length_of_16_exabytes", "{}", length=(1 << 64) - 1)
 shard("header_length_wraps_when_8_is_added", "{}", length=(1 << 64) - 8)
 shard("header_length_past_the_end_of_the_file", "{}", length=1000)
 shard("header_longer_than_the_formats_limit", "{}", length=100_000_001)
+# Lengths that spell another format, which users would be told to unpickle or to convert.
+shard("truncated_header_whose_length_spells_a_pickle", '{"a":%s' % tensor(), length=0x010280)
+shard("truncated_header_whose_length_spells_onnx", '{"a":%s' % tensor(), length=0x120508)
 # Tensors that would read what is not theirs.
 shard("tensor_past_the_end_of_the_file", '{"a":%s}' % tensor(0, 1 << 40, shape="[1099511627776]"), b"1234")
 shard("tensors_overlap", '{"a":%s,"b":%s}' % (tensor(), tensor(2, 6)), b"123456")
@@ -58,6 +61,7 @@ shard("name_of_70000_bytes", '{"%s":%s}' % ("n" * 70_000, tensor()), b"1234")
 (HERE / "pickle_that_runs_a_command.safetensors").write_bytes(b"cos\nsystem\n(S'echo unpickled'\ntR.")
 (HERE / "html_page_of_a_refused_download.safetensors").write_bytes(b"<!DOCTYPE html><title>401</title>\n")
 (HERE / "git_lfs_pointer.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\nsize 12\n")
+(HERE / "space_that_a_download_reserved.safetensors").write_bytes(b"\0" * 1024)
 # Indexes that lead elsewhere.
 for name, file in {
     "index_to_an_absolute_path": "/etc/passwd",

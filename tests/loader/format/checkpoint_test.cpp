@@ -254,6 +254,23 @@ TEST_F(CheckpointTest, NamesOtherFormatsAndFailedDownloads) {
               HasSubstr("git lfs pull"));
   EXPECT_THAT(refusal(text("c.safetensors", "<!DOCTYPE html>")).what(), HasSubstr("web page"));
   EXPECT_EQ(refusal(text("d.safetensors", "")).code(), ErrorCode::bad_header);
+  const Error reserved = refusal(text("e.safetensors", std::string(100'000, '\0')));
+  EXPECT_EQ(reserved.code(), ErrorCode::unsupported_format);
+  EXPECT_THAT(reserved.what(), HasSubstr("begins with zeros"));
+  EXPECT_THAT(reserved.hint(), HasSubstr("download it again"));
+}
+
+TEST_F(CheckpointTest, TakesATruncatedShardForNoOtherFormat) {
+  // Headers of 66,176, 329,088 and 1,180,936 bytes, whose lengths spell the beginnings of pickles and of an ONNX model.
+  for (const std::size_t length : {0x010280u, 0x050580u, 0x120508u}) {
+    std::vector<std::byte> shard = shard_of(std::string(length, ' ').replace(0, 5, R"({"a":)"));
+    shard.resize(length / 2);
+    for (const char* name : {"a.safetensors", "pytorch_model.bin", "a.onnx"}) {
+      const Error error = refusal(folder_.write(name, shard));
+      EXPECT_EQ(error.code(), ErrorCode::bad_header) << name;
+      EXPECT_THAT(error.what(), HasSubstr("truncated"));
+    }
+  }
 }
 
 TEST_F(CheckpointTest, NeverHangsOnWhatIsNoFile) {

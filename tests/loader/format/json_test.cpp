@@ -1,6 +1,6 @@
-// Goal: values that are passed over are held to serde_json's rules, corner by corner; offsets in messages are right.
-// Method: numbers at every edge of serde_json's arithmetic; small texts with one thing wrong. tests/differential drives
-// the same rules against the reference itself.
+// Goal: values that are passed over are held to serde_json's rules, or to Python's where Python writes them; offsets in
+// messages are right. Method: numbers around the largest that there is; small texts with one thing wrong.
+// tests/differential drives the same rules against the reference itself.
 #include "loader/format/json.hpp"
 
 #include <gmock/gmock.h>
@@ -13,11 +13,14 @@
 namespace sluice {
 namespace {
 
-/// Opens `text` and passes over all of it.
-void read(Json& json, const std::string& text) {
+constexpr Json::Kind strict{ErrorCode::bad_index, "download it again"};
+constexpr Json::Kind of_python{ErrorCode::bad_index, "download it again", true};
+
+// Opens `text` and passes over all of it.
+void read(Json& json, const std::string& text, const Json::Kind& kind = strict) {
   static const std::filesystem::path path = "file.json";
   std::ranges::copy(text, json.room(text.size()));
-  for (auto result : json.open(0, text.size(), ErrorCode::bad_index, path)) {
+  for (auto result : json.open(0, text.size(), kind, path)) {
     auto field = json.take(std::move(result));
     json.take(field.unescaped_key());
     json.pass_over(field.value(), 1);
@@ -25,23 +28,38 @@ void read(Json& json, const std::string& text) {
   json.close();
 }
 
-bool is_valid(const std::string& text) {
+bool is_valid(const std::string& text, const Json::Kind& kind = strict) {
   Json json;
-  return error_of([&] { read(json, text); }).code() == ErrorCode{};
+  return error_of([&] { read(json, text, kind); }).code() == ErrorCode{};
 }
 
-TEST(Json, TakesTheNumbersThatSerdeTakes) {
+TEST(Json, TakesNumbersThatAreFinite) {
   const std::string nines(308, '9');
-  for (const std::string& number : {std::string("0"), std::string("-0"), std::string("1e308"), nines, nines + ".5",
-                                    nines + "e0", std::string("0e99999999999"), std::string("1e-99999999999"),
-                                    std::string("18446744073709551616"), "0." + nines, std::string("-1.5E+7")}) {
-    EXPECT_TRUE(is_serde_number(number)) << number;
+  for (const std::string& number :
+       {std::string("0"), std::string("-0"), std::string("1e308"), std::string("1.7976931348623157e308"), nines,
+        nines + ".5", nines + "e0", std::string("0e99999999999"), std::string("1e-99999999999"),
+        std::string("18446744073709551616"), "0." + nines, std::string("-1.5E+7")}) {
+    EXPECT_TRUE(is_valid(R"({"a":)" + number + "}")) << number;
+    EXPECT_TRUE(is_valid(R"({"a":[1,)" + number + " ]}", of_python)) << number;
   }
   for (const std::string& number :
        {std::string(""), std::string("-"), std::string("01"), std::string("1."), std::string(".1"), std::string("1e"),
-        std::string("+1"), std::string("1e309"), "99" + nines, std::string("1e99999999999"), std::string("0x1"),
-        std::string("1 ")}) {
-    EXPECT_FALSE(is_serde_number(number)) << number;
+        std::string("+1"), std::string("1e309"), std::string("-1e309"), std::string("1.7976931348623159e308"),
+        "99" + nines, std::string("1e99999999999"), std::string("0x1"), std::string("1 1")}) {
+    EXPECT_FALSE(is_valid(R"({"a":)" + number + "}")) << number;
+    EXPECT_FALSE(is_valid(R"({"a":[1,)" + number + " ]}", of_python)) << number;
+  }
+}
+
+TEST(Json, TakesPythonsConstantsWhereItIsTold) {
+  for (const char* text :
+       {R"({"a":NaN})", R"({"a": Infinity ,"b":1})", R"({"a":[-Infinity, NaN],"b":{"c":Infinity}})"}) {
+    EXPECT_TRUE(is_valid(text, of_python)) << text;
+    EXPECT_FALSE(is_valid(text)) << text;
+  }
+  for (const char* text : {R"({"a":nan})", R"({"a":-NaN})", R"({"a":+Infinity})", R"({"a":Infinity1})",
+                           R"({"a":NaN NaN})", R"({"a":[NaN)", R"({NaN:1})", "NaN"}) {
+    EXPECT_FALSE(is_valid(text, of_python)) << text;
   }
 }
 
@@ -74,7 +92,7 @@ TEST(Json, SeesNothingBehindTheEnd) {
   std::ranges::fill_n(json.room(1000), 1000, '}');
   std::ranges::copy(text, json.room(1000));
   EXPECT_EQ(error_of([&] {
-              for (auto result : json.open(0, text.size(), ErrorCode::bad_index, path)) {
+              for (auto result : json.open(0, text.size(), strict, path)) {
                 auto field = json.take(std::move(result));
                 json.take(field.unescaped_key());
                 json.pass_over(field.value(), 1);
@@ -90,6 +108,7 @@ TEST(Json, PointsAtThePlace) {
   EXPECT_EQ(error.code(), ErrorCode::bad_index);
   EXPECT_EQ(error.path(), "file.json");
   EXPECT_EQ(error.offset(), 16u);
+  EXPECT_EQ(error.hint(), "download it again");
 }
 
 TEST(Json, IsReusedFromFileToFile) {

@@ -86,6 +86,7 @@ TEST(SafetensorsHeader, NamesFileByteAndTensor) {
 TEST(SafetensorsHeader, SaysWhatIsWrong) {
   const auto says = [](const Error& error, const char* text) {
     EXPECT_EQ(error.code(), ErrorCode::bad_header) << text;
+    EXPECT_NE(error.hint(), "") << text;
     EXPECT_THAT(error.what(), HasSubstr(text));
   };
   says(refusal(bytes_of("")), "the file is empty");

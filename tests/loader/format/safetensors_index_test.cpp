@@ -57,11 +57,36 @@ TEST(SafetensorsIndex, NamesNoFileOutsideItsFolder) {
   EXPECT_NO_THROW(with_map(R"("t":"..a.safetensors")"));
 }
 
+TEST(SafetensorsIndex, IsKnownByItsName) {
+  for (const char* name :
+       {"model.safetensors.index.json", "model.safetensors.index.fp16.json", "a.b.safetensors.index.json",
+        "x.safetensors.index.non_ema.json", ".safetensors.index.json"}) {
+    EXPECT_TRUE(is_index_name(name)) << name;
+  }
+  for (const char* name :
+       {"", "config.json", "model.safetensors", "model.safetensors.index", "pytorch_model.bin.index.json",
+        "model.safetensors.index.json.metadata", "model.safetensors.indexjson", "model.safetensors.index2.json",
+        "model.safetensors.index.a.b.json"}) {
+    EXPECT_FALSE(is_index_name(name)) << name;
+  }
+}
+
+TEST(SafetensorsIndex, TakesTheNumbersThatPythonWrites) {
+  for (const char* number : {"Infinity", "-Infinity", "NaN", "[NaN, {\"a\": Infinity}]"}) {
+    const std::string metadata = std::string(R"("metadata":{"total_size": )") + number + "}";
+    const std::string map = R"("weight_map":{"a":"x.safetensors"})";
+    EXPECT_EQ(parse("{" + metadata + "," + map + "}").entries.size(), 1u) << number;
+    EXPECT_EQ(parse("{" + map + "," + metadata + "}").entries.size(), 1u) << number;
+  }
+  EXPECT_EQ(error_of([&] { with_map(R"("a":NaN)"); }).code(), ErrorCode::bad_index);
+}
+
 TEST(SafetensorsIndex, SaysWhatIsWrong) {
   const auto says = [](const Error& error, const char* text) {
     EXPECT_EQ(error.code(), ErrorCode::bad_index) << text;
     EXPECT_EQ(error.path(), "model.safetensors.index.json");
     EXPECT_THAT(error.what(), HasSubstr(text));
+    EXPECT_NE(error.hint(), "") << text;
   };
   says(refusal(""), "not valid JSON");
   says(refusal("[]"), "not a JSON object");
