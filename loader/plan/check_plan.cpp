@@ -13,8 +13,6 @@
 namespace sluice {
 namespace {
 
-constexpr std::uint64_t block_bytes = limits::direct_alignment_bytes;
-
 // Each function describes the first violation that it meets, or returns an empty string.
 class Checker {
  public:

@@ -14,8 +14,6 @@
 namespace sluice {
 namespace {
 
-constexpr std::uint64_t block_bytes = limits::direct_alignment_bytes;
-
 // What will be read of a shard without a break: staged, or straight into place. Begins and ends with a block, or the
 // file.
 struct ReadRange : ShardRange {

@@ -9,8 +9,6 @@
 namespace sluice {
 namespace {
 
-constexpr std::uint64_t block_bytes = limits::direct_alignment_bytes;
-
 // What the arena offset of a tensor is a multiple of.
 std::uint64_t promised_alignment(const PlanData& plan, const Placement& placement, std::uint64_t begin) {
   const bool cast = plan.is_cast(placement);

@@ -31,10 +31,14 @@
 #include <vector>
 
 #include "loader/base/big_vector.hpp"
+#include "loader/base/limits.hpp"
 #include "loader/format/catalogue.hpp"
 #include "sluice/plan.hpp"
 
 namespace sluice {
+
+/// What direct reads begin and end at multiples of.
+inline constexpr std::uint64_t block_bytes = limits::direct_alignment_bytes;
 
 /// One tensor on one device.
 struct Placement {

@@ -14,7 +14,7 @@ struct Unit {
   std::uint64_t bytes;
 };
 
-constexpr std::array<Unit, 14> units = {{
+constexpr std::array<Unit, 14> all_units = {{
     {"", 1},
     {"b", 1},
     {"k", 1ull << 10},
@@ -48,7 +48,7 @@ std::optional<std::uint64_t> parse_size(std::string_view text) noexcept {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (error != std::errc{}) return std::nullopt;
   const std::string_view suffix = text.substr(static_cast<std::size_t>(end - text.data()));
-  for (const Unit& unit : units) {
+  for (const Unit& unit : all_units) {
     if (!equals_in_any_case(suffix, unit.name)) continue;
     if (number > std::numeric_limits<std::uint64_t>::max() / unit.bytes) return std::nullopt;
     return number * unit.bytes;

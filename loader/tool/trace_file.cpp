@@ -20,7 +20,7 @@ using Json = nlohmann::ordered_json;
 constexpr int process = 1;
 
 // What every trace of ours begins with, and few other files do. A number follows.
-constexpr std::string_view beginning = "{\"otherData\":{\"origin_ns\":";
+constexpr std::string_view first_bytes = "{\"otherData\":{\"origin_ns\":";
 
 /// Which spans a thread of the file shows, in order of their beginning.
 struct Thread {
@@ -80,13 +80,13 @@ Json event(const Span& span, std::size_t thread, std::int64_t origin_ns) {
 
 }  // namespace
 
-TraceFile::TraceFile(std::filesystem::path path) : file_(std::move(path), std::string(beginning)) {}
+TraceFile::TraceFile(std::filesystem::path path) : file_(std::move(path), std::string(first_bytes)) {}
 
 void TraceFile::write(const Trace& trace, const std::function<void()>& check) {
   Output& output = file_.begin();
   std::int64_t origin_ns = trace.spans.empty() ? 0 : trace.spans.front().begin_ns;
   for (const Span& span : trace.spans) origin_ns = std::min(origin_ns, span.begin_ns);
-  output.print("{}{},\"dropped\":{}}},\n\"traceEvents\":[\n", beginning, origin_ns, trace.dropped);
+  output.print("{}{},\"dropped\":{}}},\n\"traceEvents\":[\n", first_bytes, origin_ns, trace.dropped);
   output.write(metadata("process_name", 0, {{"name", "sluice"}}).dump());
   const std::vector<Thread> threads = spread(trace);
   for (std::size_t i = 0; i < threads.size(); ++i) {

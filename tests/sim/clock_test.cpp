@@ -9,8 +9,6 @@
 namespace sluice::sim {
 namespace {
 
-constexpr std::size_t size = 1000;
-
 Settings stepped() {
   Settings settings;
   settings.clock = Clock::stepped;

@@ -14,8 +14,6 @@ namespace {
 
 using cu::Result;
 
-constexpr std::size_t size = 1000;
-
 TEST(Faults, HitTheNthUseOfACallOnly) {
   Scene scene;
   fail_call("cuStreamCreate", 2, Result::unknown);

@@ -43,7 +43,7 @@ done:
 )";
 
 constexpr std::uint32_t count = 100;
-constexpr std::size_t size = count * sizeof(std::uint32_t);
+constexpr std::size_t array_bytes = count * sizeof(std::uint32_t);
 
 struct Code {
   Code() {
@@ -70,10 +70,10 @@ void expect_kernel_caught(Rule rule,
                                                      cu::Stream stream, bool mistake)>& launch) {
   expect_caught(rule, [&](Scene& scene, bool mistake) {
     const Code code;
-    const auto source = scene.allocate(size);
-    const auto target = scene.allocate(size);
+    const auto source = scene.allocate(array_bytes);
+    const auto target = scene.allocate(array_bytes);
     const auto stream = scene.stream();
-    scene.copy_in(source, scene.pin(size), size, stream);
+    scene.copy_in(source, scene.pin(array_bytes), array_bytes, stream);
     launch(code, source, target, stream, mistake);
     cu::cuStreamSynchronize(stream);
     cu::cuLibraryUnload(code.library);
@@ -86,15 +86,15 @@ TEST(Kernel, RunsAsWorkOfItsStream) {
     settings.policy = policy;
     Scene scene(settings);
     const Code code;
-    const auto source = scene.allocate(size);
-    const auto target = scene.allocate(size);
+    const auto source = scene.allocate(array_bytes);
+    const auto target = scene.allocate(array_bytes);
     const auto stream = scene.stream();
-    auto* slab = scene.pin(size, 0);
-    auto* back = scene.pin(size, 0);
+    auto* slab = scene.pin(array_bytes, 0);
+    auto* back = scene.pin(array_bytes, 0);
     for (std::uint32_t i = 0; i < count; ++i) std::memcpy(slab + i * sizeof i, &i, sizeof i);
-    scene.copy_in(source, slab, size, stream);
+    scene.copy_in(source, slab, array_bytes, stream);
     Scene::ok(code.launch(source, target, count, stream));
-    Scene::ok(cu::cuMemcpyDtoHAsync_v2(back, target, size, stream));
+    Scene::ok(cu::cuMemcpyDtoHAsync_v2(back, target, array_bytes, stream));
     Scene::synchronize(stream);
     for (std::uint32_t i = 0; i < count; ++i) {
       std::uint32_t value = 0;
@@ -130,7 +130,7 @@ TEST(Kernel, IsCaughtInHostMemory) {
 TEST(Kernel, IsCaughtInFreedMemory) {
   expect_kernel_caught(Rule::freed, [](const Code& code, auto source, auto target, auto stream, bool mistake) {
     cu::DevicePointer other = 0;
-    Scene::ok(cu::cuMemAlloc_v2(&other, size));
+    Scene::ok(cu::cuMemAlloc_v2(&other, array_bytes));
     Scene::ok(cu::cuMemFree_v2(other));
     return code.launch(source, mistake ? other : target, count, stream);
   });
@@ -157,11 +157,11 @@ TEST(Kernel, IsCaughtInATrap) {
 TEST(Kernel, IsCaughtReadingWhatAnotherStreamWrites) {
   const auto play = [](Scene& scene, bool mistake) {
     const Code code;
-    const auto source = scene.allocate(size);
-    const auto target = scene.allocate(size);
+    const auto source = scene.allocate(array_bytes);
+    const auto target = scene.allocate(array_bytes);
     const auto copies = scene.stream();
     const auto kernels = scene.stream();
-    scene.copy_in(source, scene.pin(size), size, copies);
+    scene.copy_in(source, scene.pin(array_bytes), array_bytes, copies);
     if (!mistake) scene.join(copies, kernels);
     code.launch(source, target, count, kernels);
     for (const auto stream : {copies, kernels}) cu::cuStreamSynchronize(stream);
@@ -185,16 +185,16 @@ TEST(Kernel, IsCaughtReadingWhatAnotherStreamWrites) {
 TEST(Kernel, IsCaughtWritingWhatAnotherStreamReads) {
   expect_caught(Rule::race, [](Scene& scene, bool mistake) {
     const Code code;
-    const auto source = scene.allocate(size);
-    const auto target = scene.allocate(size);
+    const auto source = scene.allocate(array_bytes);
+    const auto target = scene.allocate(array_bytes);
     const auto copies = scene.stream();
     const auto kernels = scene.stream();
-    scene.copy_in(source, scene.pin(size), size, copies);
-    scene.copy_in(target, scene.pin(size), size, copies);
+    scene.copy_in(source, scene.pin(array_bytes), array_bytes, copies);
+    scene.copy_in(target, scene.pin(array_bytes), array_bytes, copies);
     scene.join(copies, kernels);
     code.launch(source, target, count, kernels);
     if (!mistake) scene.join(kernels, copies);
-    Scene::ok(cu::cuMemcpyDtoHAsync_v2(scene.pin(size), target + size - 1, 1, copies));
+    Scene::ok(cu::cuMemcpyDtoHAsync_v2(scene.pin(array_bytes), target + array_bytes - 1, 1, copies));
     for (const auto stream : {copies, kernels}) Scene::synchronize(stream);
     code.unload();
   });
@@ -203,13 +203,13 @@ TEST(Kernel, IsCaughtWritingWhatAnotherStreamReads) {
 TEST(Kernel, MayReadWhatAnotherStreamReads) {
   Scene scene;
   const Code code;
-  const auto source = scene.allocate(size);
+  const auto source = scene.allocate(array_bytes);
   const auto copies = scene.stream();
   const auto kernels = scene.stream();
-  scene.copy_in(source, scene.pin(size), size, copies);
+  scene.copy_in(source, scene.pin(array_bytes), array_bytes, copies);
   scene.join(copies, kernels);
-  Scene::ok(code.launch(source, scene.allocate(size), count, kernels));
-  Scene::ok(cu::cuMemcpyDtoHAsync_v2(scene.pin(size), source, size, copies));
+  Scene::ok(code.launch(source, scene.allocate(array_bytes), count, kernels));
+  Scene::ok(cu::cuMemcpyDtoHAsync_v2(scene.pin(array_bytes), source, array_bytes, copies));
   for (const auto stream : {copies, kernels}) Scene::synchronize(stream);
   code.unload();
   scene.close();
@@ -219,14 +219,15 @@ TEST(Kernel, MayReadWhatAnotherStreamReads) {
 TEST(Kernel, MayWriteBesideAnotherStream) {
   Scene scene;
   const Code code;
-  const auto source = scene.allocate(size);
-  const auto target = scene.allocate(2 * size);
+  const auto source = scene.allocate(array_bytes);
+  const auto target = scene.allocate(2 * array_bytes);
   const auto copies = scene.stream();
   const auto kernels = scene.stream();
-  scene.copy_in(source, scene.pin(size), size, copies);
+  scene.copy_in(source, scene.pin(array_bytes), array_bytes, copies);
   scene.join(copies, kernels);
   Scene::ok(code.launch(source, target, count, kernels));
-  scene.copy_in(target + size, scene.pin(size), size, copies);  // begins with the byte after the kernel's last
+  scene.copy_in(target + array_bytes, scene.pin(array_bytes), array_bytes,
+                copies);  // begins with the byte after the kernel's last
   for (const auto stream : {copies, kernels}) Scene::synchronize(stream);
   code.unload();
   scene.close();
@@ -236,21 +237,22 @@ TEST(Kernel, MayWriteBesideAnotherStream) {
 TEST(Kernel, MayReadBesideWhatAnotherStreamWrites) {
   Scene scene;
   const Code code;
-  const auto both = scene.allocate(2 * size);
+  const auto both = scene.allocate(2 * array_bytes);
   const auto copies = scene.stream();
   const auto kernels = scene.stream();
-  const auto* slab = scene.pin(2 * size);
-  scene.copy_in(both, slab, 2 * size, copies);
+  const auto* slab = scene.pin(2 * array_bytes);
+  scene.copy_in(both, slab, 2 * array_bytes, copies);
   scene.join(copies, kernels);
-  Scene::ok(code.launch(both, scene.allocate(size), count, kernels));
-  scene.copy_in(both + size, slab, size, copies);  // begins with the byte after the last that the kernel reads
+  Scene::ok(code.launch(both, scene.allocate(array_bytes), count, kernels));
+  scene.copy_in(both + array_bytes, slab, array_bytes,
+                copies);  // begins with the byte after the last that the kernel reads
   for (const auto stream : {copies, kernels}) Scene::synchronize(stream);
   EXPECT_THAT(take_violations(), testing::IsEmpty());
-  scene.copy_in(both + size - 1, slab, 1, copies);
+  scene.copy_in(both + array_bytes - 1, slab, 1, copies);
   Scene::synchronize(copies);
   EXPECT_THAT(take_violations(), testing::IsEmpty()) << "the host has waited";
   Scene::ok(code.launch(both, scene.allocations[1], count, kernels));
-  scene.copy_in(both + size - 1, slab, 1, copies);
+  scene.copy_in(both + array_bytes - 1, slab, 1, copies);
   EXPECT_THAT(rules_of(take_violations()), testing::ElementsAre(Rule::race));
   Scene::synchronize(kernels);
   Scene::synchronize(copies);
@@ -263,10 +265,10 @@ TEST(Kernel, ThatFaultsKillsTheContext) {
                                                    {0u, 0u, Result::launch_failed}}) {
     Scene scene;
     const Code code;
-    const auto source = scene.allocate(size);
-    const auto target = scene.allocate(size);
+    const auto source = scene.allocate(array_bytes);
+    const auto target = scene.allocate(array_bytes);
     const auto stream = scene.stream();
-    scene.copy_in(source, scene.pin(size), size, stream);
+    scene.copy_in(source, scene.pin(array_bytes), array_bytes, stream);
     code.launch(source, target + offset, elements, stream);
     EXPECT_EQ(cu::cuStreamSynchronize(stream), expected);
     EXPECT_EQ(cu::cuMemFree_v2(target), expected);
@@ -277,9 +279,9 @@ TEST(Kernel, ThatFaultsKillsTheContext) {
 TEST(Kernel, MustNotBeUnloadedWhileItMayRun) {
   expect_caught(Rule::in_use, [](Scene& scene, bool mistake) {
     const Code code;
-    const auto source = scene.allocate(size);
+    const auto source = scene.allocate(array_bytes);
     const auto stream = scene.stream();
-    scene.copy_in(source, scene.pin(size), size, stream);
+    scene.copy_in(source, scene.pin(array_bytes), array_bytes, stream);
     Scene::ok(code.launch(source, source, count, stream));
     if (!mistake) Scene::synchronize(stream);
     code.unload();
@@ -310,19 +312,19 @@ TEST(Kernel, TakesItsTimeBesideCopies) {
   settings.devices = {DeviceSettings{1 << 20, 90, 1e9, 100, 1e9, 10}};
   Scene scene(settings);
   const Code code;
-  const auto source = scene.allocate(size);
-  const auto target = scene.allocate(3 * size);
+  const auto source = scene.allocate(array_bytes);
+  const auto target = scene.allocate(3 * array_bytes);
   const auto copies = scene.stream();
   const auto kernels = scene.stream();
-  const auto* slab = scene.pin(3 * size);
-  scene.copy_in(source, slab, size, copies);
+  const auto* slab = scene.pin(3 * array_bytes);
+  scene.copy_in(source, slab, array_bytes, copies);
   scene.join(copies, kernels);
   Scene::ok(code.launch(source, target, count, kernels));
-  scene.copy_in(target + size, slab, size, copies);
+  scene.copy_in(target + array_bytes, slab, array_bytes, copies);
   advance_to(500);
   EXPECT_EQ(next_completion(), 500u + 500) << "the second copy";
   advance_to(1000);
-  EXPECT_EQ(next_completion(), 500u + 10 + 2 * size) << "the kernel: it loads and stores 400 bytes";
+  EXPECT_EQ(next_completion(), 500u + 10 + 2 * array_bytes) << "the kernel: it loads and stores 400 bytes";
   advance_to(1310);
   EXPECT_EQ(next_completion(), std::nullopt);
   Scene::synchronize(kernels);

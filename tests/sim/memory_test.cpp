@@ -7,8 +7,6 @@
 namespace sluice::sim {
 namespace {
 
-constexpr std::size_t size = 1000;
-
 TEST(Memory, CatchesACopyBeyondTheEnd) {
   expect_caught(Rule::out_of_bounds, [](Scene& scene, bool mistake) {
     const auto target = scene.allocate(size);

@@ -9,8 +9,6 @@
 namespace sluice::sim {
 namespace {
 
-constexpr std::size_t size = 1000;
-
 TEST(Order, OfTwoCopiesToOnePlaceMustBeGivenByAnEvent) {
   expect_caught(Rule::race, [](Scene& scene, bool mistake) {
     const auto target = scene.allocate(size);

@@ -16,6 +16,9 @@
 
 namespace sluice::sim {
 
+/// Bytes, of what is allocated and copied where any number does.
+inline constexpr std::size_t size = 1000;
+
 inline std::vector<Rule> rules_of(const std::vector<Violation>& violations) {
   std::vector<Rule> rules;
   for (const Violation& violation : violations) rules.push_back(violation.rule);

@@ -21,8 +21,8 @@
 #include <string>
 #include <vector>
 
-#include "sanitized.hpp"
-#include "scalar_cast.hpp"
+#include "tests/loader/support/sanitized.hpp"
+#include "tests/loader/support/scalar_cast.hpp"
 
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4)  // as in cast.cpp, which was not compiled for them
 #include "hwy/targets.h"

@@ -15,7 +15,7 @@
 #include <random>
 #include <vector>
 
-#include "scalar_cast.hpp"
+#include "tests/loader/support/scalar_cast.hpp"
 
 namespace sluice {
 namespace {

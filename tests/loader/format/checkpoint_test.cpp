@@ -34,7 +34,7 @@ std::vector<std::string> names_in(const fs::path& path) {
   return names;
 }
 
-Error refusal(const fs::path& path) {
+Error refusal_of(const fs::path& path) {
   const Error error = error_of([&] { Checkpoint::open(path); });
   EXPECT_THAT(error.what(), Not(HasSubstr("\n")));
   return error;
@@ -96,7 +96,7 @@ TEST_F(CheckpointTest, TakesAllShardsOfAFolderInOrderOfNames) {
 TEST_F(CheckpointTest, RefusesATensorInTwoShardsAndNamesBoth) {
   shard("a.safetensors", {"x"});
   shard("b.safetensors", {"x"});
-  const Error error = refusal(folder());
+  const Error error = refusal_of(folder());
   EXPECT_EQ(error.code(), ErrorCode::bad_header);
   EXPECT_EQ(error.tensor(), "x");
   EXPECT_THAT(error.what(), HasSubstr("a.safetensors"));
@@ -132,7 +132,7 @@ TEST_F(CheckpointTest, TellsCopiesOfAFileFromLinksToIt) {
   const fs::path b = shard("b.safetensors", {"x"});
   const timespec times[2] = {{1, 0}, {1, 0}};
   for (const fs::path& path : {a, b}) ASSERT_EQ(utimensat(AT_FDCWD, path.c_str(), times, 0), 0);
-  EXPECT_EQ(refusal(folder()).code(), ErrorCode::bad_header);
+  EXPECT_EQ(refusal_of(folder()).code(), ErrorCode::bad_header);
 }
 
 TEST_F(CheckpointTest, OpensManyShardsOfOneHeader) {
@@ -174,7 +174,7 @@ TEST_F(CheckpointTest, ChoosesAmongIndexes) {
   EXPECT_THAT(names_in(folder()), ElementsAre("a"));
   EXPECT_THAT(names_in(folder() / "model.fp16.safetensors.index.json"), ElementsAre("h"));
   fs::rename(folder() / usual_index, folder() / "other.safetensors.index.json");
-  const Error error = refusal(folder());
+  const Error error = refusal_of(folder());
   EXPECT_EQ(error.code(), ErrorCode::bad_index);
   EXPECT_THAT(error.what(), HasSubstr("model.fp16.safetensors.index.json, other.safetensors.index.json"));
 }
@@ -183,15 +183,15 @@ TEST_F(CheckpointTest, HoldsTheIndexToItsShards) {
   shard("1.safetensors", {"a"});
   shard("2.safetensors", {"b"});
   index(usual_index, R"("a":"1.safetensors","b":"1.safetensors")");
-  const Error elsewhere = refusal(folder());
+  const Error elsewhere = refusal_of(folder());
   EXPECT_EQ(elsewhere.code(), ErrorCode::bad_index);
   EXPECT_EQ(elsewhere.tensor(), "b");
 
   index(usual_index, R"("a":"1.safetensors","b":"2.safetensors","a":"2.safetensors")");
-  EXPECT_EQ(refusal(folder()).code(), ErrorCode::bad_index);
+  EXPECT_EQ(refusal_of(folder()).code(), ErrorCode::bad_index);
 
   index(usual_index, R"("a":"1.safetensors","b":"2.safetensors","c":"3.safetensors","d":"4.safetensors")");
-  const Error missing = refusal(folder());
+  const Error missing = refusal_of(folder());
   EXPECT_EQ(missing.code(), ErrorCode::bad_index);
   EXPECT_EQ(missing.tensor(), "c");
   EXPECT_THAT(missing.what(),
@@ -200,12 +200,12 @@ TEST_F(CheckpointTest, HoldsTheIndexToItsShards) {
 
 TEST_F(CheckpointTest, RefusesAnIndexThatIsEmptyOrLeadsOut) {
   text(usual_index, "");
-  EXPECT_EQ(refusal(folder()).code(), ErrorCode::bad_index);
+  EXPECT_EQ(refusal_of(folder()).code(), ErrorCode::bad_index);
   index(usual_index, "");
-  EXPECT_THAT(refusal(folder()).what(), HasSubstr("weight_map\" is empty"));
+  EXPECT_THAT(refusal_of(folder()).what(), HasSubstr("weight_map\" is empty"));
   for (const char* file : {"/etc/passwd", "../a.safetensors", "s/../../a.safetensors"}) {
     index(usual_index, std::string(R"("a":")") + file + '"');
-    EXPECT_EQ(refusal(folder()).code(), ErrorCode::bad_index) << file;
+    EXPECT_EQ(refusal_of(folder()).code(), ErrorCode::bad_index) << file;
   }
 }
 
@@ -217,44 +217,44 @@ TEST_F(CheckpointTest, OpensASnapshotOfTheHubsCache) {
   fs::create_symlink("../../blobs/0123", folder() / "snapshots/abc/model-00001-of-00001.safetensors");
   fs::create_symlink("../../blobs/4567", folder() / "snapshots/abc" / usual_index);
   EXPECT_THAT(names_in(folder() / "snapshots/abc"), ElementsAre("a"));
-  EXPECT_THAT(refusal(folder()).hint(), HasSubstr("snapshots/"));
+  EXPECT_THAT(refusal_of(folder()).hint(), HasSubstr("snapshots/"));
 }
 
 TEST_F(CheckpointTest, SaysWhatAPathIsThatIsNoCheckpoint) {
-  const Error missing = refusal(folder() / "none");
+  const Error missing = refusal_of(folder() / "none");
   EXPECT_EQ(missing.code(), ErrorCode::not_found);
-  EXPECT_EQ(refusal(folder()).code(), ErrorCode::not_found);
-  EXPECT_THAT(refusal(folder()).what(), HasSubstr("empty"));
-  EXPECT_EQ(refusal("").code(), ErrorCode::invalid_argument);
-  EXPECT_EQ(refusal(std::string(5000, 'x')).code(), ErrorCode::io);
-  const Error under_file = refusal(shard("a.safetensors", {"x"}) / "b");
+  EXPECT_EQ(refusal_of(folder()).code(), ErrorCode::not_found);
+  EXPECT_THAT(refusal_of(folder()).what(), HasSubstr("empty"));
+  EXPECT_EQ(refusal_of("").code(), ErrorCode::invalid_argument);
+  EXPECT_EQ(refusal_of(std::string(5000, 'x')).code(), ErrorCode::io);
+  const Error under_file = refusal_of(shard("a.safetensors", {"x"}) / "b");
   EXPECT_EQ(under_file.code(), ErrorCode::io);
 }
 
 TEST_F(CheckpointTest, RefusesPicklesByNameAndByContent) {
   using namespace std::string_literals;
   text("pytorch_model.bin", "\x80\x02}q\0X"s);
-  const Error of_folder = refusal(folder());
+  const Error of_folder = refusal_of(folder());
   EXPECT_EQ(of_folder.code(), ErrorCode::unsupported_format);
   EXPECT_THAT(of_folder.what(), HasSubstr("pytorch_model.bin"));
   EXPECT_THAT(of_folder.hint(), HasSubstr("convert it with safetensors"));
 
-  EXPECT_EQ(refusal(folder() / "pytorch_model.bin").code(), ErrorCode::unsupported_format);
-  EXPECT_EQ(refusal(text("renamed.safetensors", "\x80\x02}q\0X"s)).code(), ErrorCode::unsupported_format);
-  EXPECT_EQ(refusal(text("z.safetensors", "PK\x03\x04"s + std::string(26, '\0') + "a/data.pkl")).code(),
+  EXPECT_EQ(refusal_of(folder() / "pytorch_model.bin").code(), ErrorCode::unsupported_format);
+  EXPECT_EQ(refusal_of(text("renamed.safetensors", "\x80\x02}q\0X"s)).code(), ErrorCode::unsupported_format);
+  EXPECT_EQ(refusal_of(text("z.safetensors", "PK\x03\x04"s + std::string(26, '\0') + "a/data.pkl")).code(),
             ErrorCode::unsupported_format);
-  EXPECT_EQ(refusal(text("x.pt", "what is this")).code(), ErrorCode::unsupported_format);
-  EXPECT_EQ(refusal(text("pytorch_model.bin.index.json", "{\"weight_map\": {}}")).code(),
+  EXPECT_EQ(refusal_of(text("x.pt", "what is this")).code(), ErrorCode::unsupported_format);
+  EXPECT_EQ(refusal_of(text("pytorch_model.bin.index.json", "{\"weight_map\": {}}")).code(),
             ErrorCode::unsupported_format);
 }
 
 TEST_F(CheckpointTest, NamesOtherFormatsAndFailedDownloads) {
-  EXPECT_THAT(refusal(text("a.safetensors", "GGUF\x03")).what(), HasSubstr("GGUF"));
-  EXPECT_THAT(refusal(text("b.safetensors", "version https://git-lfs.github.com/spec/v1\n")).what(),
+  EXPECT_THAT(refusal_of(text("a.safetensors", "GGUF\x03")).what(), HasSubstr("GGUF"));
+  EXPECT_THAT(refusal_of(text("b.safetensors", "version https://git-lfs.github.com/spec/v1\n")).what(),
               HasSubstr("git lfs pull"));
-  EXPECT_THAT(refusal(text("c.safetensors", "<!DOCTYPE html>")).what(), HasSubstr("web page"));
-  EXPECT_EQ(refusal(text("d.safetensors", "")).code(), ErrorCode::bad_header);
-  const Error reserved = refusal(text("e.safetensors", std::string(100'000, '\0')));
+  EXPECT_THAT(refusal_of(text("c.safetensors", "<!DOCTYPE html>")).what(), HasSubstr("web page"));
+  EXPECT_EQ(refusal_of(text("d.safetensors", "")).code(), ErrorCode::bad_header);
+  const Error reserved = refusal_of(text("e.safetensors", std::string(100'000, '\0')));
   EXPECT_EQ(reserved.code(), ErrorCode::unsupported_format);
   EXPECT_THAT(reserved.what(), HasSubstr("begins with zeros"));
   EXPECT_THAT(reserved.hint(), HasSubstr("download it again"));
@@ -266,7 +266,7 @@ TEST_F(CheckpointTest, TakesATruncatedShardForNoOtherFormat) {
     std::vector<std::byte> shard = shard_of(std::string(length, ' ').replace(0, 5, R"({"a":)"));
     shard.resize(length / 2);
     for (const char* name : {"a.safetensors", "pytorch_model.bin", "a.onnx"}) {
-      const Error error = refusal(folder_.write(name, shard));
+      const Error error = refusal_of(folder_.write(name, shard));
       EXPECT_EQ(error.code(), ErrorCode::bad_header) << name;
       EXPECT_THAT(error.what(), HasSubstr("truncated"));
     }
@@ -276,8 +276,8 @@ TEST_F(CheckpointTest, TakesATruncatedShardForNoOtherFormat) {
 TEST_F(CheckpointTest, NeverHangsOnWhatIsNoFile) {
   const fs::path pipe = folder() / "pipe.safetensors";
   ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
-  EXPECT_EQ(refusal(pipe).code(), ErrorCode::io);
-  EXPECT_THAT(refusal(folder()).what(), HasSubstr("named pipe"));
+  EXPECT_EQ(refusal_of(pipe).code(), ErrorCode::io);
+  EXPECT_THAT(refusal_of(folder()).what(), HasSubstr("named pipe"));
   fs::remove(pipe);
 
   const fs::path socket_path = folder() / "socket.safetensors";
@@ -287,24 +287,24 @@ TEST_F(CheckpointTest, NeverHangsOnWhatIsNoFile) {
   ASSERT_LT(socket_path.string().size(), sizeof address.sun_path);
   socket_path.string().copy(address.sun_path, sizeof address.sun_path - 1);
   ASSERT_EQ(bind(socket_descriptor, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
-  EXPECT_THAT(refusal(socket_path).what(), HasSubstr("socket"));
+  EXPECT_THAT(refusal_of(socket_path).what(), HasSubstr("socket"));
   close(socket_descriptor);
   fs::remove(socket_path);
 
-  EXPECT_THAT(refusal("/dev/zero").what(), HasSubstr("device"));
+  EXPECT_THAT(refusal_of("/dev/zero").what(), HasSubstr("device"));
 
   fs::create_directory(folder() / "folder.safetensors");
-  EXPECT_THAT(refusal(folder()).what(), HasSubstr("a folder lies where the shard should be"));
+  EXPECT_THAT(refusal_of(folder()).what(), HasSubstr("a folder lies where the shard should be"));
   fs::remove(folder() / "folder.safetensors");
 
   fs::create_symlink("nowhere", folder() / "link.safetensors");
-  const Error dangling = refusal(folder());
+  const Error dangling = refusal_of(folder());
   EXPECT_EQ(dangling.code(), ErrorCode::not_found);
   EXPECT_THAT(dangling.what(), HasSubstr("symbolic link to nothing: nowhere"));
   fs::remove(folder() / "link.safetensors");
 
   fs::create_symlink("loop.safetensors", folder() / "loop.safetensors");
-  EXPECT_EQ(refusal(folder()).code(), ErrorCode::io);
+  EXPECT_EQ(refusal_of(folder()).code(), ErrorCode::io);
 }
 
 TEST_F(CheckpointTest, ThrowsTheErrorOfTheFirstShardWhicheverThreadIsFaster) {
@@ -350,7 +350,7 @@ TEST_F(CheckpointTest, KeepsItsCatalogueWhereverItIsCopied) {
 TEST_F(CheckpointTest, RefusesAnIndexPastItsLimit) {
   const fs::path path = text(usual_index, "{}");
   ASSERT_EQ(truncate(path.c_str(), static_cast<off_t>(limits::index_bytes_max + 1)), 0);
-  const Error error = refusal(path);
+  const Error error = refusal_of(path);
   EXPECT_EQ(error.code(), ErrorCode::limit_exceeded);
   EXPECT_THAT(error.what(), HasSubstr("index_bytes_max"));
 }

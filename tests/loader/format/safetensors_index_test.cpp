@@ -26,7 +26,7 @@ SafetensorsIndex with_map(const std::string& map) {
   return parse(R"({"metadata":{"total_size":1.5e99},"weight_map":{)" + map + "}}");
 }
 
-Error refusal(const std::string& text) {
+Error index_refusal(const std::string& text) {
   return error_of([&] { parse(text); });
 }
 
@@ -88,19 +88,19 @@ TEST(SafetensorsIndex, SaysWhatIsWrong) {
     EXPECT_THAT(error.what(), HasSubstr(text));
     EXPECT_NE(error.hint(), "") << text;
   };
-  says(refusal(""), "not valid JSON");
-  says(refusal("[]"), "not a JSON object");
-  says(refusal("{}"), "no \"weight_map\"");
-  says(refusal(R"({"weight_map":{}})"), "empty");
-  says(refusal(R"({"weight_map":[]})"), "not an object");
-  says(refusal(R"({"weight_map":{"a":1}})"), "names no file");
-  says(refusal(R"({"weight_map":{"a":"b"},"weight_map":{}})"), "occurs twice");
-  says(refusal(R"({"weight_map":{"a":"b"}} {})"), "something follows");
-  says(refusal(R"({"metadata":{"total_size":tru},"weight_map":{"a":"b"}})"), "not valid JSON");
+  says(index_refusal(""), "not valid JSON");
+  says(index_refusal("[]"), "not a JSON object");
+  says(index_refusal("{}"), "no \"weight_map\"");
+  says(index_refusal(R"({"weight_map":{}})"), "empty");
+  says(index_refusal(R"({"weight_map":[]})"), "not an object");
+  says(index_refusal(R"({"weight_map":{"a":1}})"), "names no file");
+  says(index_refusal(R"({"weight_map":{"a":"b"},"weight_map":{}})"), "occurs twice");
+  says(index_refusal(R"({"weight_map":{"a":"b"}} {})"), "something follows");
+  says(index_refusal(R"({"metadata":{"total_size":tru},"weight_map":{"a":"b"}})"), "not valid JSON");
 }
 
 TEST(SafetensorsIndex, PointsAtTheTensor) {
-  const Error error = refusal(R"({"weight_map":{"a":"b","c":"/d"}})");
+  const Error error = index_refusal(R"({"weight_map":{"a":"b","c":"/d"}})");
   EXPECT_EQ(error.offset(), 23u);
   EXPECT_EQ(error.tensor(), "c");
 }

@@ -15,8 +15,6 @@ namespace {
 
 using testing::ElementsAre;
 
-constexpr std::uint64_t kib = 1024;
-
 Plan plan_of(CatalogueBuilder& builder, const Request& request, std::uint64_t slab_bytes = 64 * kib) {
   Options options;
   options.slab_bytes = slab_bytes;

@@ -17,8 +17,6 @@ namespace {
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-constexpr std::uint64_t kib = 1024;
-
 // Places every tensor of a catalogue on every device, as it is or cast to `cast` where that can be.
 class Placed {
  public:

@@ -32,7 +32,6 @@ using testing::HasSubstr;
 
 using Bytes = std::vector<std::uint8_t>;
 
-constexpr std::uint64_t kib = 1024;
 constexpr std::uint64_t mib = 1024 * kib;
 
 // --- random catalogues and requests --------------------------------------------------------------------------------

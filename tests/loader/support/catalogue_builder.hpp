@@ -16,6 +16,8 @@
 
 namespace sluice {
 
+inline constexpr std::uint64_t kib = 1024;
+
 class CatalogueBuilder {
  public:
   /// Begins a shard whose tensor data begin at `data_offset`, which is 8 + the length of a real shard's header.
