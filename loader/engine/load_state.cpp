@@ -170,16 +170,16 @@ const Tensor& LoadState::wait_on(CUstream_st* stream, std::uint32_t placement) {
       return finished_ || arrived_[placement] ||
              std::find(delivered_.begin() + first, delivered_.begin() + last, false) == delivered_.begin() + last;
     });
-    if (!arrived_[placement] && order(lock, where.device, stream, extents)) return tensors_[placement];
+    if (!arrived_[placement] && order(where.device, stream, extents)) return tensors_[placement];
   }
   return wait(placement);
 }
 
-bool LoadState::order(MutexLock& lock, std::size_t device, CUstream_st* stream, std::span<const Extent> extents) {
+bool LoadState::order(std::size_t device, CUstream_st* stream, std::span<const Extent> extents) {
   if (lanes_.empty()) return false;
   Lane& lane = *lanes_[device];
   ++orders_;
-  lock.unlock();
+  mutex_.unlock();
   bool ordered = false;
   std::exception_ptr error;
   try {
@@ -187,7 +187,7 @@ bool LoadState::order(MutexLock& lock, std::size_t device, CUstream_st* stream, 
   } catch (...) {
     error = std::current_exception();
   }
-  lock.lock();
+  mutex_.lock();
   if (--orders_ == 0) changed_.notify_all();
   if (error != nullptr) std::rethrow_exception(error);
   return ordered;

@@ -74,8 +74,7 @@ class LoadState {
   void wait_until(MutexLock& lock, There there) SLUICE_REQUIRES(mutex_);
   /// Lane::order() of a device of the plan; false where lanes may not be used. `lock` is let go of meanwhile: the
   /// driver may take its time, and the engine's thread needs the mutex to publish.
-  bool order(MutexLock& lock, std::size_t device, CUstream_st* stream, std::span<const Extent> extents)
-      SLUICE_REQUIRES(mutex_);
+  bool order(std::size_t device, CUstream_st* stream, std::span<const Extent> extents) SLUICE_REQUIRES(mutex_);
 
   const ThisProcess process_;
   const std::shared_ptr<const PlanData> plan_;
