@@ -111,7 +111,7 @@ HeaderReader::HeaderReader(unsigned threads) noexcept
 
 HeaderReader::~HeaderReader() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     next_ = jobs_.size();
   }
   join();
@@ -120,7 +120,7 @@ HeaderReader::~HeaderReader() {
 void HeaderReader::add(fs::path path) {
   std::size_t count = 0;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     jobs_.emplace_back().result.shard.path = std::move(path);
     count = jobs_.size();
   }
@@ -131,12 +131,13 @@ void HeaderReader::add(fs::path path) {
 
 std::vector<ReadShard> HeaderReader::finish() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     complete_ = true;
   }
   changed_.notify_all();
   work();
   join();
+  const MutexLock lock(mutex_);  // nobody else is left to hold it
   std::vector<Job*> in_order;
   for (Job& job : jobs_) in_order.push_back(&job);
   std::ranges::sort(in_order, {}, [](const Job* job) -> const std::string& { return job->result.shard.path.native(); });
@@ -159,9 +160,9 @@ void HeaderReader::start_one_more() {
 
 void HeaderReader::work() noexcept {
   HeaderParser parser;
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   for (;;) {
-    changed_.wait(lock, [this] { return complete_ || next_ < jobs_.size(); });
+    while (!complete_ && next_ == jobs_.size()) changed_.wait(lock);
     if (next_ == jobs_.size()) return;
     Job& job = jobs_[next_++];
     lock.unlock();
@@ -176,7 +177,7 @@ void HeaderReader::work() noexcept {
 
 void HeaderReader::join() noexcept {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     complete_ = true;
   }
   changed_.notify_all();

@@ -3,17 +3,16 @@
 // hold. One thread calls; the others are its own.
 #pragma once
 
-#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <exception>
 #include <filesystem>
-#include <mutex>
 #include <string_view>
 #include <thread>
 #include <vector>
 
+#include "loader/base/mutex.hpp"
 #include "loader/format/catalogue.hpp"
 #include "loader/format/safetensors_header.hpp"
 #include "sluice/checkpoint.hpp"
@@ -62,11 +61,11 @@ class HeaderReader {
   const unsigned threads_max_;
   std::vector<std::thread> others_;
   bool refused_ = false;  // a thread: no more are tried
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<Job> jobs_;  // a job stays where it is while others are added
-  std::size_t next_ = 0;
-  bool complete_ = false;  // no more will be added
+  Mutex mutex_;
+  Condition changed_;
+  std::deque<Job> jobs_ SLUICE_GUARDED_BY(mutex_);  // a job stays where it is while others are added
+  std::size_t next_ SLUICE_GUARDED_BY(mutex_) = 0;
+  bool complete_ SLUICE_GUARDED_BY(mutex_) = false;  // no more will be added
 };
 
 }  // namespace sluice

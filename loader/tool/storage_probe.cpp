@@ -18,6 +18,7 @@
 
 #include "loader/base/limits.hpp"
 #include "loader/base/memory.hpp"
+#include "loader/base/regular_file.hpp"
 #include "loader/read/page_cache.hpp"
 #include "loader/tool/probes.hpp"
 #include "loader/tool/text.hpp"
@@ -68,9 +69,16 @@ std::filesystem::path sample_file(const std::filesystem::path& path) {
   return sample;
 }
 
-/// Opens the sample; in a folder without any file, an unnamed one that vanishes when it is closed.
+/// Opens the sample; in a folder without any file, an unnamed one that vanishes when it is closed. Sets errno where
+/// that fails.
 Descriptor open_sample(const std::filesystem::path& path, const std::filesystem::path& sample, int flags) {
-  if (!sample.empty()) return Descriptor(open(sample.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | flags));
+  if (!sample.empty()) {
+    const OpenedFile file = open_regular_file(sample);
+    const Descriptor plain(file.descriptor);
+    if (plain.is_open()) return Descriptor(open_once_more(plain.get(), sample, flags));
+    errno = file.error != 0 ? file.error : ENOENT;  // something else has come into its place
+    return Descriptor(-1);
+  }
   return Descriptor(open(path.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC | flags, 0600));
 }
 

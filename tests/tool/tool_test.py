@@ -7,6 +7,7 @@ fast anything is.
 Usage: tool_test.py PATH_OF_SLUICE [unittest options]
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -796,6 +797,22 @@ class Doctor(ToolTest):
 
     def test_a_path_that_is_not_there(self):
         self.check_fault(sluice("doctor", str(self.folder / "gone")), 1, "gone")
+
+    def test_a_leased_file_is_waited_for(self):
+        model, _ = self.checkpoint()
+        shard = model / "m-00001-of-00002.safetensors"
+        expected = sluice("doctor", str(shard)).stdout
+        lease = os.open(shard, os.O_RDWR)
+        self.addCleanup(os.close, lease)
+        let_go = lambda *_: fcntl.fcntl(lease, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        self.addCleanup(signal.signal, signal.SIGIO, signal.signal(signal.SIGIO, let_go))
+        try:
+            fcntl.fcntl(lease, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        except OSError as error:
+            self.skipTest(f"no lease may be had here: {error}")
+        direct = [line for line in expected.splitlines() if b"O_DIRECT" in line]
+        self.assertEqual(len(direct), 1)
+        self.assertIn(direct[0], sluice("doctor", str(shard)).stdout)
 
 
 if __name__ == "__main__":
