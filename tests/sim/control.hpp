@@ -37,13 +37,14 @@ using Nanoseconds = std::uint64_t;
 struct DeviceSettings {
   std::uint64_t memory_bytes = std::uint64_t{256} << 20;
   int compute_capability = 90;  // 10 x major + minor
-  bool integrated = false;      // as far as the driver says so: its memory is of a size of its own
   // With a clock. A device has an engine for copies to it, one for copies from it and one for kernels; each does one
   // thing at a time. A kernel takes its time for the bytes that it loads and stores.
   double link_bytes_per_second = 25e9;
   Nanoseconds link_latency = 5'000;
   double kernel_bytes_per_second = 1e12;
   Nanoseconds kernel_latency = 3'000;
+
+  bool integrated = false;  // as far as the driver says so: its memory is of a size of its own
 };
 
 struct Settings {

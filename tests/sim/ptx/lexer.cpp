@@ -10,7 +10,7 @@
 namespace sluice::sim::ptx {
 namespace {
 
-constexpr std::string_view symbols = ",;:[]{}()@!+-=<>|";
+constexpr std::string_view symbol_characters = ",;:[]{}()@!+-=<>|";
 
 bool is_digit(char c) {
   return c >= '0' && c <= '9';
@@ -61,7 +61,7 @@ Lexer::Lexer(std::string_view text) {
     std::size_t length = blank_length(text);
     if (length == 0) {
       length = std::max(word_length(text), quoted_length(text));
-      if (length == 0 && symbols.find(text[0]) != std::string_view::npos) {
+      if (length == 0 && symbol_characters.find(text[0]) != std::string_view::npos) {
         length = 1;
       }
       if (length == 0) {
