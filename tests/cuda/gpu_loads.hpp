@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "cuda/kernel_image.hpp"
+#include "loader/plan/kernel_table.hpp"
 #include "loader/plan/plan.hpp"
 #include "tests/cuda/gpus.hpp"
 #include "tests/loader/support/sanitized.hpp"
