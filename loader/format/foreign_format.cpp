@@ -37,9 +37,9 @@ constexpr ForeignFormat web_page{"a web page, most likely the answer to a refuse
                                  "download it again; the model may need you to log in or to accept its licence"};
 constexpr ForeignFormat zeros{"a file that begins with zeros, as an unfinished download leaves it",
                               "finish the download, or download it again"};
-constexpr ForeignFormat json{"a JSON file",
-                             "download it again, if it should be a shard; an index is opened by any name "
-                             "that does not end in .safetensors"};
+constexpr ForeignFormat json_file{"a JSON file",
+                                  "download it again, if it should be a shard; an index is opened by any name "
+                                  "that does not end in .safetensors"};
 
 bool holds(std::string_view text, std::string_view what) noexcept {
   return text.find(what) != std::string_view::npos;
@@ -113,7 +113,7 @@ std::optional<ForeignFormat> foreign_format_of_content(std::span<const char> hea
   if (!head.empty() && head.find_first_not_of('\0') == std::string_view::npos) return zeros;
   const std::string start = lower(without_space(head).substr(0, 16));
   if (start.starts_with("<!doctype") || start.starts_with("<html") || start.starts_with("<?xml")) return web_page;
-  if (begins_as_json(head_bytes)) return json;
+  if (begins_as_json(head_bytes)) return json_file;
   return std::nullopt;
 }
 

@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 #include <sstream>
+#include <stdexcept>
 #include <vector>
 
 #include "tests/gpu/child.hpp"
@@ -53,9 +54,25 @@ Finding verdict_of(const std::string& part, const std::string& name, const Ended
 }
 
 void run_test(const Setting& setting, const std::string& part, const std::string& program, const std::string& name,
-              const Environment& environment = {}) {
-  const Ended ended = run_child({{setting.program(program)}, environment, 240}, setting.log(part + "-" + name));
+              const Environment& environment = {}, const std::string& filter = "*") {
+  const std::vector<std::string> command{setting.program(program), "--gtest_filter=" + filter};
+  const Ended ended = run_child({command, environment, 240}, setting.log(part + "-" + name));
   setting.report.add(verdict_of(part, name, ended));
+}
+
+// The suites of a GoogleTest program, as it lists them: "Suite.", before the names of its tests, which are indented.
+std::vector<std::string> suites_of(const Setting& setting, const std::string& program) {
+  const Ended ended =
+      run_child({{setting.program(program), "--gtest_list_tests"}, {}, 60}, setting.log("list-" + program));
+  if (!ended.well())
+    throw std::runtime_error(fmt::format("{} does not list its tests: {}", program, ended.last_words()));
+  std::vector<std::string> suites;
+  std::istringstream lines(ended.out);
+  for (std::string line; std::getline(lines, line);) {
+    const std::string suite = line.substr(0, line.find(' '));
+    if (suite.ends_with('.')) suites.push_back(suite);
+  }
+  return suites;
 }
 
 // A program that is no GoogleTest program: passed if it ends well; what it printed last, or all of it, is the detail.
@@ -106,7 +123,12 @@ void check_driver_and_device(const Setting& setting) {
     if (name.starts_with("gpu_") && name.ends_with("_test") && name != kernel_test) tests.push_back(name);
   }
   std::sort(tests.begin(), tests.end());
-  for (const std::string& test : tests) run_test(setting, "tests", test, test);
+  // A process per suite: one that crashes leaves the others their say.
+  for (const std::string& test : tests) {
+    for (const std::string& suite : suites_of(setting, test)) {
+      run_test(setting, "tests", test, suite.substr(0, suite.size() - 1), {}, suite + "*");
+    }
+  }
 }
 
 void check_kernel(const Setting& setting) {
@@ -142,7 +164,7 @@ void check_memory_accesses(const Setting& setting) {
   std::vector<Run> runs{{"memcheck", kernel_test, "*Edges*:*StridedRows*:*ReadsNothing*:*SmallPieces*"}};
   if (!setting.effort.quick) {
     runs.push_back({"initcheck", kernel_test, "*Edges*:*StridedRows*:*SmallPieces*"});
-    runs.push_back({"memcheck", "gpu_cuda_lane_test", "*"});
+    runs.push_back({"memcheck", "gpu_cuda_cuda_lane_test", "*"});
   }
   for (const Run& run : runs) {
     const std::string name = fmt::format("{} of {}", run.tool, run.program);

@@ -35,7 +35,7 @@ std::string processors() {
   return fmt::format("{} x {}", processor_count(), model);
 }
 
-std::string describe_link(const Json& gpu) {
+std::string pcie_text(const Json& gpu) {
   const std::string link = gpu["link"];
   if (link.empty()) return "the system does not say; its rate is measured below";
   return fmt::format("{} (an idle GPU slows its link down), NUMA node {}", link, gpu["numa_node"].get<int>());
@@ -76,7 +76,7 @@ void describe_machine(Setting& setting) {
   machine = {{"gpu", gpus_text(found["gpus"])},
              {"gpus", found["gpus"].size()},
              {"driver", driver_text(found)},
-             {"link", describe_link(found["gpus"][0])},
+             {"link", pcie_text(found["gpus"][0])},
              {"processors", processors()},
              {"memory", fmt::format("{:.0f} GiB, of which {:.0f} can still be taken",
                                     static_cast<double>(sysconf(_SC_PHYS_PAGES)) * 4096 / (1 << 30),
