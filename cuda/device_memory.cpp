@@ -2,12 +2,15 @@
 
 #include <fmt/format.h>
 
+#include <string>
+
 namespace sluice {
 
 DeviceMemory::DeviceMemory(const Context& context, std::uint64_t bytes) : context_(context) {
   if (bytes == 0) return;
   const CurrentContext current(context);
-  context.check(context.driver().cuMemAlloc(&pointer_, bytes), fmt::format("cuMemAlloc of {} bytes", bytes));
+  const std::string call = fmt::format("cuMemAlloc of {} bytes", bytes);  // first: what fails now has nothing to free
+  context.check(context.driver().cuMemAlloc(&pointer_, bytes), call);
 }
 
 DeviceMemory::~DeviceMemory() {
@@ -16,7 +19,8 @@ DeviceMemory::~DeviceMemory() {
 
 PinnedMemory::PinnedMemory(const Context& context, std::size_t bytes) : context_(context) {
   const CurrentContext current(context);
-  context.check(context.driver().cuMemHostAlloc(&data_, bytes, 0), fmt::format("cuMemHostAlloc of {} bytes", bytes));
+  const std::string call = fmt::format("cuMemHostAlloc of {} bytes", bytes);
+  context.check(context.driver().cuMemHostAlloc(&data_, bytes, 0), call);
 }
 
 PinnedMemory::~PinnedMemory() {

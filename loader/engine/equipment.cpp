@@ -106,10 +106,12 @@ Staging* Equipment::staging(std::uint64_t slabs, std::span<const DeviceId> ids) 
     staging_.reset();
   }
   std::erase_if(fallbacks_, [](const Fallback& told) { return told.what == "registered buffers"; });
-  staging_ = std::make_unique<Staging>(
+  auto made = std::make_unique<Staging>(
       options_.slab_bytes,
       std::make_unique<SlabMemory>(options_.slab_bytes, count, std::move(pinner), workers(), *wakeup_));
-  reader().use_slabs(staging_->memory().bytes(), fallbacks_);
+  // Where there is no memory for this, the next load makes both anew, and does not find slabs that the reader ignores.
+  reader().use_slabs(made->memory().bytes(), fallbacks_);
+  staging_ = std::move(made);
   return staging_.get();
 }
 

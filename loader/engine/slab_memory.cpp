@@ -114,8 +114,13 @@ void SlabMemory::allocate_pinned(const std::string& refusal) {
   }
   ready_ = memory_.size();
   pinning_seconds_ = stopwatch.seconds();
-  const MutexLock lock(mutex_);
-  refusal_ = fmt::format("{}; {} bytes that the driver allocated are used instead", refusal, memory_.size());
+  try {
+    const MutexLock lock(mutex_);
+    refusal_ = fmt::format("{}; {} bytes that the driver allocated are used instead", refusal, memory_.size());
+  } catch (...) {
+    unpin();
+    throw;
+  }
 }
 
 }  // namespace sluice

@@ -1,16 +1,21 @@
 #include "sluice/checkpoint.hpp"
 
+#include <dirent.h>
 #include <fmt/format.h>
 #include <tsl/robin_map.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
+#include <vector>
 
 #include "loader/base/limits.hpp"
 #include "loader/base/stopwatch.hpp"
@@ -229,23 +234,34 @@ std::optional<fs::path> choose_index(const fs::path& folder, const std::vector<f
                            : "name the folder that holds the shards, or a shard");
 }
 
+/// The names in a folder, without hidden ones. Not by directory_iterator: that of libstdc++ ends the process where
+/// there is no memory for a name.
+std::vector<std::string> names_in(const fs::path& folder, std::error_code& error) {
+  struct Close {
+    void operator()(DIR* directory) const noexcept { closedir(directory); }
+  };
+  std::vector<std::string> names;
+  errno = 0;
+  const std::unique_ptr<DIR, Close> directory(opendir(folder.c_str()));
+  while (const dirent* const entry = directory == nullptr ? nullptr : readdir(directory.get())) {
+    if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
+    errno = 0;
+  }
+  error.assign(errno, std::generic_category());
+  return names;
+}
+
 /// Gives what belongs to the folder's checkpoint to `shards`.
 std::optional<SafetensorsIndex> find_shards_in_folder(const fs::path& folder, HeaderReader& shards) {
   std::vector<fs::path> found;
   std::vector<fs::path> indexes;
   std::vector<fs::path> others;
   std::error_code error;
-  fs::directory_iterator at(folder, error);
-  for (; !error && at != fs::directory_iterator(); at.increment(error)) {
-    const std::string name = at->path().filename().string();
-    if (name.starts_with('.')) continue;
-    if (name.ends_with(safetensors::index_suffix)) {
-      indexes.push_back(at->path());
-    } else if (name.ends_with(safetensors::shard_suffix)) {
-      found.push_back(at->path());
-    } else {
-      others.push_back(at->path());
-    }
+  for (const std::string& name : names_in(folder, error)) {
+    auto& same = name.ends_with(safetensors::index_suffix)   ? indexes
+                 : name.ends_with(safetensors::shard_suffix) ? found
+                                                             : others;
+    same.push_back(folder / name);
   }
   if (error) {
     throw Error(ErrorCode::io, fmt::format("the folder cannot be listed: {}", error.message()),

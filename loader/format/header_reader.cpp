@@ -106,8 +106,7 @@ std::uint64_t read_header_digest(int descriptor, const Shard& shard) {
   return header_digest({header.get(), shard.data_offset});
 }
 
-HeaderReader::HeaderReader(unsigned threads) noexcept
-    : threads_max_(std::min(std::max(threads, 1u), descriptors_spare())) {}
+HeaderReader::HeaderReader(unsigned threads) : threads_max_(std::min(std::max(threads, 1u), descriptors_spare())) {}
 
 HeaderReader::~HeaderReader() {
   {
@@ -152,14 +151,15 @@ std::vector<ReadShard> HeaderReader::finish() {
 
 void HeaderReader::start_one_more() {
   try {
+    if (others_.capacity() == 0) others_.reserve(threads_max_);  // a thread that runs must find its place
     others_.push_back(start_thread("sluice-open", [this] { work(); }));
-  } catch (const Error&) {
+  } catch (const std::exception&) {
     refused_ = true;  // the calling thread does what the others cannot
   }
 }
 
 void HeaderReader::work() noexcept {
-  HeaderParser parser;
+  std::optional<HeaderParser> parser;  // made where a shard without memory for it has a place for the error
   MutexLock lock(mutex_);
   for (;;) {
     while (!complete_ && next_ == jobs_.size()) changed_.wait(lock);
@@ -167,7 +167,8 @@ void HeaderReader::work() noexcept {
     Job& job = jobs_[next_++];
     lock.unlock();
     try {
-      read_shard(parser, job.result);
+      if (!parser) parser.emplace();
+      read_shard(*parser, job.result);
     } catch (...) {
       job.error = std::current_exception();
     }

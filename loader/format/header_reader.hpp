@@ -36,7 +36,7 @@ struct ReadShard {
 class HeaderReader {
  public:
   /// On up to `threads` threads, that of the caller among them, each with one file open at a time.
-  explicit HeaderReader(unsigned threads) noexcept;
+  explicit HeaderReader(unsigned threads);
   /// Reads nothing more that was added.
   ~HeaderReader();
   HeaderReader(const HeaderReader&) = delete;

@@ -39,6 +39,7 @@ Json::Object Json::open(std::size_t begin, std::size_t end, const Kind& kind, co
   const std::size_t bytes = end - begin;
   if (bytes >= 3 && std::memcmp(text, "\xEF\xBB\xBF", 3) == 0) fail("the JSON begins with a byte order mark", begin);
   if (const auto error = parser_.iterate(text, bytes, bytes + simdjson::SIMDJSON_PADDING).get(document_)) {
+    if (error == simdjson::MEMALLOC) throw std::bad_alloc();  // of its parser's own; the text may be right
     fail(fmt::format("not valid JSON ({})", simdjson::error_message(error)), begin);
   }
   simdjson::ondemand::json_type type{};

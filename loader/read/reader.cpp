@@ -19,8 +19,9 @@ std::unique_ptr<Reader> make_reader(const Options& options, Wakeup& wakeup, std:
     throw Error(ErrorCode::reader_unavailable, "io_uring is refused: " + refusal, {},
                 "or choose the reader `auto` or `pread`");
   }
-  fallbacks.push_back({"io_uring", std::move(refusal)});
-  return std::make_unique<PreadReader>(options, wakeup);
+  auto reader = std::make_unique<PreadReader>(options, wakeup);
+  fallbacks.push_back({"io_uring", std::move(refusal)});  // last: who fails before that tries again, and tells it then
+  return reader;
 }
 
 }  // namespace sluice
