@@ -1,14 +1,11 @@
 #include "sluice/checkpoint.hpp"
 
-#include <dirent.h>
 #include <fmt/format.h>
 #include <tsl/robin_map.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <cerrno>
-#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -22,12 +19,9 @@
 #include "loader/base/thread.hpp"
 #include "loader/base/tracer.hpp"
 #include "loader/format/catalogue.hpp"
-#include "loader/format/foreign_format.hpp"
 #include "loader/format/header_reader.hpp"
-#include "loader/format/input_file.hpp"
-#include "loader/format/json.hpp"
-#include "loader/format/safetensors_format.hpp"
 #include "loader/format/safetensors_index.hpp"
+#include "loader/format/shard_search.hpp"
 #include "sluice/error.hpp"
 
 namespace sluice {
@@ -70,7 +64,7 @@ std::vector<std::uint32_t> merge_same_files(std::vector<ReadShard>& shards) {
   return shard_of_path;
 }
 
-/// Moves the shards and their tensors into one catalogue. Returns the hashes of the tensors' names.
+// Moves the shards and their tensors into one catalogue. Returns the hashes of the tensors' names.
 BigVector<std::uint64_t> gather(Catalogue& catalogue, std::vector<ReadShard> shards, unsigned threads) {
   std::vector<std::size_t> begins;
   std::size_t count = 0;
@@ -108,7 +102,7 @@ BigVector<std::uint64_t> gather(Catalogue& catalogue, std::vector<ReadShard> sha
   return hashes;
 }
 
-/// Where several shards hold a tensor and the index says which one counts, leaves the other copies out.
+// Where several shards hold a tensor and the index says which one counts, leaves the other copies out.
 void leave_out_copies(Catalogue& catalogue, const SafetensorsIndex& index,
                       const std::vector<std::uint32_t>& shard_of_file) {
   tsl::robin_map<std::string_view, std::uint32_t> chosen;
@@ -134,22 +128,7 @@ void leave_out_copies(Catalogue& catalogue, const SafetensorsIndex& index,
                         : "name one shard, or an index, instead of a folder that holds more than one checkpoint");
 }
 
-/// Every shard is given to `shards` as soon as the index has named it.
-SafetensorsIndex read_index(const fs::path& path, HeaderReader& shards) {
-  const InputFile file(path, "index");
-  if (file.bytes() > limits::index_bytes_max) {
-    throw Error(ErrorCode::limit_exceeded,
-                fmt::format("an index of {} bytes is longer than {} (index_bytes_max in loader/base/limits.hpp)",
-                            file.bytes(), limits::index_bytes_max),
-                {path.string(), {}, {}});
-  }
-  auto text = std::make_unique<Json>();
-  file.read(text->room(file.bytes()), 0, file.bytes());
-  return parse_index(std::move(text), file.bytes(), path,
-                     [&](const std::string& name) { shards.add(path.parent_path() / name); });
-}
-
-/// The first of entries [begin, end) whose tensor is not where it says, or `end`.
+// The first of entries [begin, end) whose tensor is not where it says, or `end`.
 std::size_t find_misplaced(const SafetensorsIndex& index, const std::vector<std::uint32_t>& shard_of_file,
                            const Catalogue& catalogue, std::size_t begin, std::size_t end) {
   std::array<std::uint64_t, 16> hashes{};  // so many slots of the table are fetched at a time
@@ -168,7 +147,23 @@ std::size_t find_misplaced(const SafetensorsIndex& index, const std::vector<std:
   return end;
 }
 
-/// Every tensor is where the index says. Of several that are not, the first in the index is told.
+// The entry is not true of the shards, or not alone.
+[[noreturn]] void refuse_entry(const SafetensorsIndex& index, const std::vector<std::uint32_t>& shard_of_file,
+                               const SafetensorsIndex::Entry& entry) {
+  const std::string& file = index.files[entry.file];
+  const auto other = std::ranges::find_if(index.entries, [&](const SafetensorsIndex::Entry& each) {
+    return each.tensor == entry.tensor && shard_of_file[each.file] != shard_of_file[entry.file];
+  });
+  throw Error(ErrorCode::bad_index,
+              other == index.entries.end()
+                  ? fmt::format("the index says that {} holds the tensor, which it does not", file)
+                  : fmt::format("the index names the tensor twice, in {} and in {}", index.files[other->file], file),
+              {index.path.string(), entry.offset, std::string(entry.tensor)},
+              "index and shards do not belong together: download both again, or move the index away to open the shards "
+              "without it");
+}
+
+// Every tensor is where the index says. Of several that are not, the first in the index is told.
 void check_index(const SafetensorsIndex& index, const std::vector<std::uint32_t>& shard_of_file,
                  const Catalogue& catalogue, unsigned threads) {
   const std::size_t count = index.entries.size();
@@ -180,116 +175,7 @@ void check_index(const SafetensorsIndex& index, const std::vector<std::uint32_t>
   });
   const std::size_t first = std::ranges::min(misplaced);
   if (first == count) return;
-  const SafetensorsIndex::Entry& entry = index.entries[first];
-  throw Error(ErrorCode::bad_index,
-              fmt::format("the index says that {} holds the tensor, which it does not", index.files[entry.file]),
-              {index.path.string(), entry.offset, std::string(entry.tensor)},
-              "index and shards do not belong together: download both again");
-}
-
-/// Called where a shard was not found: says which and how many.
-void refuse_missing_shards(const SafetensorsIndex& index) {
-  std::error_code ignored;
-  std::size_t count = 0;
-  std::size_t first = 0;
-  for (std::size_t i = index.files.size(); i-- > 0;) {
-    if (fs::exists(index.path.parent_path() / index.files[i], ignored)) continue;
-    ++count;
-    first = i;
-  }
-  if (count == 0) return;  // it has come since
-  const auto entry = std::ranges::find(index.entries, first, &SafetensorsIndex::Entry::file);
-  throw Error(ErrorCode::bad_index,
-              fmt::format("{} of the {} shards that the index names {} missing, {}{}", count, index.files.size(),
-                          count == 1 ? "is" : "are", count == 1 ? "" : "the first is ", index.files[first]),
-              {index.path.string(), entry->offset, std::string(entry->tensor)},
-              "the download is not complete: finish it, or remove the index to open the shards that are there");
-}
-
-/// The index that decides what belongs to a folder's checkpoint, if it has one.
-std::optional<fs::path> choose_index(const fs::path& folder, const std::vector<fs::path>& indexes) {
-  if (indexes.empty()) return std::nullopt;
-  if (indexes.size() == 1) return indexes.front();
-  const fs::path usual = folder / safetensors::index_name;
-  if (std::ranges::find(indexes, usual) != indexes.end()) return usual;
-  std::string names;
-  for (const fs::path& index : indexes) names += (names.empty() ? "" : ", ") + index.filename().string();
-  throw Error(ErrorCode::bad_index, "the folder has several indexes: " + names, {folder.string(), {}, {}},
-              "name one of them instead of the folder");
-}
-
-[[noreturn]] void refuse_folder(const fs::path& folder, const std::vector<fs::path>& others) {
-  for (const fs::path& other : others) {
-    if (const auto foreign = foreign_format_of_name(other.filename().string())) {
-      throw Error(ErrorCode::unsupported_format,
-                  fmt::format("the folder has no *.safetensors; {} is {}", other.filename().string(), foreign->what),
-                  {folder.string(), {}, {}}, std::string(foreign->way_out));
-    }
-  }
-  std::error_code ignored;
-  const bool is_hub_cache = fs::is_directory(folder / "snapshots", ignored);
-  throw Error(ErrorCode::not_found, others.empty() ? "the folder is empty" : "the folder has no *.safetensors",
-              {folder.string(), {}, {}},
-              is_hub_cache ? "name one of the folders under its snapshots/"
-                           : "name the folder that holds the shards, or a shard");
-}
-
-/// The names in a folder, without hidden ones. Not by directory_iterator: that of libstdc++ ends the process where
-/// there is no memory for a name.
-std::vector<std::string> names_in(const fs::path& folder, std::error_code& error) {
-  struct Close {
-    void operator()(DIR* directory) const noexcept { closedir(directory); }
-  };
-  std::vector<std::string> names;
-  errno = 0;
-  const std::unique_ptr<DIR, Close> directory(opendir(folder.c_str()));
-  while (const dirent* const entry = directory == nullptr ? nullptr : readdir(directory.get())) {
-    if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
-    errno = 0;
-  }
-  error.assign(errno, std::generic_category());
-  return names;
-}
-
-/// Gives what belongs to the folder's checkpoint to `shards`.
-std::optional<SafetensorsIndex> find_shards_in_folder(const fs::path& folder, HeaderReader& shards) {
-  std::vector<fs::path> found;
-  std::vector<fs::path> indexes;
-  std::vector<fs::path> others;
-  std::error_code error;
-  for (const std::string& name : names_in(folder, error)) {
-    auto& same = name.ends_with(safetensors::index_suffix)   ? indexes
-                 : name.ends_with(safetensors::shard_suffix) ? found
-                                                             : others;
-    same.push_back(folder / name);
-  }
-  if (error) {
-    throw Error(ErrorCode::io, fmt::format("the folder cannot be listed: {}", error.message()),
-                {folder.string(), {}, {}},
-                error == std::errc::too_many_files_open || error == std::errc::too_many_files_open_in_system
-                    ? "raise the limit of open descriptors (ulimit -n)"
-                    : "allow this user to read it");
-  }
-  for (auto* paths : {&indexes, &others}) std::ranges::sort(*paths);
-  if (const auto index = choose_index(folder, indexes)) return read_index(*index, shards);
-  if (found.empty()) refuse_folder(folder, others);
-  if (found.size() > limits::shards_max) {
-    throw Error(ErrorCode::limit_exceeded,
-                fmt::format("{} shards are more than {} (shards_max in loader/base/limits.hpp)", found.size(),
-                            limits::shards_max),
-                {folder.string(), {}, {}});
-  }
-  for (fs::path& shard : found) shards.add(std::move(shard));
-  return std::nullopt;
-}
-
-/// Gives the shards that `path` means to `shards`. Returns the index, if one names them.
-std::optional<SafetensorsIndex> find_shards(const fs::path& path, HeaderReader& shards) {
-  std::error_code error;
-  if (fs::is_directory(path, error)) return find_shards_in_folder(path, shards);
-  if (path.filename().string().ends_with(safetensors::index_suffix)) return read_index(path, shards);
-  shards.add(path);
-  return std::nullopt;
+  refuse_entry(index, shard_of_file, index.entries[first]);
 }
 
 }  // namespace
@@ -304,7 +190,8 @@ Checkpoint Checkpoint::open(const std::filesystem::path& path, unsigned threads)
   auto catalogue = std::make_shared<Catalogue>();
   catalogue->path = path;
   HeaderReader reader(threads);
-  const std::optional<SafetensorsIndex> index = find_shards(path, reader);
+  const std::optional<SafetensorsIndex> index =
+      find_shards(path, [&](fs::path shard) { reader.add(std::move(shard)); });
   std::vector<ReadShard> shards;
   try {
     shards = reader.finish();

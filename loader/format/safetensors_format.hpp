@@ -27,6 +27,7 @@ inline constexpr unsigned nesting_max = 127;
 
 // File names, by the convention of the Hugging Face Hub.
 inline constexpr std::string_view shard_suffix = ".safetensors";
+inline constexpr std::string_view short_shard_suffix = ".sft";  // by custom of some tools; no folder is made of these
 inline constexpr std::string_view index_suffix = ".safetensors.index.json";
 inline constexpr std::string_view index_name = "model.safetensors.index.json";
 

@@ -105,7 +105,8 @@ class SeededLoads : public testing::TestWithParam<std::tuple<Kind, Weather, IoMo
 
   const TemporaryFolder folder_;
   std::vector<TestTensor> tensors_ = small_model;
-  const std::vector<TestTensor> second_ = {{"b.one", f16, {70'000}}, {"b.two", Dtype::u8, {12'345}}, {"b.three", f32, {99}}};
+  const std::vector<TestTensor> second_ = {
+      {"b.one", f16, {70'000}}, {"b.two", Dtype::u8, {12'345}}, {"b.three", f32, {99}}};
 };
 
 TEST_P(SeededLoads, DeliverEveryByteOrEndAsStorageDid) {

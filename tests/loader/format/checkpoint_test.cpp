@@ -187,8 +187,20 @@ TEST_F(CheckpointTest, HoldsTheIndexToItsShards) {
   EXPECT_EQ(elsewhere.code(), ErrorCode::bad_index);
   EXPECT_EQ(elsewhere.tensor(), "b");
 
-  index(usual_index, R"("a":"1.safetensors","b":"2.safetensors","a":"2.safetensors")");
-  EXPECT_EQ(refusal_of(folder()).code(), ErrorCode::bad_index);
+  EXPECT_THAT(elsewhere.what(), HasSubstr("1.safetensors holds the tensor, which it does not"));
+  EXPECT_THAT(elsewhere.hint(), HasSubstr("move the index away"));
+  fs::remove(folder() / usual_index);
+  EXPECT_THAT(names_in(folder()), ElementsAre("a", "b"));
+
+  for (const char* map : {R"("a":"1.safetensors","b":"2.safetensors","a":"2.safetensors")",
+                          R"("a":"2.safetensors","b":"2.safetensors","a":"1.safetensors")"}) {
+    index(usual_index, map);
+    const Error twice = refusal_of(folder());
+    EXPECT_EQ(twice.code(), ErrorCode::bad_index);
+    EXPECT_EQ(twice.tensor(), "a");
+    EXPECT_THAT(twice.what(), HasSubstr("the index names the tensor twice"));
+    EXPECT_THAT(twice.what(), Not(HasSubstr("does not")));
+  }
 
   index(usual_index, R"("a":"1.safetensors","b":"2.safetensors","c":"3.safetensors","d":"4.safetensors")");
   const Error missing = refusal_of(folder());
@@ -196,6 +208,21 @@ TEST_F(CheckpointTest, HoldsTheIndexToItsShards) {
   EXPECT_EQ(missing.tensor(), "c");
   EXPECT_THAT(missing.what(),
               HasSubstr("2 of the 4 shards that the index names are missing, the first is 3.safetensors"));
+}
+
+TEST_F(CheckpointTest, SaysThatAnIndexNamesATensorTwiceThatTwoShardsHold) {
+  shard("1.safetensors", {"a", "tied"});
+  shard("2.safetensors", {"b", "tied"});
+  index(usual_index, R"("a":"1.safetensors","b":"2.safetensors","tied":"1.safetensors","tied":"2.safetensors")");
+  EXPECT_THAT(refusal_of(folder()).what(), HasSubstr("names the tensor twice, in 1.safetensors and in 2.safetensors"));
+  index(usual_index, R"("a":"1.safetensors","b":"2.safetensors","tied":"2.safetensors","tied":"2.safetensors")");
+  EXPECT_EQ(Checkpoint::open(folder()).find("tied")->shard, 1u);
+}
+
+TEST_F(CheckpointTest, OpensAnIndexThatACacheNamedByItsHash) {
+  shard("1.safetensors", {"a"});
+  const fs::path path = index("0123456789abcdef", R"("a":"1.safetensors")");
+  EXPECT_THAT(names_in(path), ElementsAre("a"));
 }
 
 TEST_F(CheckpointTest, RefusesAnIndexThatIsEmptyOrLeadsOut) {
