@@ -1,7 +1,7 @@
 // Goal: every kind of load onto GPUs delivers what the host would get, whatever the driver's order of doing things, and
 // asks the driver for no more than it must.
 // Method: whole loads on the simulated driver, which is strict, each kind in 200 orders that the seed gives; thousands
-// by hand: SLUICE_SEEDS=5000 build/release/tests/cuda_cuda_load_test. Then calls are counted.
+// by hand: SLUICE_SEEDS=5000 build/release/tests/cuda_test --gtest_filter='*CudaLoad*'. Then calls are counted.
 #include <gmock/gmock.h>
 
 #include <algorithm>

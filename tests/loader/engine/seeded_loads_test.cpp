@@ -1,7 +1,8 @@
 // Goal: whatever a reader may do by loader/read/reader.hpp, a load delivers every byte, or ends in the one Error that
 // storage gave cause for, and the engine runs the next load. No load gets stuck, on no kind of ring.
 // Method: whole loads on the test's own thread; a reader whose storage does what a seed decides, then rings with each
-// set of flags. Thousands by hand: SLUICE_SEEDS=1000 build/release/tests/loader_engine_seeded_loads_test.
+// set of flags. Thousands by hand: SLUICE_SEEDS=1000 build/release/tests/loader_engine_test
+// --gtest_filter='*SeededLoads*'.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
