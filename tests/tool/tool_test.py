@@ -532,6 +532,8 @@ class Limits(ToolTest):
         return model
 
     def test_descriptors(self):
+        if b"__asan_init" in pathlib.Path(SLUICE).read_bytes():
+            self.skipTest("the sanitizer needs a pipe of its own to look at memory")
         model = self.readable_checkpoint()
         shard = model / "m-00001-of-00002.safetensors"
         refused = 0

@@ -26,8 +26,11 @@ thread_local bool allocations_fail = false;  // of this thread
 
 }  // namespace
 
+void* operator new(std::size_t bytes, const std::nothrow_t& /*tag*/) noexcept {
+  return allocations_fail ? nullptr : std::malloc(bytes);
+}
 void* operator new(std::size_t bytes) {
-  void* const memory = allocations_fail ? nullptr : std::malloc(bytes);
+  void* const memory = operator new(bytes, std::nothrow);
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }
