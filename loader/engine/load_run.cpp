@@ -135,6 +135,10 @@ void LoadRun::turn() {
 
 void LoadRun::take_done_reads() {
   read_.insert(read_.end(), done_.begin(), done_.end());
+  end_done_reads();
+}
+
+void LoadRun::end_done_reads() noexcept {
   reads_in_flight_ -= static_cast<std::uint32_t>(done_.size());
   for (const Done& read : done_) state_.tracer().end(trips_[read.tag].reading);
   done_.clear();
@@ -308,8 +312,7 @@ void LoadRun::drain() noexcept {
   bool ring_broke = false;
   try {
     while (reads_in_flight_ > 0) {
-      reads_in_flight_ -= static_cast<std::uint32_t>(done_.size());
-      done_.clear();
+      end_done_reads();
       if (reads_in_flight_ > 0) equipment_.reader().wait(done_, true);
     }
   } catch (...) {

@@ -48,6 +48,7 @@ class LoadRun {
   void turn();
   bool lanes_are_open();
   void take_done_reads();
+  void end_done_reads() noexcept;
   void finish_reads();
   void finish_read(const Done& done);
   void finish_lanes();
