@@ -17,12 +17,15 @@
 namespace sluice {
 
 void run_load(LoadState& state, Equipment& equipment, const Stopwatch& began) noexcept {
+  std::exception_ptr error;
   try {
     LoadRun(state, equipment, began).run();
+    return;
   } catch (...) {
-    // Nothing was begun. The Error must not end on this thread while a caller reads it: it is the state's from here on.
-    state.finish(std::current_exception(), {});
+    error = std::current_exception();
   }
+  // Nothing was begun. Behind the handler: within it this thread could be the last to release what a caller reads.
+  state.finish(std::move(error), {});
 }
 
 LoadRun::LoadRun(LoadState& state, Equipment& equipment, const Stopwatch& began)
