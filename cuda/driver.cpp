@@ -2,12 +2,13 @@
 
 #include <dlfcn.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <cctype>
 #include <fstream>
 #include <iterator>
 #include <sstream>
+
+#include "loader/base/this_process.hpp"
 
 namespace sluice {
 namespace {
@@ -164,8 +165,8 @@ std::string version_text(int version) {
 
 const Driver& driver() {
   static const Driver table = open_driver("libcuda.so.1");
-  static const pid_t owner = getpid();
-  if (getpid() != owner) {
+  static const ThisProcess owner;
+  if (!owner.is_still()) {
     throw unavailable("CUDA was used before this process was forked, and does not survive that",
                       "spawn workers instead of forking them, or use CUDA in the children only");
   }

@@ -75,7 +75,7 @@ BigVector<std::uint64_t> gather(Catalogue& catalogue, std::vector<ReadShard> sha
   if (count > limits::tensors_max) {
     throw Error(
         ErrorCode::limit_exceeded,
-        fmt::format("{} tensors are more than {} (tensors_max in loader/base/limits.hpp)", count, limits::tensors_max),
+        fmt::format("{} tensors are more than {} (tensors_max in sluice/limits.hpp)", count, limits::tensors_max),
         {catalogue.path.string(), {}, {}});
   }
   catalogue.tensors.resize(count);

@@ -60,7 +60,7 @@ struct HeaderParser::Scratch {
   }
   [[noreturn]] void refuse_limit(std::string message, std::string_view limit, std::size_t offset,
                                  std::string_view tensor) const {
-    throw Error(ErrorCode::limit_exceeded, fmt::format("{} ({} in loader/base/limits.hpp)", message, limit),
+    throw Error(ErrorCode::limit_exceeded, fmt::format("{} ({} in sluice/limits.hpp)", message, limit),
                 {path->string(), offset, std::string(tensor)});
   }
 

@@ -45,7 +45,7 @@ void sort_files(SafetensorsIndex& index) {
 
 [[noreturn]] void refuse_limit(std::string message, std::string_view limit, const std::filesystem::path& path,
                                std::size_t offset, std::string_view tensor) {
-  throw Error(ErrorCode::limit_exceeded, fmt::format("{} ({} in loader/base/limits.hpp)", message, limit),
+  throw Error(ErrorCode::limit_exceeded, fmt::format("{} ({} in sluice/limits.hpp)", message, limit),
               {path.string(), offset, std::string(tensor)});
 }
 

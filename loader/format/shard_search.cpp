@@ -48,7 +48,7 @@ SafetensorsIndex read_index(const fs::path& path, const Found& found) {
   const std::uint64_t bytes = file.bytes();
   if (bytes > limits::index_bytes_max) {
     throw Error(ErrorCode::limit_exceeded,
-                fmt::format("an index of {} bytes is longer than {} (index_bytes_max in loader/base/limits.hpp)", bytes,
+                fmt::format("an index of {} bytes is longer than {} (index_bytes_max in sluice/limits.hpp)", bytes,
                             limits::index_bytes_max),
                 {path.string(), {}, {}});
   }
@@ -212,7 +212,7 @@ std::optional<SafetensorsIndex> find_shards_in_folder(const fs::path& folder, co
   if (listing.shards.empty()) refuse_folder(folder, listing.others);
   if (listing.shards.size() > limits::shards_max) {
     throw Error(ErrorCode::limit_exceeded,
-                fmt::format("{} shards are more than {} (shards_max in loader/base/limits.hpp)", listing.shards.size(),
+                fmt::format("{} shards are more than {} (shards_max in sluice/limits.hpp)", listing.shards.size(),
                             limits::shards_max),
                 {folder.string(), {}, {}});
   }

@@ -126,8 +126,8 @@ std::uint64_t cut_by_deliveries(std::uint64_t begin, std::uint64_t cut, const Ex
                                 std::span<const Wanted> tensors) {
   if (tensors.empty()) return cut;
   const std::uint32_t first = tensors.front().first_placement;
-  const auto one_too_many = std::find_if(tensors.begin(), tensors.end(), [&](const Wanted& tensor) {
-    return tensor.first_placement + tensor.placement_count - first > bounds.deliveries;
+  const auto one_too_many = std::partition_point(tensors.begin(), tensors.end(), [&](const Wanted& tensor) {
+    return tensor.first_placement + tensor.placement_count - first <= bounds.deliveries;
   });
   if (one_too_many == tensors.end()) return cut;
   // Moved before an element that it would split, the cut must still be behind `begin`.

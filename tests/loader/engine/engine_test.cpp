@@ -22,6 +22,7 @@
 #include "loader/engine/load_state.hpp"
 #include "loader/plan/access.hpp"
 #include "sluice/sluice.hpp"
+#include "tests/loader/support/deadline.hpp"
 #include "tests/loader/support/refusals.hpp"
 #include "tests/loader/support/sanitized.hpp"
 #include "tests/loader/support/small_model.hpp"
@@ -364,8 +365,7 @@ TEST(Fork, LeavesTheChildAnErrorInsteadOfItsParentsEngine) {
   std::optional<Load> load = engine->start(plan);
   const pid_t child = fork();
   if (child == 0) {
-    // Ends by itself where something waits for ever for a thread of the parent.
-    alarm(60);
+    const Deadline deadline(60);  // where something waits for ever for a thread of the parent
     const auto is_told = [](const auto& call) {
       try {
         call();
