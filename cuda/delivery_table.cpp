@@ -58,13 +58,12 @@ Stretch stretch_of(const PlanData& plan, const Delivery& delivery) noexcept {
   stretch.piece.run = delivery.run_bytes;
   stretch.source_bytes = delivery.run_bytes;
   stretch.target_bytes = delivery.run_bytes;
-  const Placement& placement = plan.placements[delivery.placement];
-  if (plan.is_cast(placement)) {
-    const Dtype from = plan.catalogue->tensors[placement.tensor].dtype;
-    stretch.piece.from = element_of(from);
-    stretch.piece.to = element_of(placement.dtype);
-    stretch.piece.run = delivery.run_bytes / (bits(from) / 8);
-    stretch.target_bytes = std::uint64_t{stretch.piece.run} * (bits(placement.dtype) / 8);
+  if (plan.is_cast(delivery)) {
+    const Dtype to = plan.placements[delivery.placement].dtype;
+    stretch.piece.from = element_of(delivery.source_dtype);
+    stretch.piece.to = element_of(to);
+    stretch.piece.run = delivery.run_bytes / (bits(delivery.source_dtype) / 8);
+    stretch.target_bytes = std::uint64_t{stretch.piece.run} * (bits(to) / 8);
   }
   return stretch;
 }

@@ -28,11 +28,10 @@ class HostArena final : public Arena {
 /// Casts each row of `delivery`, out of the slab, into its place. Fresh memory is better touched here than ahead: the
 /// zeros that the kernel puts there are then overwritten in the processor's caches.
 void cast_rows(const PlanData& plan, const Delivery& delivery, const std::byte* slab, std::byte* arena) {
-  const Placement& placement = plan.placements[delivery.placement];
-  const Dtype from = plan.catalogue->tensors[placement.tensor].dtype;
-  const std::size_t count = delivery.run_bytes / (bits(from) / 8);
+  const Dtype to = plan.placements[delivery.placement].dtype;
+  const std::size_t count = delivery.run_bytes / (bits(delivery.source_dtype) / 8);
   for (std::uint32_t row = 0; row < delivery.rows; ++row) {
-    cast_elements(from, slab + delivery.source_offset + std::size_t{row} * delivery.source_stride, placement.dtype,
+    cast_elements(delivery.source_dtype, slab + delivery.source_offset + std::size_t{row} * delivery.source_stride, to,
                   arena + delivery.target_offset + row * delivery.target_stride, count);
   }
 }

@@ -59,7 +59,7 @@ class Checker {
       }
       const TensorInfo& tensor = tensors_[placement.tensor];
       std::uint64_t bytes = tensor.bytes;
-      if (plan_.is_cast(placement)) {
+      if (is_cast(placement)) {
         if (!is_castable(tensor.dtype) || !is_castable(placement.dtype)) {
           return fmt::format("placement {}: no cast from {} to {}", i, name(tensor.dtype), name(placement.dtype));
         }
@@ -78,13 +78,15 @@ class Checker {
     return {};
   }
 
+  bool is_cast(const Placement& placement) const { return placement.dtype != tensors_[placement.tensor].dtype; }
+
   // As sluice/request.hpp words it.
   std::uint64_t promised_alignment(const Placement& placement) const {
     const TensorInfo& tensor = tensors_[placement.tensor];
     if (placement.bytes == 0) return 1;
     if (plan_.alignment_bytes != 0) return plan_.alignment_bytes;
     std::uint64_t promise = std::min<std::uint64_t>(256, std::bit_floor(placement.bytes));
-    if (plan_.devices[placement.device].kind == DeviceId::Kind::host && !plan_.is_cast(placement)) {
+    if (plan_.devices[placement.device].kind == DeviceId::Kind::host && !is_cast(placement)) {
       while (tensor.offset % promise != 0) promise /= 2;
     }
     return std::max<std::uint64_t>(promise, natural_alignment(placement.dtype));
@@ -160,7 +162,7 @@ class Checker {
     const TensorInfo& tensor = tensors_[found->tensor];
     if (has_tables() && tensor.shard == shard && tensor.offset == offset) return true;
     const std::uint64_t element_bytes = bits(tensor.dtype) / 8;
-    return plan_.is_cast(*found) && tensor.shard == shard && tensor.offset <= offset &&
+    return is_cast(*found) && tensor.shard == shard && tensor.offset <= offset &&
            (offset - tensor.offset) % element_bytes == 0 && block - offset < element_bytes;
   }
 
@@ -237,7 +239,7 @@ class Checker {
     std::uint64_t target_end = 0;
     std::uint64_t last_end = 0;
     for (const Delivery& delivery : plan_.deliveries_of(part)) {
-      const bool cast = plan_.is_cast(plan_.placements[delivery.placement]);
+      const bool cast = plan_.is_cast(delivery);
       casts += cast ? 1 : 0;
       for (std::uint64_t row = 0; row < delivery.rows; ++row) {
         const std::uint64_t source = delivery.source_offset + row * delivery.source_stride;
@@ -279,6 +281,7 @@ class Checker {
     const Placement& placement = plan_.placements[delivery.placement];
     const TensorInfo& tensor = tensors_[placement.tensor];
     if (tensor.shard != extent.shard) return "of another shard";
+    if (delivery.source_dtype != tensor.dtype) return "of another dtype than its tensor";
     if (delivery.rows == 0 || delivery.run_bytes == 0) return "of no bytes";
     const std::uint64_t source_end =
         delivery.source_offset + std::uint64_t{delivery.rows - 1} * delivery.source_stride + delivery.run_bytes;
@@ -289,7 +292,7 @@ class Checker {
       if (end_before > delivery.source_offset) return "not behind the one before it";
     }
 
-    const bool cast = plan_.is_cast(placement);
+    const bool cast = is_cast(placement);
     const std::uint64_t source_unit = cast ? bits(tensor.dtype) / 8 : 1;
     const std::uint64_t target_unit = cast ? bits(placement.dtype) / 8 : 1;
     std::uint64_t& delivered = delivered_[delivery.placement];
@@ -316,7 +319,7 @@ class Checker {
     std::uint64_t bytes = 0;
     for (const Delivery& delivery : deliveries) {
       const Placement& placement = plan_.placements[delivery.placement];
-      if (plan_.devices[placement.device] != host() || plan_.is_cast(placement) || delivery.rows != 1) return false;
+      if (plan_.devices[placement.device] != host() || is_cast(placement) || delivery.rows != 1) return false;
       if (delivery.source_offset != bytes || delivery.target_offset != target + bytes) return false;
       bytes += delivery.run_bytes;
     }

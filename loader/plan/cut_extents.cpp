@@ -111,8 +111,13 @@ class Cursor {
   }
   /// Those from here on that begin before `end` of the shard.
   std::span<const Wanted> met(std::uint32_t shard, std::uint64_t end) const {
-    const auto last = std::find_if(rest_.begin(), rest_.end(),
-                                   [&](const Wanted& tensor) { return tensor.shard != shard || tensor.begin >= end; });
+    const auto is_met = [&](const Wanted& tensor) { return tensor.shard == shard && tensor.begin < end; };
+    // They are few among many: the search goes as far as they do.
+    std::size_t bound = 1;
+    while (bound < rest_.size() && is_met(rest_[bound])) bound *= 2;
+    const auto last =
+        std::partition_point(rest_.begin() + static_cast<std::ptrdiff_t>(bound / 2),
+                             rest_.begin() + static_cast<std::ptrdiff_t>(std::min(bound, rest_.size())), is_met);
     return rest_.first(static_cast<std::size_t>(last - rest_.begin()));
   }
 
@@ -177,8 +182,12 @@ void deliver(PlanData& plan, Extent& extent, std::span<const Wanted> tensors) {
   const std::uint32_t placements_begin = tensors.front().first_placement;
   const std::uint32_t placements_end = tensors.back().first_placement + tensors.back().placement_count;
   std::array<std::uint32_t, limits::devices_max> count{};  // of deliveries, by device
-  for (std::uint32_t i = placements_begin; i < placements_end; ++i) {
-    if (plan.placements[i].bytes != 0) ++count[plan.placements[i].device];
+  if (plan.devices.size() == 1) {
+    count[0] = static_cast<std::uint32_t>(tensors.size());
+  } else {
+    for (std::uint32_t i = placements_begin; i < placements_end; ++i) {
+      if (plan.placements[i].bytes != 0) ++count[plan.placements[i].device];
+    }
   }
   const auto extent_first = static_cast<std::uint32_t>(plan.deliveries.size());
   std::array<std::uint32_t, limits::devices_max> next{};  // by device: the place of its next delivery
@@ -195,15 +204,16 @@ void deliver(PlanData& plan, Extent& extent, std::span<const Wanted> tensors) {
     for (std::uint32_t i = 0; i < tensor.placement_count; ++i) {
       const std::uint32_t index = tensor.first_placement + i;
       Placement& placement = plan.placements[index];
-      const Dtype from = plan.catalogue->tensors[placement.tensor].dtype;
       Delivery& delivery = plan.deliveries[next[placement.device]++];
-      delivery.target_offset = placement.arena_offset + delivered_bytes(begin - tensor.begin, from, placement.dtype);
+      delivery.target_offset =
+          placement.arena_offset + delivered_bytes(begin - tensor.begin, tensor.dtype, placement.dtype);
       delivery.source_offset = static_cast<std::uint32_t>(begin - extent.offset);
       delivery.run_bytes = static_cast<std::uint32_t>(end - begin);
       delivery.source_stride = delivery.run_bytes;
-      delivery.target_stride = delivered_bytes(delivery.run_bytes, from, placement.dtype);
+      delivery.target_stride = delivered_bytes(delivery.run_bytes, tensor.dtype, placement.dtype);
       delivery.rows = 1;
       delivery.placement = index;
+      delivery.source_dtype = tensor.dtype;
       ++placement.deliveries;
     }
   }

@@ -10,8 +10,8 @@ namespace sluice {
 namespace {
 
 // What the arena offset of a tensor is a multiple of.
-std::uint64_t promised_alignment(const PlanData& plan, const Placement& placement, std::uint64_t begin) {
-  const bool cast = plan.is_cast(placement);
+std::uint64_t promised_alignment(const PlanData& plan, const Placement& placement, const Wanted& tensor) {
+  const bool cast = placement.dtype != tensor.dtype;
   const std::uint64_t natural = natural_alignment(placement.dtype);
   if (plan.alignment_bytes != 0) {
     // A cast writes elements: nobody gains by their being misaligned.
@@ -20,7 +20,8 @@ std::uint64_t promised_alignment(const PlanData& plan, const Placement& placemen
   std::uint64_t alignment = std::min<std::uint64_t>(limits::tensor_alignment_bytes, std::bit_floor(placement.bytes));
   if (plan.devices[placement.device].kind == DeviceId::Kind::host && !cast) {
     // As it is in the shard, and no more: so that storage can be read straight into place.
-    alignment = std::min(alignment, std::uint64_t{1} << std::countr_zero(begin | limits::tensor_alignment_bytes));
+    alignment =
+        std::min(alignment, std::uint64_t{1} << std::countr_zero(tensor.begin | limits::tensor_alignment_bytes));
   }
   return std::max(alignment, natural);
 }
@@ -63,7 +64,7 @@ class Placer {
   void add(const Wanted& tensor, std::uint32_t index) {
     const Placement& placement = plan_.placements[index];
     ArenaFill& arena = arenas_[placement.device];
-    const std::uint64_t alignment = promised_alignment(plan_, placement, tensor.begin);
+    const std::uint64_t alignment = promised_alignment(plan_, placement, tensor);
     Run next;
     next.begin = tensor.begin;
     next.end = tensor.end;
@@ -71,7 +72,7 @@ class Placer {
     next.modulus = alignment;
     next.remainder = (0 - tensor.begin) & (alignment - 1);
     next.shard = tensor.shard;
-    next.identity = !plan_.is_cast(placement);
+    next.identity = placement.dtype == tensor.dtype;
     next.direct = next.identity && next.remainder == 0 && tensor.placement_count == 1 &&
                   plan_.devices[placement.device].kind == DeviceId::Kind::host;
     if (!join(arena.run, next)) {

@@ -20,6 +20,7 @@ struct Wanted {
   std::uint32_t first_placement = 0;
   std::uint32_t placement_count = 0;
   std::uint32_t unit_bytes = 1;  // it may be cut at multiples of these from its begin: an element where it is cast
+  Dtype dtype = Dtype::u8;       // the catalogue's
 };
 
 struct ShardRange {

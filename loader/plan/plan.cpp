@@ -61,7 +61,8 @@ BigVector<Wanted> wanted_by(const PlanData& plan) {
     range.end = tensor.offset + tensor.bytes;
     range.shard = tensor.shard;
     range.first_placement = i;
-    range.unit_bytes = plan.is_cast(first) ? bits(tensor.dtype) / 8 : 1;
+    range.unit_bytes = first.dtype == tensor.dtype ? 1 : bits(tensor.dtype) / 8;
+    range.dtype = tensor.dtype;
     while (i < plan.placements.size() && plan.placements[i].tensor == first.tensor) ++i;
     range.placement_count = i - range.first_placement;
     if (tensor.bytes != 0) wanted.push_back(range);

@@ -61,6 +61,7 @@ struct Delivery {
   std::uint32_t run_bytes = 0;
   std::uint32_t rows = 1;
   std::uint32_t placement = 0;
+  Dtype source_dtype = Dtype::u8;  // the catalogue's; a cast where the placement's is another
 };
 
 /// What one extent brings to one device, and by how many copies and launches: worked out once, by the plan, and handed
@@ -142,8 +143,8 @@ struct PlanData {
   std::uint32_t index_of(const Extent& extent) const noexcept {
     return static_cast<std::uint32_t>(&extent - extents.data());
   }
-  bool is_cast(const Placement& placement) const noexcept {
-    return placement.dtype != catalogue->tensors[placement.tensor].dtype;
+  bool is_cast(const Delivery& delivery) const noexcept {
+    return delivery.source_dtype != placements[delivery.placement].dtype;
   }
 };
 
@@ -160,7 +161,7 @@ template <typename Take>
 void coalesce(const PlanData& plan, std::span<const Delivery> deliveries, Take&& take) {
   Copy pending;
   for (const Delivery& delivery : deliveries) {
-    if (plan.is_cast(plan.placements[delivery.placement])) {
+    if (plan.is_cast(delivery)) {
       take(delivery);
       continue;
     }

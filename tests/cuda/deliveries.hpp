@@ -17,6 +17,7 @@ class Deliveries {
   /// `delivery` is of a tensor of dtype `from`, delivered as `to`; its placement is filled in.
   void add(Dtype from, Dtype to, Delivery delivery) {
     delivery.placement = static_cast<std::uint32_t>(plan_.placements.size());
+    delivery.source_dtype = from;
     Placement& placement = plan_.placements.emplace_back();
     placement.tensor = delivery.placement;
     placement.dtype = to;

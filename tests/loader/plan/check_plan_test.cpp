@@ -202,12 +202,16 @@ TEST(CheckPlan, FindsBytesThatAreNotDelivered) {
 TEST(CheckPlan, FindsElementsThatAreSplit) {
   EXPECT_THAT(spoilt([](PlanData& plan) {
                 for (Delivery& delivery : plan.deliveries) {
-                  if (!plan.is_cast(plan.placements[delivery.placement])) continue;
+                  if (!plan.is_cast(delivery)) continue;
                   delivery.run_bytes -= 1;
                   return;
                 }
               }),
               HasSubstr("splits"));
+}
+
+TEST(CheckPlan, FindsDeliveriesOfAnotherDtypeThanTheirTensors) {
+  EXPECT_THAT(spoilt([](PlanData& plan) { plan.deliveries[0].source_dtype = bf16; }), HasSubstr("of another dtype"));
 }
 
 TEST(CheckPlan, FindsTensorsThatWouldBePublishedTooEarlyOrNever) {

@@ -36,6 +36,7 @@ class Placed {
       wanted.begin = tensor.offset;
       wanted.end = tensor.offset + tensor.bytes;
       wanted.shard = tensor.shard;
+      wanted.dtype = tensor.dtype;
       wanted.first_placement = static_cast<std::uint32_t>(plan_.placements.size());
       wanted.placement_count = static_cast<std::uint32_t>(plan_.devices.size());
       for (std::size_t device = 0; device < plan_.devices.size(); ++device) {
