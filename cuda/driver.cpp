@@ -58,6 +58,7 @@ class EntryPoints {
   cu::GetProcAddress by_version_;
 };
 
+// NOLINTNEXTLINE(readability-function-size): a table
 std::string_view hint_for(cu::Result result) noexcept {
   using cu::Result;
   switch (result) {

@@ -64,6 +64,7 @@ void LoadRun::run() noexcept {
   } catch (...) {
     if (error == nullptr) error = std::current_exception();
   }
+  leave_equipment();
   opened_.arenas.clear();  // from here on they are the caller's alone
   state_.finish(std::move(error), std::move(stats_));
 }
@@ -312,14 +313,13 @@ void LoadRun::throw_read_error(const Extent& extent, const Done& done) const {
 }
 
 void LoadRun::drain() noexcept {
-  bool ring_broke = false;
   try {
     while (reads_in_flight_ > 0) {
       end_done_reads();
       if (reads_in_flight_ > 0) equipment_.reader().wait(done_, true);
     }
   } catch (...) {
-    ring_broke = true;
+    ring_broke_ = true;
   }
   tasks_.wait();
   state_.close_lanes();
@@ -329,7 +329,10 @@ void LoadRun::drain() noexcept {
     stats_.pinning_seconds = staging_->memory().pinning_seconds();
     stats_.peak_staging_bytes = staging_->take_peak_bytes();
   }
-  if (ring_broke) {
+}
+
+void LoadRun::leave_equipment() noexcept {
+  if (ring_broke_) {
     // Before the files: a thread of the reader may still read by their descriptors. Arenas stay away from children: the
     // kernel may still write to them.
     if (files_ != nullptr) files_->leave_reader();

@@ -63,6 +63,7 @@ class LoadRun {
   [[noreturn]] void throw_read_error(const Extent& extent, const Done& done) const;
   void drain() noexcept;
   void fill_in_stats();
+  void leave_equipment() noexcept;
 
   LoadState& state_;
   Equipment& equipment_;
@@ -85,6 +86,7 @@ class LoadRun {
   Trips trips_;
   std::deque<std::uint32_t> ready_;  // trips
   std::uint32_t reads_in_flight_ = 0;
+  bool ring_broke_ = false;  // they cannot be drained
   std::uint32_t populating_ = 0;
   std::vector<Done> done_;           // of the last wait
   std::vector<Done> read_;           // and what has not been handed on since

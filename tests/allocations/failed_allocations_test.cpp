@@ -335,6 +335,7 @@ class Loading : public AllocationsTest, public testing::WithParamInterface<std::
 
   /// All that a caller may ask of a load.
   void use(Engine& engine, const Plan& plan, const Load& load) const {
+    if (way_.device.kind == DeviceId::Kind::cuda) load.wait_on(nullptr, "cast");
     load.wait("large");
     load.wait();
     std::array<std::byte, 16> bytes{};
@@ -377,7 +378,7 @@ class Loading : public AllocationsTest, public testing::WithParamInterface<std::
       const Failing failing(thread_.c_str(), nth, all_after_);
       try {
         if (!made) made.emplace(plan());
-        if (!engine) engine.emplace(options_);
+        if (!engine) engine.emplace(options_).prepare({way_.device});
         load.emplace(engine->start(*made));
         use(*engine, *made, *load);
       } catch (...) {

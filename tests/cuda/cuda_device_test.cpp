@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/syscall.h>
 
 #include <algorithm>
 #include <cstring>
@@ -18,6 +19,7 @@
 #include "cuda/device_memory.hpp"
 #include "loader/base/memory.hpp"
 #include "tests/cuda/gpu_loads.hpp"
+#include "tests/loader/support/refusals.hpp"
 
 namespace sluice {
 namespace {
@@ -240,6 +242,30 @@ TEST_F(CudaDeviceTest, ArenasLieAtBlocksAndAreReadBackFromAnyByte) {
     EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), want.begin() + 5));
   }
   expect_clean();
+}
+
+bool tells_of_pinning(const Load& load) {
+  const std::vector<Fallback> fallbacks = load.statistics().fallbacks;
+  return std::any_of(fallbacks.begin(), fallbacks.end(),
+                     [](const Fallback& fallback) { return fallback.what == "pinned slabs"; });
+}
+
+TEST_F(CudaDeviceTest, TellsThatPinningWasRefusedWhereTheRingBreaks) {
+  if (!sim::is_simulated()) GTEST_SKIP() << "only the simulator fails when told to";
+  GTEST_FLAG_SET(death_test_style, "threadsafe");  // CUDA does not survive a fork
+  EXPECT_EXIT(({
+                sim::fail_call("cuMemHostRegister", 1, cu::Result::not_permitted);
+                refuse_calls({SYS_io_uring_enter}, EPERM);
+                Engine engine(small_slabs());
+                const Load load = engine.start(plan_of(two_gpus()));
+                try {
+                  load.wait();
+                } catch (const Error& error) {
+                  std::_Exit(error.code() == ErrorCode::system && tells_of_pinning(load) ? 0 : 1);
+                }
+                std::_Exit(2);
+              }),
+              testing::ExitedWithCode(0), "");
 }
 
 TEST_F(CudaDeviceTest, UsesMemoryOfTheDriversWhereItPinsNoOther) {
