@@ -21,6 +21,7 @@ class Context {
 
   const Driver& driver() const noexcept { return driver_; }
   int ordinal() const noexcept { return ordinal_; }
+  cu::Device device() const noexcept { return device_; }
   const std::string& device_name() const noexcept { return device_name_; }  // for messages
   cu::Context handle() const noexcept { return handle_; }
   bool is_integrated() const noexcept { return is_integrated_; }  // the GPU has no memory but the host's

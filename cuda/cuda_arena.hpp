@@ -1,9 +1,12 @@
-// CudaArena: the tensors that sluice places on one GPU, in one allocation.
+// CudaArena: the tensors that sluice places on one GPU, in one piece of memory. That is mapped memory, whose addresses
+// can stay when it goes and which can go to others; or, where the driver refuses that, memory from cuMemAlloc.
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "cuda/device_memory.hpp"
+#include "cuda/mapped_memory.hpp"
 #include "loader/base/mutex.hpp"
 #include "loader/device/device.hpp"
 
@@ -11,6 +14,7 @@ namespace sluice {
 
 class CudaArena final : public Arena {
  public:
+  /// Throws Error{out_of_memory, device_unavailable}.
   CudaArena(std::shared_ptr<const Context> context, std::uint64_t bytes);
 
   std::byte* data() const noexcept override;
@@ -18,9 +22,16 @@ class CudaArena final : public Arena {
   void populate(std::uint64_t, std::uint64_t) noexcept override {}
   void read_back(std::uint64_t offset, void* target, std::uint64_t bytes) const override;
 
+  /// Why it is no mapped memory; empty if it is, and for no bytes.
+  const std::string& refusal() const noexcept { return refusal_; }
+
  private:
+  void map(std::uint64_t bytes);
+
   const std::shared_ptr<const Context> context_;
-  const DeviceMemory memory_;
+  std::string refusal_;
+  std::unique_ptr<const MappedMemory> mapped_;     // one of the two,
+  std::unique_ptr<const DeviceMemory> allocated_;  // or none for no bytes
 
   /// What read_back() copies through, made when it is first called. A copy straight to the caller's memory, which is
   /// not pinned, would take the driver's own buffers, and wait for the default stream.

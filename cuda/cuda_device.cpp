@@ -6,6 +6,8 @@
 #include "cuda/cuda_arena.hpp"
 #include "cuda/cuda_lane.hpp"
 #include "cuda/kernel_image.hpp"
+#include "cuda/mapped_memory.hpp"
+#include "loader/base/alignment.hpp"
 #include "loader/base/memory.hpp"
 
 namespace sluice {
@@ -22,7 +24,10 @@ std::uint64_t CudaDevice::free_bytes() const {
   std::size_t free = 0;
   std::size_t total = 0;
   context_->check(context_->driver().cuMemGetInfo(&free, &total), "cuMemGetInfo");
-  return free;
+  // A mapped arena takes whole units: a part of one that is free is of no use to it.
+  const MappedMemorySupport support =
+      find_mapped_memory_support(context_->driver(), context_->device(), context_->ordinal());
+  return support.refusal.empty() ? align_down(free, support.granularity) : free;
 }
 
 std::shared_ptr<Arena> CudaDevice::allocate(std::uint64_t bytes) {

@@ -82,6 +82,7 @@ struct Uuid {  // CUuuid
 };
 
 enum class DeviceAttribute : int {
+  max_pitch = 11,
   multiprocessor_count = 16,
   integrated = 18,
   pci_bus_id = 33,
@@ -94,17 +95,76 @@ enum class DeviceAttribute : int {
   pageable_memory_access = 88,
   host_register_supported = 99,
   pageable_memory_access_uses_host_page_tables = 100,
+  virtual_memory_management_supported = 102,
+  handle_type_posix_file_descriptor_supported = 103,
+  gpu_direct_rdma_with_cuda_vmm_supported = 110,
 };
 
 enum class PointerAttribute : int {
   context = 1,
   memory_type = 2,
+  device_pointer = 3,
   device_ordinal = 9,
-  range_start = 11,
+  range_start = 11,  // of mapped memory: of all the addresses that were reserved together, mapped or not
   range_size = 12,
+  mapped = 13,  // a boolean, of which the manual gives no size: in an int that was 0
 };
 
-enum class MemoryType : unsigned { host = 1, device = 2 };
+enum class MemoryType : unsigned { host = 1, device = 2, array = 3, unified = 4 };
+
+/// CUDA_MEMCPY2D_v2 of cuda.h, in its order. A row begins at `host` or `device`, + y * pitch + x_bytes; fields for
+/// other types of memory are ignored.
+struct Copy2D {
+  std::size_t source_x_bytes = 0;
+  std::size_t source_y = 0;
+  MemoryType source_type{};
+  const void* source_host = nullptr;
+  DevicePointer source_device = 0;
+  void* source_array = nullptr;
+  std::size_t source_pitch = 0;
+  std::size_t target_x_bytes = 0;
+  std::size_t target_y = 0;
+  MemoryType target_type{};
+  void* target_host = nullptr;
+  DevicePointer target_device = 0;
+  void* target_array = nullptr;
+  std::size_t target_pitch = 0;
+  std::size_t width_bytes = 0;
+  std::size_t height = 0;
+};
+static_assert(sizeof(Copy2D) == 128 && offsetof(Copy2D, target_x_bytes) == 56 && offsetof(Copy2D, width_bytes) == 112);
+
+// Virtual memory management, by the types of cuda.h whose names stand beside them: memory is created, at no address;
+// addresses are reserved; the one is mapped at the other; and then devices get access to it.
+using MemoryHandle = std::uint64_t;  // CUmemGenericAllocationHandle
+enum class LocationType : int { device = 1 };
+enum class AllocationType : int { pinned = 1 };
+enum class HandleType : int { none = 0, posix_file_descriptor = 1 };  // bits
+enum class Granularity : int { minimum = 0, recommended = 1 };
+enum class Access : int { none = 0, read = 1, read_write = 3 };
+
+struct MemoryLocation {  // CUmemLocation_v1
+  LocationType type = LocationType::device;
+  int id = 0;  // a device's ordinal
+};
+
+struct MemoryProperties {  // CUmemAllocationProp_v1
+  AllocationType type = AllocationType::pinned;
+  HandleType handle_types = HandleType::none;  // as which the memory may be exported; nothing can be added later
+  MemoryLocation location;
+  void* windows_only = nullptr;
+  unsigned char compression = 0;
+  unsigned char gpu_direct_rdma_capable = 0;
+  unsigned short usage = 0;
+  unsigned char reserved[4] = {};
+};
+static_assert(sizeof(MemoryProperties) == 32 && offsetof(MemoryProperties, gpu_direct_rdma_capable) == 25);
+
+struct MemoryAccess {  // CUmemAccessDesc_v1
+  MemoryLocation location;
+  Access flags = Access::none;
+};
+static_assert(sizeof(MemoryAccess) == 12);
 
 /// CUstreamCaptureMode. While a stream captures a graph, some threads may not make calls that could spoil it: those
 /// that allocate, pin, wait. Which threads, the mode of the capture and that of each thread say; both are `global` by
@@ -167,10 +227,17 @@ using GetProcAddressV2 = Result (*)(const char* name, void** entry, int version,
   required(cuMemcpyDtoHAsync, cuMemcpyDtoHAsync_v2, 3020,                                                              \
            (void* target, DevicePointer source, std::size_t bytes, Stream stream))                                     \
   required(cuMemcpyDtoH, cuMemcpyDtoH_v2, 3020, (void* target, DevicePointer source, std::size_t bytes))               \
+  required(cuMemcpy2DAsync, cuMemcpy2DAsync_v2, 3020, (const Copy2D* copy, Stream stream))                             \
+  required(cuMemsetD8Async, cuMemsetD8Async, 3020,                                                                     \
+           (DevicePointer target, unsigned char value, std::size_t bytes, Stream stream))                              \
+  required(cuMemsetD2D8Async, cuMemsetD2D8Async, 3020,                                                                 \
+           (DevicePointer target, std::size_t pitch, unsigned char value, std::size_t width, std::size_t height,       \
+            Stream stream))                                                                                            \
   required(cuStreamCreate, cuStreamCreate, 2000, (Stream* stream, unsigned flags))                                     \
   required(cuStreamDestroy, cuStreamDestroy_v2, 4000, (Stream stream))                                                 \
   required(cuStreamSynchronize, cuStreamSynchronize, 2000, (Stream stream))                                            \
   required(cuStreamQuery, cuStreamQuery, 2000, (Stream stream))                                                        \
+  required(cuStreamGetCtx, cuStreamGetCtx, 9020, (Stream stream, Context* context))                                    \
   required(cuStreamWaitEvent, cuStreamWaitEvent, 3020, (Stream stream, Event event, unsigned flags))                   \
   required(cuStreamIsCapturing, cuStreamIsCapturing, 10000, (Stream stream, CaptureStatus* status))                    \
   required(cuThreadExchangeStreamCaptureMode, cuThreadExchangeStreamCaptureMode, 10010, (CaptureMode* mode))           \
@@ -184,6 +251,22 @@ using GetProcAddressV2 = Result (*)(const char* name, void** entry, int version,
            (Function function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,  \
             unsigned block_z, unsigned shared_bytes, Stream stream, void** arguments, void** extra))                   \
   optional(cuDeviceGetUuid, cuDeviceGetUuid_v2, 11040, (Uuid* uuid, Device device))                                    \
+  optional(cuMemGetAllocationGranularity, cuMemGetAllocationGranularity, 10020,                                        \
+           (std::size_t* bytes, const MemoryProperties* properties, Granularity which))                                \
+  optional(cuMemAddressReserve, cuMemAddressReserve, 10020,                                                            \
+           (DevicePointer* pointer, std::size_t bytes, std::size_t alignment, DevicePointer hint,                      \
+            std::uint64_t flags))                                                                                      \
+  optional(cuMemAddressFree, cuMemAddressFree, 10020, (DevicePointer pointer, std::size_t bytes))                      \
+  optional(cuMemCreate, cuMemCreate, 10020,                                                                            \
+           (MemoryHandle* memory, std::size_t bytes, const MemoryProperties* properties, std::uint64_t flags))         \
+  optional(cuMemRelease, cuMemRelease, 10020, (MemoryHandle memory))                                                   \
+  optional(cuMemMap, cuMemMap, 10020,                                                                                  \
+           (DevicePointer pointer, std::size_t bytes, std::size_t offset, MemoryHandle memory, std::uint64_t flags))   \
+  optional(cuMemUnmap, cuMemUnmap, 10020, (DevicePointer pointer, std::size_t bytes))                                  \
+  optional(cuMemSetAccess, cuMemSetAccess, 10020,                                                                      \
+           (DevicePointer pointer, std::size_t bytes, const MemoryAccess* access, std::size_t count))                  \
+  optional(cuMemExportToShareableHandle, cuMemExportToShareableHandle, 10020,                                          \
+           (void* shareable, MemoryHandle memory, HandleType type, std::uint64_t flags))                               \
   optional(cuLibraryLoadData, cuLibraryLoadData, 12000,                                                                \
            (Library* library, const void* image, int* jit_options, void** jit_values, unsigned jit_count,              \
             int* library_options, void** library_values, unsigned library_count))                                      \

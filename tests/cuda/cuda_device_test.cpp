@@ -73,7 +73,8 @@ TEST_F(CudaDeviceTest, EachCallThatFailsOnceEndsTheLoadInOneErrorAndTheNextLoadI
         // How often an event is waited for is a matter of timing: what did not fail this load fails the next.
         bool failed = false;
         Engine engine(traced());
-        sim::fail_call(call, nth, call == "cuMemAlloc" ? cu::Result::out_of_memory : cu::Result::unknown);
+        const bool allocates = call == "cuMemAlloc" || call == "cuMemCreate";
+        sim::fail_call(call, nth, allocates ? cu::Result::out_of_memory : cu::Result::unknown);
         try {
           expect_right(engine.start(plan), plan);
         } catch (const Error& error) {
@@ -140,9 +141,38 @@ TEST_F(CudaDeviceTest, SaysHowMuchMemoryIsMissingBeforeTheFirstRead) {
       EXPECT_EQ(error.code(), ErrorCode::out_of_memory);
       EXPECT_THAT(error.what(), testing::HasSubstr("cuda:1"));
     }
-    EXPECT_EQ(sim::counters().calls["cuMemAlloc"], 0u);
+    EXPECT_EQ(sim::counters().calls["cuMemAlloc"] + sim::counters().calls["cuMemCreate"], 0u);
   }
   expect_clean();
+}
+
+// An arena takes whole units, so that what is free beside them is for none: such a load is told before it begins.
+TEST_F(CudaDeviceTest, CountsAsFreeWhatArenasCanBeMadeOf) {
+  const auto file = write_shard(folder_, "large.safetensors", {{"large", Dtype::u8, {(4 << 20) + 1}}});
+  for (const bool mapped : {true, false}) {
+    SCOPED_TRACE(mapped);
+    sim::Settings settings;
+    settings.devices[0].memory_bytes = 5 << 20;
+    settings.devices[0].virtual_memory = mapped;
+    sim::reset(settings);
+    EXPECT_EQ(CudaDevice(0).free_bytes(), (mapped ? 4u : 5u) << 20);
+    {
+      Engine engine(small_slabs());
+      Request request = everything();
+      request.devices = {cuda(0)};
+      const Plan plan = make_plan(Checkpoint::open(file.string()), request, small_slabs());
+      try {
+        engine.start(plan).wait();
+        EXPECT_FALSE(mapped);
+      } catch (const Error& error) {
+        EXPECT_TRUE(mapped);
+        EXPECT_EQ(error.code(), ErrorCode::out_of_memory);
+        EXPECT_THAT(error.what(), testing::HasSubstr("4194304 are free"));
+        EXPECT_EQ(sim::counters().calls["cuMemCreate"], 0u);
+      }
+    }
+    expect_clean();
+  }
 }
 
 sim::Settings integrated() {
@@ -187,7 +217,7 @@ TEST_F(CudaDeviceTest, WhatAnIntegratedGpuAndTheHostNeedIsHeldAgainstOneMemory) 
       EXPECT_EQ(error.code(), ErrorCode::out_of_memory);
       EXPECT_THAT(error.what(), testing::HasSubstr("bytes on host"));
     }
-    EXPECT_EQ(sim::counters().calls["cuMemAlloc"], 0u);
+    EXPECT_EQ(sim::counters().calls["cuMemAlloc"] + sim::counters().calls["cuMemCreate"], 0u);
   }
   expect_clean();
 }

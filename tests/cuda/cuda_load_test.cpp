@@ -216,7 +216,8 @@ TEST_F(CallsTest, TakeACopyOrTwoAnExtentAndNoLaunchForExpertsAsTheyAre) {
   const Counted counted = count({cuda(0)}, {});
   EXPECT_LE(counted.of("cuMemcpyHtoDAsync"), 2 * counted.costs.extents);
   EXPECT_EQ(counted.of("cuLaunchKernel"), 0u);
-  EXPECT_EQ(counted.of("cuMemAlloc"), 1u);
+  EXPECT_EQ(counted.of("cuMemCreate"), 1u) << "the arena";
+  EXPECT_EQ(counted.of("cuMemAlloc"), 0u);
   EXPECT_LE(counted.all(), bound(counted, 1));
 }
 
@@ -224,7 +225,8 @@ TEST_F(CallsTest, TakeACopyOrTwoAndALaunchAnExtentForExpertsThatAreCast) {
   const Counted counted = count({cuda(0)}, bf16);
   EXPECT_LE(counted.of("cuMemcpyHtoDAsync"), 2 * counted.costs.extents);
   EXPECT_LE(counted.of("cuLaunchKernel"), counted.costs.extents);
-  EXPECT_EQ(counted.of("cuMemAlloc"), 2u) << "the arena and scratch";
+  EXPECT_EQ(counted.of("cuMemCreate"), 1u) << "the arena";
+  EXPECT_EQ(counted.of("cuMemAlloc"), 1u) << "scratch";
   EXPECT_LE(counted.all(), bound(counted, 1));
 }
 
@@ -234,7 +236,8 @@ TEST_F(CallsTest, AreAsManyForEachOfTwoGpus) {
     const Counted counted = count({cuda(0), cuda(1)}, cast);
     EXPECT_LE(counted.of("cuMemcpyHtoDAsync"), 2 * 2 * counted.costs.extents);
     EXPECT_LE(counted.of("cuLaunchKernel"), cast ? 2 * counted.costs.extents : 0);
-    EXPECT_EQ(counted.of("cuMemAlloc"), cast ? 4u : 2u);
+    EXPECT_EQ(counted.of("cuMemCreate"), 2u);
+    EXPECT_EQ(counted.of("cuMemAlloc"), cast ? 2u : 0u);
     EXPECT_LE(counted.all(), bound(counted, 2));
   }
 }

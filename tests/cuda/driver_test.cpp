@@ -89,6 +89,13 @@ TEST_F(DriverTest, LacksWhatCameLater) {
   }
 }
 
+// Nothing of it came later than the oldest driver; but one may lack it.
+TEST_F(DriverTest, MayLackVirtualMemory) {
+  const Driver driver = start_driver(symbols_without({"cuGetProcAddress_v2", "cuGetProcAddress", "cuMemCreate"}));
+  EXPECT_EQ(driver.cuMemCreate, nullptr);
+  EXPECT_NE(driver.cuMemMap, nullptr);
+}
+
 TEST_F(DriverTest, MustBeThere) {
   const Error error = error_of([] { open_driver("libcuda-that-is-nowhere.so.1"); });
   EXPECT_EQ(error.code(), ErrorCode::device_unavailable);

@@ -21,12 +21,13 @@
 
 namespace sluice {
 
-/// Eager, lazy, never unless waited for, and from then on random.
+/// Eager, lazy, never unless waited for, and from then on random; every other one without virtual memory.
 inline sim::Settings in_order_of(std::uint64_t seed) {
   constexpr sim::Policy first[] = {sim::Policy::eager, sim::Policy::lazy, sim::Policy::never};
   sim::Settings settings;
   settings.seed = seed;
   settings.policy = seed <= std::size(first) ? first[seed - 1] : sim::Policy::random;
+  for (sim::DeviceSettings& device : settings.devices) device.virtual_memory = !sim::is_simulated() || seed % 2 == 0;
   return settings;
 }
 

@@ -29,6 +29,10 @@ bool is_usual(const Settings& settings) {
     if (device.memory_bytes != usual.devices[0].memory_bytes) return false;
     if (device.compute_capability != usual.devices[0].compute_capability) return false;
     if (device.integrated != usual.devices[0].integrated) return false;
+    if (device.virtual_memory != usual.devices[0].virtual_memory) return false;
+    if (device.exports_memory != usual.devices[0].exports_memory) return false;
+    if (device.rdma_to_memory != usual.devices[0].rdma_to_memory) return false;
+    if (device.granularity != usual.devices[0].granularity) return false;
   }
   return true;
 }
@@ -89,6 +93,10 @@ void fail_operation(std::uint64_t, cu::Result) {
 
 Counters counters() {
   skip("counts calls");
+}
+
+std::vector<Created> created_memory() {
+  skip("tells what was created");
 }
 
 Nanoseconds now() {

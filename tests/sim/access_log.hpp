@@ -24,6 +24,10 @@ class AccessLog {
   /// access that it should have come after and did not.
   std::optional<Conflict> read(std::uint64_t begin, std::uint64_t end, const Stamp& stamp, const VectorClock& clock);
   std::optional<Conflict> write(std::uint64_t begin, std::uint64_t end, const Stamp& stamp, const VectorClock& clock);
+  /// The first access to a range that `clock` did not see.
+  std::optional<Conflict> unseen(std::uint64_t begin, std::uint64_t end, const VectorClock& clock) const {
+    return find_conflict(begin, end, clock, true);
+  }
   /// Forgets a range, which nobody may access any more. Returns the first access that `clock` did not see.
   std::optional<Conflict> forget(std::uint64_t begin, std::uint64_t end, const VectorClock& clock);
 

@@ -96,11 +96,12 @@ TEST(Capture, ForbidsToItsOwnThreadUnlessOneOfTheModesIsRelaxed) {
   }
 }
 
+struct NamedCall {
+  const char* name;
+  std::function<Result(Scene&)> make;
+};
+
 TEST(Capture, IsSpoiledByWhateverAllocatesPinsLoadsOrWaits) {
-  struct Call {
-    const char* name;
-    std::function<Result(Scene&)> make;
-  };
   static std::byte page[4096];
   cu::DevicePointer pointer = 0;
   void* memory = nullptr;
@@ -109,13 +110,24 @@ TEST(Capture, IsSpoiledByWhateverAllocatesPinsLoadsOrWaits) {
   cu::Module module = nullptr;
   cu::Library library = nullptr;
   cu::Context context = nullptr;
-  const std::vector<Call> calls = {
+  cu::MemoryHandle created = 0;
+  const cu::MemoryProperties properties;
+  const std::vector<NamedCall> calls = {
       {"cuMemAlloc", [&](Scene&) { return cu::cuMemAlloc_v2(&pointer, 1); }},
       {"cuMemFree", [&](Scene& its) { return cu::cuMemFree_v2(its.allocations[0]); }},
       {"cuMemHostAlloc", [&](Scene&) { return cu::cuMemHostAlloc(&memory, 1, 0); }},
       {"cuMemFreeHost", [&](Scene& its) { return cu::cuMemFreeHost(its.pinned[0]); }},
       {"cuMemHostRegister", [&](Scene&) { return cu::cuMemHostRegister_v2(page, sizeof page, 0); }},
       {"cuMemHostUnregister", [&](Scene&) { return cu::cuMemHostUnregister(page); }},
+      {"cuMemAddressReserve", [&](Scene&) { return cu::cuMemAddressReserve(&pointer, 4096, 0, 0, 0); }},
+      {"cuMemAddressFree", [&](Scene&) { return cu::cuMemAddressFree(0, 4096); }},
+      {"cuMemCreate", [&](Scene&) { return cu::cuMemCreate(&created, std::size_t{2} << 20, &properties, 0); }},
+      {"cuMemRelease", [&](Scene&) { return cu::cuMemRelease(0); }},
+      {"cuMemMap", [&](Scene&) { return cu::cuMemMap(0, 4096, 0, 0, 0); }},
+      {"cuMemUnmap", [&](Scene&) { return cu::cuMemUnmap(0, 4096); }},
+      {"cuMemSetAccess", [&](Scene&) { return cu::cuMemSetAccess(0, 4096, nullptr, 1); }},
+      {"cuMemExportToShareableHandle",
+       [&](Scene&) { return cu::cuMemExportToShareableHandle(&created, 0, cu::HandleType::posix_file_descriptor, 0); }},
       {"cuMemcpyDtoH", [&](Scene& its) { return cu::cuMemcpyDtoH_v2(page, its.allocations[0], 1); }},
       {"cuEventQuery", [&](Scene& its) { return cu::cuEventQuery(its.events[0]); }},
       {"cuEventSynchronize", [&](Scene& its) { return cu::cuEventSynchronize(its.events[0]); }},
@@ -131,7 +143,7 @@ TEST(Capture, IsSpoiledByWhateverAllocatesPinsLoadsOrWaits) {
       {"cuDevicePrimaryCtxRetain", [&](Scene&) { return cu::cuDevicePrimaryCtxRetain(&context, 0); }},
       {"cuDevicePrimaryCtxRelease", [&](Scene&) { return cu::cuDevicePrimaryCtxRelease_v2(0); }},
   };
-  for (const Call& call : calls) {
+  for (const NamedCall& call : calls) {
     SCOPED_TRACE(call.name);
     Scene scene;
     scene.allocate(1);
@@ -154,7 +166,21 @@ TEST(Capture, IsNotDisturbedByWorkInOtherStreams) {
   const cu::Stream elsewhere = scene.stream();
   const cu::Event event = scene.event();
   const auto [answer, ended] = beside(scene, CaptureMode::global, CaptureMode::global, [&] {
+    cu::Copy2D rows;
+    rows.source_type = cu::MemoryType::host;
+    rows.source_host = source;
+    rows.target_type = cu::MemoryType::device;
+    rows.target_device = target;
+    rows.source_pitch = rows.target_pitch = rows.width_bytes = rows.height = 2;
+    cu::Context context = nullptr;
+    std::size_t bytes = 0;
+    const cu::MemoryProperties properties;
     scene.copy_in(target, source, 8, elsewhere);
+    Scene::ok(cu::cuMemcpy2DAsync_v2(&rows, elsewhere));
+    Scene::ok(cu::cuMemsetD8Async(target, 0, 8, elsewhere));
+    Scene::ok(cu::cuMemsetD2D8Async(target, 2, 0, 2, 2, elsewhere));
+    Scene::ok(cu::cuStreamGetCtx(elsewhere, &context));
+    Scene::ok(cu::cuMemGetAllocationGranularity(&bytes, &properties, cu::Granularity::minimum));
     Scene::ok(cu::cuEventRecord(event, elsewhere));
     return cu::cuStreamWaitEvent(elsewhere, event, 0);
   });
@@ -172,8 +198,10 @@ TEST(Capture, TakesWorkWithoutDoingIt) {
   Scene::ok(cu::cuStreamBeginCapture_v2(stream, CaptureMode::relaxed));
   EXPECT_EQ(cu::cuStreamBeginCapture_v2(stream, CaptureMode::relaxed), Result::illegal_state);
   scene.copy_in(target, source, 8, stream);
+  Scene::ok(cu::cuMemsetD8Async(target, 0, 8, stream));
   EXPECT_EQ(end(stream), Result::success);
   EXPECT_EQ(counters().copies_in, 0u);
+  EXPECT_EQ(*peek(target), std::byte{0xA5});
   EXPECT_EQ(end(stream), Result::illegal_state);
   scene.close();
   EXPECT_TRUE(take_violations().empty());

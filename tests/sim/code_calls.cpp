@@ -83,7 +83,8 @@ std::pair<Rule, Result> classify(sim::DeviceMemory& memory, const sim::ptx::Faul
   if (what.find("never written") != std::string_view::npos) return {Rule::undefined, Result::launch_failed};
   if (!fault.address) return {Rule::bad_kernel, Result::launch_failed};
   if (what.find("not aligned") != std::string_view::npos) return {Rule::misaligned, Result::misaligned_address};
-  const auto wrong = memory.check(*fault.address, 1);
+  const bool stored = what.find("read-only") != std::string_view::npos;
+  const auto wrong = memory.check(*fault.address, 1, stored ? sim::Use::write : sim::Use::read);
   return {wrong ? wrong->rule : Rule::out_of_bounds, Result::illegal_address};
 }
 
@@ -103,7 +104,7 @@ void run(Simulator& sim, const Launch& launch, Operation& operation) {
     return sim.kill(operation.device, result);
   }
   for (const auto& range : memory.take_accesses()) {
-    sim.access(operation, range.begin, range.end - range.begin, range.written);
+    sim.access(operation, range.begin, range.end - range.begin, range.written ? sim::Use::write : sim::Use::read);
   }
 }
 

@@ -1,19 +1,23 @@
 // Goal: what sluice relies on in a driver holds: of the simulated one here, of a real one where this program finds one.
 // Method: the driver's own calls only, through the table that sluice uses; each rule with where it is written. The
 // simulator is found through LD_LIBRARY_PATH. Quotations are of the CUDA Driver API reference manual.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "cuda/driver.hpp"
 #include "cuda/kernel_image.hpp"
+#include "cuda/mapped_memory.hpp"
 #include "tests/sim/capture_api.hpp"
 
 namespace sluice {
@@ -214,6 +218,226 @@ TEST_F(Contract, PointersTellTheirDevice) {
   EXPECT_EQ(its_->cuPointerGetAttribute(&ordinal, cu::PointerAttribute::device_ordinal,
                                         reinterpret_cast<cu::DevicePointer>(plain.data())),
             Result::invalid_value);
+}
+
+// CU_POINTER_ATTRIBUTE_CONTEXT: "Returns in *data the CUcontext in which ptr was allocated or registered."
+// CU_POINTER_ATTRIBUTE_DEVICE_POINTER: "the value returned in *data will equal the input value ptr."
+TEST_F(Contract, PointersTellTheirContextAndWhereADeviceReachesThem) {
+  cu::Context context = nullptr;
+  cu::DevicePointer pointer = 0;
+  EXPECT_EQ(its_->cuPointerGetAttribute(&context, cu::PointerAttribute::context, memory_ + 1), Result::success);
+  EXPECT_EQ(context, context_);
+  EXPECT_EQ(its_->cuPointerGetAttribute(&pointer, cu::PointerAttribute::device_pointer, memory_ + 1), Result::success);
+  EXPECT_EQ(pointer, memory_ + 1);
+  cu::MemoryType type{};
+  EXPECT_EQ(
+      its_->cuPointerGetAttribute(&type, cu::PointerAttribute::memory_type, reinterpret_cast<cu::DevicePointer>(slab_)),
+      Result::success);
+  EXPECT_EQ(type, cu::MemoryType::host);
+}
+
+// cuStreamGetCtx: "The returned context is the context that was active in the calling thread when the stream was
+// created." Of CU_STREAM_LEGACY and the like it is "the context current to the calling thread".
+TEST_F(Contract, StreamsTellTheirContext) {
+  for (const cu::Stream stream : {stream_, cu::Stream{}, reinterpret_cast<cu::Stream>(std::uintptr_t{1})}) {
+    cu::Context context = nullptr;
+    EXPECT_EQ(its_->cuStreamGetCtx(stream, &context), Result::success);
+    EXPECT_EQ(context, context_);
+  }
+}
+
+// cuMemcpy2DAsync: "For host pointers, the starting address is srcHost+srcY*srcPitch + srcXInBytes", and likewise of
+// the device. cuMemsetD8Async, cuMemsetD2D8Async: in the order of the stream, as all work.
+TEST_F(Contract, RowsAreCopiedAndSetInTheOrderOfTheirStream) {
+  constexpr std::size_t width = 1000;
+  constexpr std::size_t source_pitch = 1027;  // no pitch that cuMemAllocPitch would give
+  constexpr std::size_t target_pitch = 2053;
+  constexpr std::size_t height = 100;
+  for (std::size_t i = 0; i < size; ++i) slab_[i] = static_cast<std::byte>(i % 251);
+  cu::Copy2D copy;
+  copy.source_type = cu::MemoryType::host;
+  copy.source_host = slab_;
+  copy.source_x_bytes = 3;
+  copy.source_y = 1;
+  copy.source_pitch = source_pitch;
+  copy.target_type = cu::MemoryType::device;
+  copy.target_device = memory_;
+  copy.target_x_bytes = 5;
+  copy.target_y = 2;
+  copy.target_pitch = target_pitch;
+  copy.width_bytes = width;
+  copy.height = height;
+  ASSERT_EQ(its_->cuMemsetD8Async(memory_, 0xEE, size, stream_), Result::success);
+  ASSERT_EQ(its_->cuMemcpy2DAsync(&copy, stream_), Result::success);
+  ASSERT_EQ(its_->cuMemsetD2D8Async(memory_ + 2 * target_pitch + 5, target_pitch, 7, 1, height, stream_),
+            Result::success);
+  ASSERT_EQ(its_->cuStreamSynchronize(stream_), Result::success);
+  std::vector<std::byte> want(size, std::byte{0xEE});
+  for (std::size_t row = 0; row < height; ++row) {
+    std::byte* const target = want.data() + (row + 2) * target_pitch + 5;
+    std::memcpy(target, slab_ + (row + 1) * source_pitch + 3, width);
+    target[0] = std::byte{7};
+  }
+  std::vector<std::byte> back(size);
+  ASSERT_EQ(its_->cuMemcpyDtoH(back.data(), memory_, size), Result::success);
+  EXPECT_TRUE(back == want);
+}
+
+// "srcPitch must be greater than or equal to WidthInBytes + srcXInBytes", and no pitch may be greater than
+// CU_DEVICE_ATTRIBUTE_MAX_PITCH.
+TEST_F(Contract, RowsThatDoNotFitTheirPitchAreRefused) {
+  int most = 0;
+  ASSERT_EQ(its_->cuDeviceGetAttribute(&most, cu::DeviceAttribute::max_pitch, device_), Result::success);
+  cu::Copy2D copy;
+  copy.source_type = cu::MemoryType::host;
+  copy.source_host = slab_;
+  copy.target_type = cu::MemoryType::device;
+  copy.target_device = memory_;
+  copy.width_bytes = 100;
+  copy.height = 2;
+  for (const auto& [source_pitch, target_pitch] :
+       {std::pair<std::size_t, std::size_t>(99, 100), {100, 99}, {100, static_cast<std::size_t>(most) + 1}}) {
+    copy.source_pitch = source_pitch;
+    copy.target_pitch = target_pitch;
+    EXPECT_EQ(its_->cuMemcpy2DAsync(&copy, stream_), Result::invalid_value) << source_pitch << ' ' << target_pitch;
+  }
+}
+
+/// Memory that is created and mapped, as arenas are.
+class MappedContract : public Contract {
+ protected:
+  void SetUp() override {
+    Contract::SetUp();
+    if (IsSkipped()) return;
+    support_ = find_mapped_memory_support(*its_, device_, 0);
+    if (!support_.refusal.empty()) GTEST_SKIP() << support_.refusal;
+    unit_ = support_.granularity;
+    part_ = std::min(size, unit_);
+    ASSERT_EQ(its_->cuMemAddressReserve(&begin_, units * unit_, 0, 0, 0), Result::success);
+    ASSERT_EQ(its_->cuMemCreate(&created_, unit_, &support_.properties, 0), Result::success);
+  }
+
+  void TearDown() override {
+    if (created_ != 0) {
+      EXPECT_EQ(its_->cuMemRelease(created_), Result::success);
+      EXPECT_EQ(its_->cuMemAddressFree(begin_, units * unit_), Result::success);
+    }
+    Contract::TearDown();
+  }
+
+  void map(cu::DevicePointer pointer, cu::MemoryHandle memory) const {
+    const cu::MemoryAccess access{{cu::LocationType::device, 0}, cu::Access::read_write};
+    ASSERT_EQ(its_->cuMemMap(pointer, unit_, 0, memory, 0), Result::success);
+    ASSERT_EQ(its_->cuMemSetAccess(pointer, unit_, &access, 1), Result::success);
+  }
+  void unmap(cu::DevicePointer pointer) const { EXPECT_EQ(its_->cuMemUnmap(pointer, unit_), Result::success); }
+
+  void copy_in(cu::DevicePointer target, std::size_t bytes) const {
+    ASSERT_EQ(its_->cuMemcpyHtoDAsync(target, slab_, bytes, stream_), Result::success);
+    ASSERT_EQ(its_->cuStreamSynchronize(stream_), Result::success);
+  }
+  void expect_holds(cu::DevicePointer source, std::size_t bytes) const {
+    std::vector<std::byte> back(bytes);
+    ASSERT_EQ(its_->cuMemcpyDtoH(back.data(), source, bytes), Result::success);
+    EXPECT_EQ(std::memcmp(back.data(), slab_, bytes), 0);
+  }
+
+  static constexpr std::size_t units = 3;
+  MappedMemorySupport support_;
+  std::size_t unit_ = 0;
+  std::size_t part_ = 0;
+  cu::DevicePointer begin_ = 0;
+  cu::MemoryHandle created_ = 0;
+};
+
+// cuMemMap: "Both ptr, size, and offset must be a multiple of the value given via cuMemGetAllocationGranularity"; that
+// of the default alignment is one.
+TEST_F(MappedContract, ItIsWholePagesAndHoldsWhatIsCopied) {
+  EXPECT_EQ(unit_ % 4096, 0u);
+  EXPECT_EQ(begin_ % unit_, 0u);
+  map(begin_, created_);
+  std::memset(slab_, 5, part_);
+  copy_in(begin_ + unit_ - part_, part_);
+  expect_holds(begin_ + unit_ - part_, part_);
+  unmap(begin_);
+}
+
+TEST_F(MappedContract, ItHasNoContextButADeviceAndAllTheAddressesThatWereReserved) {
+  map(begin_ + unit_, created_);
+  const cu::DevicePointer inside = begin_ + unit_ + 1;
+  cu::Context context = context_;
+  int ordinal = -1;
+  cu::MemoryType type{};
+  cu::DevicePointer pointer = 0;
+  std::size_t bytes = 0;
+  int is_mapped = 0;
+  EXPECT_EQ(its_->cuPointerGetAttribute(&context, cu::PointerAttribute::context, inside), Result::success);
+  EXPECT_EQ(context, nullptr);
+  EXPECT_EQ(its_->cuPointerGetAttribute(&ordinal, cu::PointerAttribute::device_ordinal, inside), Result::success);
+  EXPECT_EQ(ordinal, 0);
+  EXPECT_EQ(its_->cuPointerGetAttribute(&type, cu::PointerAttribute::memory_type, inside), Result::success);
+  EXPECT_EQ(type, cu::MemoryType::device);
+  EXPECT_EQ(its_->cuPointerGetAttribute(&pointer, cu::PointerAttribute::device_pointer, inside), Result::success);
+  EXPECT_EQ(pointer, inside);
+  EXPECT_EQ(its_->cuPointerGetAttribute(&pointer, cu::PointerAttribute::range_start, inside), Result::success);
+  EXPECT_EQ(pointer, begin_);
+  EXPECT_EQ(its_->cuPointerGetAttribute(&bytes, cu::PointerAttribute::range_size, inside), Result::success);
+  EXPECT_EQ(bytes, units * unit_);
+  EXPECT_EQ(its_->cuPointerGetAttribute(&is_mapped, cu::PointerAttribute::mapped, inside), Result::success);
+  EXPECT_NE(is_mapped, 0);
+  unmap(begin_ + unit_);
+}
+
+// As allocators that grow rely upon.
+TEST_F(MappedContract, CopiesAndRowsMaySpanNeighbours) {
+  cu::MemoryHandle second = 0;
+  ASSERT_EQ(its_->cuMemCreate(&second, unit_, &support_.properties, 0), Result::success);
+  map(begin_ + unit_, created_);
+  map(begin_, second);
+  std::memset(slab_, 6, part_);
+  const cu::DevicePointer across = begin_ + unit_ - part_ / 2;
+  copy_in(across, part_);
+  expect_holds(across, part_);
+  ASSERT_EQ(its_->cuMemsetD8Async(across, 7, part_, stream_), Result::success);
+  ASSERT_EQ(its_->cuStreamSynchronize(stream_), Result::success);
+  std::memset(slab_, 7, part_);
+  expect_holds(across, part_);
+  unmap(begin_ + unit_);
+  unmap(begin_);
+  EXPECT_EQ(its_->cuMemRelease(second), Result::success);
+}
+
+// cuMemUnmap: "Any backing memory allocations will be freed if there are no existing mappings and there are no
+// unreleased memory handles."
+TEST_F(MappedContract, ItKeepsItsContentWhileNobodyHasItMapped) {
+  std::memset(slab_, 8, part_);
+  map(begin_, created_);
+  copy_in(begin_, part_);
+  unmap(begin_);
+  map(begin_ + unit_, created_);
+  expect_holds(begin_ + unit_, part_);
+  unmap(begin_ + unit_);
+}
+
+// cuMemExportToShareableHandle: the type is "int" for CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR.
+TEST_F(MappedContract, ItIsExportedAsADescriptor) {
+  if (support_.properties.handle_types == cu::HandleType::none) GTEST_SKIP() << "the device exports none";
+  int descriptor = -1;
+  ASSERT_EQ(its_->cuMemExportToShareableHandle(&descriptor, created_, cu::HandleType::posix_file_descriptor, 0),
+            Result::success);
+  ASSERT_GE(descriptor, 0);
+  EXPECT_EQ(fcntl(descriptor, F_SETFD, FD_CLOEXEC), 0);
+  EXPECT_EQ(close(descriptor), 0);
+}
+
+TEST_F(MappedContract, MoreThanThereIsIsRefusedAndDoesNoHarm) {
+  std::size_t free_bytes = 0;
+  std::size_t total_bytes = 0;
+  ASSERT_EQ(its_->cuMemGetInfo(&free_bytes, &total_bytes), Result::success);
+  cu::MemoryHandle too_much = 0;
+  EXPECT_EQ(its_->cuMemCreate(&too_much, support_.round_up(total_bytes + 1), &support_.properties, 0),
+            Result::out_of_memory);
+  copy_in(memory_, size);
 }
 
 TEST_F(Contract, PinnedMemoryOfTheDriversOwnWorksAlike) {

@@ -82,6 +82,17 @@ Counters counters() {
   });
 }
 
+std::vector<Created> created_memory() {
+  return locked([](Simulator& sim) {
+    sim.drop_unused_memory();
+    std::vector<Created> all;
+    for (const auto& [number, its] : sim.virtual_memory.created) {
+      all.push_back({its.device, its.bytes, its.exportable, its.open_to_rdma});
+    }
+    return all;
+  });
+}
+
 Nanoseconds now() {
   return locked([](Simulator& sim) { return sim.timeline.now(); });
 }
@@ -100,8 +111,9 @@ std::size_t blocked_threads() {
 
 std::byte* peek(cu::DevicePointer pointer) {
   return locked([&](Simulator& sim) -> std::byte* {
+    const auto place = sim.virtual_memory.place_of(pointer);
     for (const auto& device : sim.devices) {
-      if (device->memory.owns(pointer)) return device->memory.view(pointer);
+      if (device->memory.owns(place.value_or(pointer))) return device->memory.view(place.value_or(pointer));
     }
     return nullptr;
   });

@@ -44,7 +44,11 @@ struct DeviceSettings {
   double kernel_bytes_per_second = 1e12;
   Nanoseconds kernel_latency = 3'000;
 
-  bool integrated = false;  // as far as the driver says so: its memory is of a size of its own
+  bool integrated = false;     // as far as the driver says so: its memory is of a size of its own
+  bool virtual_memory = true;  // else its attribute says so, and cuMemCreate and the like are not supported
+  bool exports_memory = true;  // as a descriptor: the same
+  bool rdma_to_memory = true;  // that cuMemCreate made: the same
+  std::uint64_t granularity = std::uint64_t{2} << 20;  // of virtual memory; a power of two
 };
 
 struct Settings {
@@ -69,6 +73,8 @@ enum class Rule {
   out_of_bounds,   // beyond an allocation: corrupts its neighbour
   freed,           // memory that was given back
   foreign,         // not device memory, or another device's
+  no_access,       // reserved addresses where nothing is mapped, or to which no access was set
+  bad_mapping,     // virtual memory that is reserved, mapped or given back otherwise than the manual has it
   undefined,       // reads what nobody wrote
   misaligned,      // a kernel's access
   not_pinned,      // an asynchronous copy that would silently be synchronous
@@ -98,10 +104,10 @@ SLUICE_SIM_API std::size_t check_leaks();
 /// The nth use from now on (1 is the next) of a call, by its name without a version suffix, answers `result`, and does
 /// nothing else. But what gives something back does so even then, since nobody could try again.
 SLUICE_SIM_API void fail_call(std::string_view call, std::uint64_t nth, cu::Result result);
-/// The nth cuMemAlloc from now on finds no memory.
+/// The nth cuMemAlloc or cuMemCreate from now on finds no memory.
 SLUICE_SIM_API void fail_allocation(std::uint64_t nth);
-/// The nth asynchronous copy or kernel from now on, in the order of queueing, fails when it is its turn. Its context
-/// is dead from then on: whatever was queued there is dropped, and every call answers `result`.
+/// The nth asynchronous copy, memset or kernel from now on, in the order of queueing, fails when it is its turn. Its
+/// context is dead from then on: whatever was queued there is dropped, and every call answers `result`.
 SLUICE_SIM_API void fail_operation(std::uint64_t nth, cu::Result result = cu::Result::illegal_address);
 
 /// From now on uses of a call, by its name without a version suffix, do not begin before release_calls(): as one that
@@ -134,6 +140,16 @@ SLUICE_SIM_API std::optional<Nanoseconds> next_completion();
 SLUICE_SIM_API std::size_t advance_to(Nanoseconds time);
 /// How many threads are blocked in cuEventSynchronize or cuStreamSynchronize.
 SLUICE_SIM_API std::size_t blocked_threads();
+
+/// What cuMemCreate made, and has not gone since.
+struct Created {
+  int device = 0;
+  std::uint64_t bytes = 0;
+  bool exportable = false;
+  bool open_to_rdma = false;
+};
+
+SLUICE_SIM_API std::vector<Created> created_memory();
 
 /// Where the simulator itself keeps a byte of device memory: for tests that play memory corruption. Not checked.
 SLUICE_SIM_API std::byte* peek(cu::DevicePointer pointer);

@@ -51,6 +51,7 @@ constexpr Text texts[] = {
      "pointer does not correspond to a registered memory region"},
     {Result::misaligned_address, "CUDA_ERROR_MISALIGNED_ADDRESS", "misaligned address"},
     {Result::launch_failed, "CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"},
+    {Result::not_permitted, "CUDA_ERROR_NOT_PERMITTED", "operation not permitted"},
     {Result::not_supported, "CUDA_ERROR_NOT_SUPPORTED", "operation not supported"},
     {Result::system_not_ready, "CUDA_ERROR_SYSTEM_NOT_READY", "system not yet initialized"},
     {Result::system_driver_mismatch, "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH",
@@ -159,7 +160,7 @@ Result cuDeviceGetUuid_v2(Uuid* uuid, Device device) {
 Result cuDeviceGetAttribute(int* value, DeviceAttribute attribute, Device device) {
   return call("cuDeviceGetAttribute", Needs::driver, [&](Simulator& sim) {
     if (!is_device(sim, device)) return Result::invalid_device;
-    const int capability = sim.devices[static_cast<std::size_t>(device)]->settings.compute_capability;
+    const sim::DeviceSettings& settings = sim.devices[static_cast<std::size_t>(device)]->settings;
     switch (attribute) {
       case DeviceAttribute::multiprocessor_count:
         *value = 132;
@@ -168,10 +169,10 @@ Result cuDeviceGetAttribute(int* value, DeviceAttribute attribute, Device device
         *value = 3;
         break;
       case DeviceAttribute::compute_capability_major:
-        *value = capability / 10;
+        *value = settings.compute_capability / 10;
         break;
       case DeviceAttribute::compute_capability_minor:
-        *value = capability % 10;
+        *value = settings.compute_capability % 10;
         break;
       case DeviceAttribute::pci_bus_id:
         *value = device + 1;
@@ -180,7 +181,19 @@ Result cuDeviceGetAttribute(int* value, DeviceAttribute attribute, Device device
         *value = pci_domain;
         break;
       case DeviceAttribute::integrated:
-        *value = sim.devices[static_cast<std::size_t>(device)]->settings.integrated ? 1 : 0;
+        *value = settings.integrated ? 1 : 0;
+        break;
+      case DeviceAttribute::max_pitch:
+        *value = sim::pitch_max;
+        break;
+      case DeviceAttribute::virtual_memory_management_supported:
+        *value = settings.virtual_memory ? 1 : 0;
+        break;
+      case DeviceAttribute::handle_type_posix_file_descriptor_supported:
+        *value = settings.virtual_memory && settings.exports_memory ? 1 : 0;
+        break;
+      case DeviceAttribute::gpu_direct_rdma_with_cuda_vmm_supported:
+        *value = settings.virtual_memory && settings.rdma_to_memory ? 1 : 0;
         break;
       case DeviceAttribute::unified_addressing:
       case DeviceAttribute::host_register_supported:

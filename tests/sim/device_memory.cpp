@@ -45,8 +45,10 @@ int make_file(std::uint64_t bytes) {
 
 }  // namespace
 
-DeviceMemory::DeviceMemory(std::uint64_t bytes, std::uint64_t seed)
-    : total_(bytes),
+DeviceMemory::DeviceMemory(std::uint64_t bytes, int ordinal, std::uint64_t seed, const VirtualMemory& virtual_memory)
+    : ordinal_(ordinal),
+      virtual_memory_(virtual_memory),
+      total_(bytes),
       span_(round_up(bytes * quarantine_factor + (std::uint64_t{1} << 24), page_bytes)),
       file_(make_file(span_)),
       base_(reinterpret_cast<std::uintptr_t>(map(span_, PROT_NONE, MAP_SHARED, file_))),
@@ -62,21 +64,21 @@ DeviceMemory::~DeviceMemory() {
   close(file_);
 }
 
-std::optional<std::uint64_t> DeviceMemory::allocate(std::uint64_t bytes) {
-  if (bytes > total_ - used_) return std::nullopt;
+Allocation* DeviceMemory::allocate(std::uint64_t bytes) {
+  if (bytes > total_ - used_) return nullptr;
   // A pointer that happens to begin a page would hide that more than the promised alignment was relied upon.
   const std::uint64_t skew = alignment_bytes * (1 + random_() % (page_bytes / alignment_bytes - 1));
   const std::uint64_t block_bytes = round_up(skew + bytes + guard_bytes, page_bytes);
   const auto room = find_room(block_bytes);
-  if (!room) return std::nullopt;
-  const Allocation allocation{*room + skew, bytes, *room, *room + block_bytes};
-  allocations_.emplace(*room, allocation);
+  if (!room) return nullptr;
+  Allocation& allocation = allocations_[*room];
+  allocation = {*room + skew, bytes, *room, *room + block_bytes};
   used_ += bytes;
   peak_ = std::max(peak_, used_);
   std::memset(view(allocation.begin), poison_value, bytes);
   std::memset(view(allocation.begin - guard_bytes), guard_value, guard_bytes);
   std::memset(view(allocation.end()), guard_value, guard_bytes);
-  return allocation.begin;
+  return &allocation;
 }
 
 std::optional<std::uint64_t> DeviceMemory::find_room(std::uint64_t bytes) {
@@ -106,19 +108,26 @@ Allocation* DeviceMemory::find(std::uint64_t address) {
   return address < allocation.block_end ? &allocation : nullptr;
 }
 
-std::optional<Violation> DeviceMemory::check(std::uint64_t address, std::uint64_t bytes) {
+std::optional<Violation> DeviceMemory::check(std::uint64_t address, std::uint64_t bytes, Use use) {
+  if (virtual_memory_.owns(address)) return virtual_memory_.check(address, bytes, ordinal_, use);
   const auto refuse = [&](Rule rule, std::string_view why) {
     return Violation{rule, fmt::format("{} bytes at {:#x}: {}", bytes, address, why)};
   };
   if (!owns(address)) return refuse(Rule::foreign, "not memory of the current device");
   const Allocation* allocation = find(address);
-  if (allocation == nullptr) return refuse(Rule::out_of_bounds, "in no allocation");
+  if (allocation == nullptr || allocation->created) return refuse(Rule::out_of_bounds, "in no allocation");
   if (allocation->freed) return refuse(Rule::freed, "of an allocation that was freed");
   if (address < allocation->begin || address > allocation->end() || bytes > allocation->end() - address) {
     return refuse(Rule::out_of_bounds,
                   fmt::format("not within the {} bytes allocated at {:#x}", allocation->bytes, allocation->begin));
   }
   return std::nullopt;
+}
+
+Stretch DeviceMemory::stretch(std::uint64_t address) {
+  if (virtual_memory_.owns(address)) return virtual_memory_.stretch(address);
+  const Allocation& allocation = *find(address);
+  return {allocation.begin, allocation.end(), allocation.begin, true};
 }
 
 std::vector<Violation> DeviceMemory::check_guards(const Allocation& allocation) const {

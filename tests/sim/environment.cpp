@@ -50,9 +50,11 @@ Settings settings_of_environment() {
   const std::uint64_t kernel = number("SLUICE_SIM_KERNEL", 0, 1, std::uint64_t{1} << 42);
   if (link != 0) settings.clock = Clock::wall;
   const bool integrated = number("SLUICE_SIM_INTEGRATED", 0, 0, 1) == 1;
+  const bool virtual_memory = number("SLUICE_SIM_VIRTUAL_MEMORY", 1, 0, 1) == 1;
   for (DeviceSettings& device : settings.devices) {
     device.memory_bytes = memory_bytes;
     device.integrated = integrated;
+    device.virtual_memory = virtual_memory;
     if (link != 0) device.link_bytes_per_second = static_cast<double>(link);
     if (kernel != 0) device.kernel_bytes_per_second = static_cast<double>(kernel);
   }

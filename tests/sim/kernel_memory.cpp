@@ -17,12 +17,13 @@ const ptx::Region* KernelMemory::find(std::uint64_t address) {
     const ptx::Region& known = std::prev(after)->second;
     if (address - known.address < known.bytes) return &known;
   }
-  if (memory_.check(address, 1)) return nullptr;
-  const Allocation& allocation = *memory_.find(address);
+  if (memory_.check(address, 1, Use::read)) return nullptr;
+  const Stretch around = memory_.stretch(address);
   const std::uint64_t window = address / window_bytes * window_bytes;
-  const std::uint64_t begin = std::max(window, allocation.begin);
-  const std::uint64_t end = std::min(window + window_bytes, allocation.end());
-  const ptx::Region region{begin, end - begin, memory_.view(begin), true, memory_.defined(begin)};
+  const std::uint64_t begin = std::max(window, around.begin);
+  const std::uint64_t end = std::min(window + window_bytes, around.end);
+  const std::uint64_t place = around.place_of(begin);
+  const ptx::Region region{begin, end - begin, memory_.view(place), around.writable, memory_.defined(place)};
   return &windows_.emplace(begin, region).first->second;
 }
 

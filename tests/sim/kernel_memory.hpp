@@ -27,8 +27,8 @@ class KernelMemory : public ptx::Memory {
   std::vector<Range> take_accesses();
 
  private:
-  // The parts of allocations that were asked for, by their begin. They end at multiples of a power of two, which no
-  // aligned access crosses.
+  // The parts of allocations and mappings that were asked for, by their begin. They end at multiples of a power of two,
+  // which no aligned access crosses.
   std::map<std::uint64_t, ptx::Region> windows_;
   DeviceMemory& memory_;
 };

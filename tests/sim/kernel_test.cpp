@@ -108,6 +108,108 @@ TEST(Kernel, RunsAsWorkOfItsStream) {
   }
 }
 
+/// Two pieces of memory, neighbours in one reservation.
+struct Neighbours {
+  Neighbours() {
+    Scene::ok(cu::cuMemAddressReserve(&begin, 2 * bytes, 0, 0, 0));
+    const cu::MemoryProperties properties;
+    for (std::size_t i = 2; i-- > 0;) {  // so that one does not lie behind the other
+      Scene::ok(cu::cuMemCreate(&memory[i], bytes, &properties, 0));
+      Scene::ok(cu::cuMemMap(begin + i * bytes, bytes, 0, memory[i], 0));
+    }
+    allow(cu::Access::read_write);
+  }
+  void allow(cu::Access access) const {
+    const cu::MemoryAccess wanted{{}, access};
+    Scene::ok(cu::cuMemSetAccess(begin, 2 * bytes, &wanted, 1));
+  }
+  // These act, whatever they answer: after a fault the context is dead.
+  void unmap() const { cu::cuMemUnmap(begin, 2 * bytes); }
+  void end() const {
+    for (const cu::MemoryHandle its : memory) cu::cuMemRelease(its);
+    cu::cuMemAddressFree(begin, 2 * bytes);
+  }
+
+  static constexpr std::size_t bytes = std::size_t{2} << 20;
+  cu::DevicePointer begin = 0;
+  cu::MemoryHandle memory[2] = {};
+};
+
+TEST(Kernel, SpansMappingsThatAreNeighbours) {
+  for (const Policy policy : policies) {
+    Settings settings;
+    settings.policy = policy;
+    Scene scene(settings);
+    const Code code;
+    const Neighbours mapped;
+    const auto stream = scene.stream();
+    const auto source = mapped.begin + Neighbours::bytes - array_bytes / 2;
+    const auto target = source + array_bytes;
+    auto* back = scene.pin(array_bytes, 0);
+    Scene::ok(cu::cuMemsetD8Async(source, 1, array_bytes, stream));
+    Scene::ok(code.launch(source, target, count, stream));
+    Scene::ok(code.launch(target, source, count, stream));
+    Scene::ok(cu::cuMemcpyDtoHAsync_v2(back, source, array_bytes, stream));
+    Scene::synchronize(stream);
+    for (std::uint32_t i = 0; i < count; ++i) {
+      std::uint32_t value = 0;
+      std::memcpy(&value, back + i * sizeof value, sizeof value);
+      EXPECT_EQ(value, 0x01010103u);
+    }
+    mapped.unmap();
+    mapped.end();
+    code.unload();
+    scene.close();
+    EXPECT_THAT(take_violations(), testing::IsEmpty());
+  }
+}
+
+TEST(Kernel, IsCaughtWritingToReadOnlyMemory) {
+  expect_kernel_caught(Rule::no_access, [](const Code& code, auto source, auto, auto stream, bool mistake) {
+    const Neighbours mapped;
+    if (mistake) mapped.allow(cu::Access::read);
+    const Result result = code.launch(source, mapped.begin, count, stream);
+    cu::cuStreamSynchronize(stream);
+    mapped.unmap();
+    mapped.end();
+    return result;
+  });
+}
+
+TEST(Kernel, IsCaughtInMemoryThatIsNotMapped) {
+  expect_kernel_caught(Rule::no_access, [](const Code& code, auto source, auto target, auto stream, bool mistake) {
+    const Neighbours mapped;
+    mapped.unmap();
+    const Result result = code.launch(source, mistake ? mapped.begin : target, count, stream);
+    cu::cuStreamSynchronize(stream);
+    mapped.end();
+    return result;
+  });
+}
+
+TEST(Kernel, RacesWithCopiesAtAnotherAddressOfItsTarget) {
+  expect_kernel_caught(Rule::race, [](const Code& code, auto source, auto, auto stream, bool mistake) {
+    const Neighbours mapped;
+    cu::DevicePointer again = 0;
+    Scene::ok(cu::cuMemAddressReserve(&again, Neighbours::bytes, 0, 0, 0));
+    Scene::ok(cu::cuMemMap(again, Neighbours::bytes, 0, mapped.memory[0], 0));
+    const cu::MemoryAccess wanted{{}, cu::Access::read_write};
+    Scene::ok(cu::cuMemSetAccess(again, Neighbours::bytes, &wanted, 1));
+    cu::Stream other = nullptr;
+    Scene::ok(cu::cuStreamCreate(&other, cu::stream_non_blocking));
+    const Result result = code.launch(source, mapped.begin, count, stream);
+    Scene::ok(cu::cuMemsetD8Async(again + (mistake ? 0 : array_bytes), 0, 1, other));
+    Scene::synchronize(other);
+    Scene::synchronize(stream);
+    Scene::ok(cu::cuStreamDestroy_v2(other));
+    Scene::ok(cu::cuMemUnmap(again, Neighbours::bytes));
+    Scene::ok(cu::cuMemAddressFree(again, Neighbours::bytes));
+    mapped.unmap();
+    mapped.end();
+    return result;
+  });
+}
+
 TEST(Kernel, IsCaughtBeyondItsTarget) {
   expect_kernel_caught(Rule::out_of_bounds, [](const Code& code, auto source, auto target, auto stream, bool mistake) {
     return code.launch(source, target + (mistake ? 4 : 0), count, stream);

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
+#include <optional>
 
 #include "tests/sim/driver_calls.hpp"
 #include "tests/sim/simulator.hpp"
@@ -20,27 +22,12 @@ namespace {
 
 constexpr int fresh_value = 0xA5;  // what cuMemHostAlloc promises nothing about
 
-/// The first copy, queued and not yet done, that uses these bytes of a device.
-const sim::Operation* find_pending(const Simulator& sim, int device, std::uint64_t begin, std::uint64_t end) {
-  for (const auto& [id, stream] : sim.timeline.streams()) {
-    if (stream.device != device) continue;
-    for (const auto& operation : stream.queue) {
-      if (operation->address < end && operation->address + operation->bytes > begin) return operation.get();
-    }
-  }
-  return nullptr;
-}
-
-void report_in_use(Simulator& sim, const std::string& what, const sim::Stamp& user) {
-  sim.violations.add(Rule::in_use, fmt::format("{}, and the host cannot know that {} {} of stream {} is done with it",
-                                               what, user.what, user.number, user.stream));
-}
-
 }  // namespace
 
 Result cuMemGetInfo_v2(std::size_t* free_bytes, std::size_t* total_bytes) {
   return call("cuMemGetInfo", Needs::context, [&](Simulator& sim) {
     const sim::DeviceMemory& memory = sim.device().memory;
+    sim.drop_unused_memory();
     *total_bytes = memory.total_bytes();
     *free_bytes = memory.total_bytes() - memory.used_bytes();
     return Result::success;
@@ -51,9 +38,9 @@ Result cuMemAlloc_v2(DevicePointer* pointer, std::size_t bytes) {
   return call("cuMemAlloc", Needs::context, [&](Simulator& sim) {
     if (bytes == 0) return Result::invalid_value;
     if (const Result planned = sim.faults.use("memory"); planned != Result::success) return planned;
-    const auto address = sim.device().memory.allocate(bytes);
-    if (!address) return Result::out_of_memory;
-    *pointer = *address;
+    const sim::Allocation* const allocation = sim.device().memory.allocate(bytes);
+    if (allocation == nullptr) return Result::out_of_memory;
+    *pointer = allocation->begin;
     return Result::success;
   });
 }
@@ -64,7 +51,7 @@ Result cuMemFree_v2(DevicePointer pointer) {
     const auto owner = std::find_if(sim.devices.begin(), sim.devices.end(),
                                     [&](const auto& device) { return device->memory.owns(pointer); });
     sim::Allocation* allocation = owner == sim.devices.end() ? nullptr : (*owner)->memory.find(pointer);
-    if (allocation == nullptr || allocation->begin != pointer || allocation->freed) {
+    if (allocation == nullptr || allocation->begin != pointer || allocation->freed || allocation->created) {
       const bool freed = allocation != nullptr && allocation->freed;
       sim.violations.add(
           freed ? Rule::freed : Rule::foreign,
@@ -75,16 +62,10 @@ Result cuMemFree_v2(DevicePointer pointer) {
     for (const sim::Violation& broken : its.memory.check_guards(*allocation))
       sim.violations.add(broken.rule, broken.message);
     if (its.dead == Result::success) {
-      const std::string what = fmt::format("cuMemFree of {} bytes at {:#x}", allocation->bytes, pointer);
-      const auto conflict = its.memory.accesses.forget(allocation->begin, allocation->end(), sim.timeline.host);
-      const sim::Operation* pending =
-          find_pending(sim, static_cast<int>(owner - sim.devices.begin()), allocation->begin, allocation->end());
-      if (conflict) {
-        report_in_use(sim, what, conflict->earlier);
-      } else if (pending != nullptr) {
-        report_in_use(sim, what, pending->stamp);
-      }
+      sim.check_unused(fmt::format("cuMemFree of {} bytes at {:#x}", allocation->bytes, pointer),
+                       static_cast<int>(owner - sim.devices.begin()), pointer, allocation->bytes);
     }
+    its.memory.accesses.forget(allocation->begin, allocation->end(), sim.timeline.host);
     its.memory.free(*allocation);
     return Result::success;
   });
@@ -121,7 +102,7 @@ bool unpin(Simulator& sim, const char* call_name, void* memory, bool allocated) 
   if (found == sim.pinned.ranges.end() || found->second.allocated != allocated) return false;
   for (const auto& [stream, stamp] : found->second.users) {
     if (!sim.known_done(stamp)) {
-      report_in_use(sim, fmt::format("{} of {} bytes at {}", call_name, found->second.bytes, memory), stamp);
+      sim.report_in_use(fmt::format("{} of {} bytes at {}", call_name, found->second.bytes, memory), stamp);
       break;
     }
   }
@@ -144,46 +125,104 @@ Result cuMemFreeHost(void* memory) {
   });
 }
 
+namespace {
+
+/// What a pointer points to.
+struct Target {
+  MemoryType type = MemoryType::device;
+  int device = -1;
+  DevicePointer begin = 0;
+  std::size_t bytes = 0;
+  bool has_context = true;
+  bool mapped = true;
+};
+
+std::optional<Target> find_allocated(Simulator& sim, DevicePointer pointer) {
+  for (std::size_t i = 0; i < sim.devices.size(); ++i) {
+    const sim::Allocation* allocation = sim.devices[i]->memory.find(pointer);
+    if (allocation == nullptr || allocation->freed || allocation->created) continue;
+    if (pointer - allocation->begin >= allocation->bytes) continue;
+    return Target{MemoryType::device, static_cast<int>(i), allocation->begin, allocation->bytes};
+  }
+  return std::nullopt;
+}
+
+// CU_POINTER_ATTRIBUTE_RANGE_START_ADDR: "Note that this is not necessarily the address of the mapped region, but the
+// address of the mappable address range ptr references (e.g. from cuMemAddressReserve)." And its size likewise. That
+// the memory has no context the manual says of what is allocated in the order of streams only; drivers say so here,
+// too.
+std::optional<Target> find_reserved(Simulator& sim, DevicePointer pointer) {
+  const sim::Reservation* const reservation = sim.virtual_memory.find(pointer);
+  if (reservation == nullptr || reservation->freed) return std::nullopt;
+  Target target{MemoryType::device, -1, reservation->begin, reservation->bytes, false, false};
+  for (const auto& [begin, mapping] : reservation->mappings) {
+    if (pointer - begin >= mapping.bytes) continue;
+    target.device = sim.virtual_memory.created.at(mapping.memory).device;
+    target.mapped = true;
+  }
+  return target;
+}
+
+std::optional<Target> find_pinned(Simulator& sim, DevicePointer pointer) {
+  const sim::Pinned* const range = sim.pinned.find(reinterpret_cast<const void*>(pointer), 1);
+  if (range == nullptr) return std::nullopt;
+  return Target{MemoryType::host, range->device, std::prev(sim.pinned.ranges.upper_bound(pointer))->first,
+                range->bytes};
+}
+
+/// "If there exists no device pointer value through which kernels running in the current CUcontext may access ptr then
+/// CUDA_ERROR_INVALID_VALUE is returned. If there is no current CUcontext then CUDA_ERROR_INVALID_CONTEXT is returned."
+Result find_device_pointer(Simulator& sim, const Target& target, DevicePointer pointer, DevicePointer* value) {
+  if (sim.context_stack().empty()) return Result::invalid_context;
+  const bool is_reachable = target.type == MemoryType::host
+                                ? sim.pinned.find(reinterpret_cast<const void*>(pointer), 1)->portable ||
+                                      target.device == sim.device_ordinal()
+                                : !sim.device().memory.check(pointer, 1, sim::Use::read);
+  if (!is_reachable) return Result::invalid_value;
+  *value = pointer;
+  return Result::success;
+}
+
+}  // namespace
+
 Result cuPointerGetAttribute(void* value, PointerAttribute attribute, DevicePointer pointer) {
   return call("cuPointerGetAttribute", Needs::driver, [&](Simulator& sim) {
-    int device = -1;
-    DevicePointer begin = 0;
-    std::size_t bytes = 0;
-    MemoryType type = MemoryType::device;
-    for (std::size_t i = 0; i < sim.devices.size(); ++i) {
-      const sim::Allocation* allocation = sim.devices[i]->memory.find(pointer);
-      if (allocation == nullptr || allocation->freed || pointer - allocation->begin >= allocation->bytes) continue;
-      device = static_cast<int>(i);
-      begin = allocation->begin;
-      bytes = allocation->bytes;
-    }
-    const auto* host = reinterpret_cast<const void*>(pointer);
-    if (const sim::Pinned* range = sim.pinned.find(host, 1); device < 0 && range != nullptr) {
-      type = MemoryType::host;
-      device = range->device;
-      bytes = range->bytes;
-      begin = std::prev(sim.pinned.ranges.upper_bound(pointer))->first;
-    }
-    if (device < 0) return Result::invalid_value;  // memory that CUDA does not know
-    const auto context = sim::to_handle<Context>(sim::HandleKind::context, static_cast<std::uint64_t>(device) + 1);
+    std::optional<Target> target = find_allocated(sim, pointer);
+    if (!target) target = find_reserved(sim, pointer);
+    if (!target) target = find_pinned(sim, pointer);
+    if (!target) return Result::invalid_value;  // memory that CUDA does not know
     switch (attribute) {
-      case PointerAttribute::context:
-        *static_cast<Context*>(value) = context;
-        return Result::success;
-      case PointerAttribute::memory_type:
-        *static_cast<MemoryType*>(value) = type;
-        return Result::success;
-      case PointerAttribute::device_ordinal:
-        *static_cast<int*>(value) = device;
-        return Result::success;
       case PointerAttribute::range_start:
-        *static_cast<DevicePointer*>(value) = begin;
+        *static_cast<DevicePointer*>(value) = target->begin;
         return Result::success;
       case PointerAttribute::range_size:
-        *static_cast<std::size_t*>(value) = bytes;
+        *static_cast<std::size_t*>(value) = target->bytes;
         return Result::success;
+      case PointerAttribute::mapped:
+        *static_cast<int*>(value) = target->mapped ? 1 : 0;
+        return Result::success;
+      default:
+        break;
     }
-    return Result::invalid_value;
+    if (!target->mapped) return Result::invalid_value;
+    switch (attribute) {
+      case PointerAttribute::context:
+        *static_cast<Context*>(value) =
+            target->has_context
+                ? sim::to_handle<Context>(sim::HandleKind::context, static_cast<std::uint64_t>(target->device) + 1)
+                : nullptr;
+        return Result::success;
+      case PointerAttribute::memory_type:
+        *static_cast<MemoryType*>(value) = target->type;
+        return Result::success;
+      case PointerAttribute::device_pointer:
+        return find_device_pointer(sim, *target, pointer, static_cast<DevicePointer*>(value));
+      case PointerAttribute::device_ordinal:
+        *static_cast<int*>(value) = target->device;
+        return Result::success;
+      default:
+        return Result::invalid_value;
+    }
   });
 }
 

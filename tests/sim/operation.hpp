@@ -15,6 +15,20 @@ namespace sluice::sim {
 
 enum class Engine { none, copy_in, copy_out, kernel };  // none: takes no time
 inline constexpr std::size_t engine_count = 4;
+inline constexpr int pitch_max = INT32_MAX;  // as of most devices
+
+/// Bytes of the device or of the host, in rows that lie a pitch apart. What is no rectangle is one row.
+struct Rows {
+  std::uint64_t begin = 0;
+  std::uint64_t bytes = 0;  // of each
+  std::uint64_t pitch = 0;  // from one's begin to the next one's
+  std::uint64_t count = 1;
+
+  std::uint64_t row(std::uint64_t index) const { return begin + index * pitch; }
+  std::uint64_t total() const { return count * bytes; }
+  /// From the first byte to the last, with what lies between the rows.
+  std::uint64_t span() const { return (count - 1) * pitch + bytes; }
+};
 
 struct Operation {
   const char* what = "";  // for messages; static
@@ -26,11 +40,10 @@ struct Operation {
   // before, and are done at its end: sources are read late.
   Nanoseconds duration = 0;
 
-  // Of copies: what they read or write on the device, and for those to it, their source as it was when they were
-  // queued.
-  std::uint64_t address = 0;
-  std::uint64_t bytes = 0;
-  const std::byte* source = nullptr;
+  // Of copies, and of what sets memory: what they read or write on the device; and for copies to it, their source, with
+  // what it held when they were queued.
+  Rows on_device;
+  std::optional<Rows> source;
   std::uint64_t checksum = 0;
 
   // Set by the timeline.

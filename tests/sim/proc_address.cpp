@@ -14,7 +14,7 @@ struct Row {
   void* entry;
 };
 
-const Row rows[] = {
+const Row known_calls[] = {
 #define SLUICE_ROW(name, symbol, since, arguments) {#name, since, reinterpret_cast<void*>(&(symbol))},
     SLUICE_CUDA_CALLS(SLUICE_ROW, SLUICE_ROW) SLUICE_CAPTURE_CALLS(SLUICE_ROW)
 #undef SLUICE_ROW
@@ -28,7 +28,7 @@ Result find(std::string_view name, void** entry, int version, ProcAddressStatus&
   const int driver_version = sim::simulator().settings.driver_version;
   // "If the specified CUDA version is greater than the driver version, the API will return CUDA_ERROR_INVALID_VALUE."
   if (version > driver_version) return Result::invalid_value;
-  for (const Row& row : rows) {
+  for (const Row& row : known_calls) {
     if (row.name != name || row.since > driver_version) continue;
     status = row.since > version ? ProcAddressStatus::version_not_sufficient : ProcAddressStatus::found;
     if (status == ProcAddressStatus::found) *entry = row.entry;

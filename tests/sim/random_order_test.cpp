@@ -1,6 +1,7 @@
-// Goal: a race is reported exactly when there is one, whatever the policy.
+// Goal: a race is reported exactly when there is one, whatever the policy, in one piece of memory or two.
 // Method: random programs of copies, events, waits and synchronisations on a few streams, beside an oracle that thinks
 // otherwise: a graph of all operations, closed transitively, in which it looks for two accesses without a path.
+#include <optional>
 #include <random>
 
 #include "tests/sim/scene.hpp"
@@ -71,10 +72,39 @@ bool has_race(const std::vector<Step>& steps) {
   return false;
 }
 
-/// The same, as the simulator sees it.
-bool reports_race(const std::vector<Step>& steps, const Settings& settings) {
+/// A reservation of two pages, each with memory of its own.
+class TwoPages {
+ public:
+  TwoPages() {
+    Scene::ok(cu::cuMemAddressReserve(&begin_, 2 * page_bytes, 0, 0, 0));
+    const cu::MemoryProperties properties;
+    for (const std::size_t page : {1, 0}) {
+      cu::MemoryHandle memory = 0;
+      Scene::ok(cu::cuMemCreate(&memory, page_bytes, &properties, 0));
+      Scene::ok(cu::cuMemMap(begin_ + page * page_bytes, page_bytes, 0, memory, 0));
+      Scene::ok(cu::cuMemRelease(memory));
+    }
+    const cu::MemoryAccess access{{}, cu::Access::read_write};
+    Scene::ok(cu::cuMemSetAccess(begin_, 2 * page_bytes, &access, 1));
+  }
+  void give_back() const {
+    Scene::ok(cu::cuMemUnmap(begin_, 2 * page_bytes));
+    Scene::ok(cu::cuMemAddressFree(begin_, 2 * page_bytes));
+  }
+  cu::DevicePointer across() const { return begin_ + page_bytes - memory_bytes / 2; }
+
+  static constexpr std::size_t page_bytes = 4096;
+
+ private:
+  cu::DevicePointer begin_ = 0;
+};
+
+/// The same, as the simulator sees it, in memory that is allocated or mapped.
+bool reports_race(const std::vector<Step>& steps, const Settings& settings, bool mapped) {
   Scene scene(settings);
-  const auto memory = scene.allocate(memory_bytes);
+  std::optional<TwoPages> pages;
+  if (mapped) pages.emplace();
+  const auto memory = mapped ? pages->across() : scene.allocate(memory_bytes);
   const auto* source = scene.pin(memory_bytes);
   std::vector<cu::Stream> streams;
   std::vector<cu::Event> events;
@@ -105,6 +135,8 @@ bool reports_race(const std::vector<Step>& steps, const Settings& settings) {
         Scene::ok(cu::cuEventSynchronize(events[step.event]));
     }
   }
+  for (const cu::Stream stream : streams) Scene::synchronize(stream);
+  if (pages) pages->give_back();
   scene.close();
   const auto found = rules_of(take_violations());
   EXPECT_THAT(found, testing::Each(Rule::race));
@@ -121,9 +153,11 @@ TEST(RandomOrder, RacesAreReportedWhereThereAreSome) {
     for (const Policy policy : policies) {
       Settings settings;
       settings.devices = {DeviceSettings{1 << 16}};
+      settings.devices[0].granularity = TwoPages::page_bytes;
       settings.policy = policy;
       settings.seed = seed;
-      ASSERT_EQ(reports_race(steps, settings), expected) << "seed " << seed << ", policy " << static_cast<int>(policy);
+      ASSERT_EQ(reports_race(steps, settings, seed % 2 == 0), expected)
+          << "seed " << seed << ", policy " << static_cast<int>(policy);
     }
   }
   EXPECT_GT(races, programs / 10);

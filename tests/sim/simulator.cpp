@@ -17,8 +17,7 @@ namespace {
 std::uint64_t last_epoch = 0;  // under the lock
 
 /// Not for hostile changes, only for careless ones; fast, since all that is copied passes here three times.
-std::uint64_t checksum(const std::byte* bytes, std::uint64_t count) {
-  std::uint64_t sum = count;
+std::uint64_t checksum(const std::byte* bytes, std::uint64_t count, std::uint64_t sum) {
   for (; count >= 8; bytes += 8, count -= 8) {
     std::uint64_t word = 0;
     std::memcpy(&word, bytes, sizeof word);
@@ -26,6 +25,14 @@ std::uint64_t checksum(const std::byte* bytes, std::uint64_t count) {
     sum ^= sum >> 29;
   }
   for (; count > 0; ++bytes, --count) sum = (sum ^ std::to_integer<std::uint64_t>(*bytes)) * 0x9E3779B97F4A7C15u;
+  return sum;
+}
+
+std::uint64_t checksum(const Rows& rows) {
+  std::uint64_t sum = rows.bytes;
+  for (std::uint64_t row = 0; row < rows.count; ++row) {
+    sum = checksum(reinterpret_cast<const std::byte*>(rows.row(row)), rows.bytes, sum);
+  }
   return sum;
 }
 
@@ -89,7 +96,8 @@ Simulator::Simulator(const Settings& its_settings, std::mutex& its_lock)
       initialized(its_settings.initialized),
       epoch_(++last_epoch) {
   for (const DeviceSettings& device : settings.devices) {
-    devices.push_back(std::make_unique<DeviceState>(device, settings.seed + devices.size()));
+    const auto ordinal = static_cast<int>(devices.size());
+    devices.push_back(std::make_unique<DeviceState>(device, ordinal, settings.seed + devices.size(), virtual_memory));
   }
 }
 
@@ -188,8 +196,8 @@ void Simulator::enqueue(StreamState& stream, const std::shared_ptr<Operation>& o
     const bool on_default = stream.is_default || stream.blocking;
     counts.on_default_streams += on_default ? 1 : 0;
   }
-  if (operation->source != nullptr) {
-    operation->checksum = checksum(operation->source, operation->bytes);
+  if (operation->source) {
+    operation->checksum = checksum(*operation->source);
     unconfirmed_.push_back(operation);
   }
   timeline.enqueue(stream, operation);
@@ -207,33 +215,81 @@ cu::Result Simulator::learn_done(const Operation& operation) {
 }
 
 void Simulator::check_source(const Operation& operation) {
-  if (checksum(operation.source, operation.bytes) == operation.checksum) return;
+  const Rows& source = *operation.source;
+  if (checksum(source) == operation.checksum) return;
   violations.add(
       Rule::overwritten,
-      fmt::format("the {} bytes at {}, source of copy {} of stream {}, changed before the host could know that "
+      fmt::format("the {} bytes at {:#x}, source of copy {} of stream {}, changed before the host could know that "
                   "they were read",
-                  operation.bytes, static_cast<const void*>(operation.source), operation.stamp.number,
-                  operation.stamp.stream));
+                  source.total(), source.begin, operation.stamp.number, operation.stamp.stream));
 }
 
-bool Simulator::access(const Operation& operation, std::uint64_t address, std::uint64_t bytes, bool writes) {
+bool Simulator::access(const Operation& operation, std::uint64_t address, std::uint64_t bytes, Use use) {
   DeviceMemory& memory = devices[static_cast<std::size_t>(operation.device)]->memory;
-  if (auto wrong = memory.check(address, bytes)) {
+  if (auto wrong = memory.check(address, bytes, use)) {
     violations.add(wrong->rule, fmt::format("{}: {}", operation.what, wrong->message));
     return false;
   }
-  AccessLog& log = memory.accesses;
-  const auto conflict = writes ? log.write(address, address + bytes, operation.stamp, operation.clock)
-                               : log.read(address, address + bytes, operation.stamp, operation.clock);
-  if (conflict) {
-    violations.add(
-        Rule::race,
-        fmt::format("{} {} of stream {} {} {:#x}, which {} {} of stream {} {}, and nothing orders them", operation.what,
-                    operation.stamp.number, operation.stamp.stream, writes ? "writes" : "reads", conflict->address,
-                    conflict->earlier.what, conflict->earlier.number, conflict->earlier.stream,
-                    conflict->earlier_wrote ? "writes" : "reads"));
-  }
+  memory.for_each_part(address, bytes, [&](const Stretch& stretch, std::uint64_t begin, std::uint64_t part_bytes) {
+    log_access(operation, stretch, begin, part_bytes, use);
+  });
   return true;
+}
+
+void Simulator::log_access(const Operation& operation, const Stretch& stretch, std::uint64_t address,
+                           std::uint64_t bytes, Use use) {
+  AccessLog& log = devices[static_cast<std::size_t>(operation.device)]->memory.accesses;
+  const bool writes = use == Use::write;
+  const std::uint64_t place = stretch.place_of(address);
+  const auto conflict = writes ? log.write(place, place + bytes, operation.stamp, operation.clock)
+                               : log.read(place, place + bytes, operation.stamp, operation.clock);
+  if (!conflict) return;
+  violations.add(
+      Rule::race,
+      fmt::format("{} {} of stream {} {} {:#x}, which {} {} of stream {} {}, and nothing orders them", operation.what,
+                  operation.stamp.number, operation.stamp.stream, writes ? "writes" : "reads",
+                  address + (conflict->address - place), conflict->earlier.what, conflict->earlier.number,
+                  conflict->earlier.stream, conflict->earlier_wrote ? "writes" : "reads"));
+}
+
+void Simulator::report_in_use(const std::string& what, const Stamp& user) {
+  violations.add(Rule::in_use, fmt::format("{}, and the host cannot know that {} {} of stream {} is done with it", what,
+                                           user.what, user.number, user.stream));
+}
+
+void Simulator::check_unused(const std::string& what, int device, std::uint64_t address, std::uint64_t bytes) {
+  DeviceMemory& memory = devices[static_cast<std::size_t>(device)]->memory;
+  const std::uint64_t place = memory.stretch(address).place_of(address);
+  if (const auto user = memory.accesses.unseen(place, place + bytes, timeline.host)) {
+    return report_in_use(what, user->earlier);
+  }
+  for (const auto& [id, stream] : timeline.streams()) {
+    if (stream.device != device) continue;
+    for (const auto& operation : stream.queue) {
+      const Rows& used = operation->on_device;
+      if (used.begin < address + bytes && used.begin + used.span() > address) {
+        return report_in_use(what, operation->stamp);
+      }
+    }
+  }
+}
+
+// cuMemRelease: "The memory allocation will be freed when all outstanding mappings to the memory are unmapped and when
+// all outstanding references to the handle (including it's shareable counterparts) are also released."
+void Simulator::drop_unused_memory() {
+  for (auto& [number, memory] : virtual_memory.created) {
+    std::erase_if(memory.descriptors, [](const Exported& exported) { return !exported.is_open(); });
+  }
+  std::erase_if(virtual_memory.created, [&](const auto& entry) {
+    const CreatedMemory& memory = entry.second;
+    if (memory.held || !memory.descriptors.empty() || virtual_memory.is_mapped(memory)) return false;
+    DeviceMemory& its = devices[static_cast<std::size_t>(memory.device)]->memory;
+    Allocation& allocation = *its.find(memory.place);
+    for (const Violation& broken : its.check_guards(allocation)) violations.add(broken.rule, broken.message);
+    its.accesses.forget(allocation.begin, allocation.end(), timeline.host);
+    its.free(allocation);
+    return true;
+  });
 }
 
 void Simulator::kill(int device, cu::Result reason) {
@@ -252,11 +308,16 @@ std::size_t Simulator::check_leaks() {
     violations.add(Rule::leak, its.device ? "a module was not unloaded" : "a library was not unloaded");
     ++leaks;
   }
+  for (const auto& [begin, reservation] : virtual_memory.reservations()) {
+    if (reservation.freed) continue;
+    violations.add(Rule::leak, fmt::format("the {} bytes reserved at {:#x} were not freed", reservation.bytes, begin));
+    ++leaks;
+  }
   for (std::size_t i = 0; i < captures.graphs.size(); ++i) violations.add(Rule::leak, "a graph was not destroyed");
   return leaks + captures.graphs.size();
 }
 
-std::size_t Simulator::check_device_leaks(int ordinal) {
+std::size_t Simulator::check_memory_leaks(int ordinal) {
   std::size_t leaks = 0;
   const auto leak = [&](const std::string& what) {
     violations.add(Rule::leak, fmt::format("on device {}: {}", ordinal, what));
@@ -265,12 +326,31 @@ std::size_t Simulator::check_device_leaks(int ordinal) {
   const DeviceState& its = *devices[static_cast<std::size_t>(ordinal)];
   for (const auto& [begin, allocation] : its.memory.allocations()) {
     if (allocation.freed) continue;
-    leak(fmt::format("{} bytes at {:#x} were not freed", allocation.bytes, allocation.begin));
+    if (!allocation.created) leak(fmt::format("{} bytes at {:#x} were not freed", allocation.bytes, allocation.begin));
     for (const Violation& broken : its.memory.check_guards(allocation)) {
       violations.add(broken.rule, broken.message);
       ++leaks;
     }
   }
+  drop_unused_memory();
+  for (const auto& [number, memory] : virtual_memory.created) {
+    if (memory.device != ordinal) continue;
+    if (memory.held) leak(fmt::format("{} bytes that were created were not released", memory.bytes));
+    if (virtual_memory.is_mapped(memory)) leak(fmt::format("{} bytes that were created stay mapped", memory.bytes));
+    for (const Exported& exported : memory.descriptors) {
+      leak(fmt::format("the descriptor {} of {} bytes was not closed", exported.descriptor, memory.bytes));
+    }
+  }
+  return leaks;
+}
+
+std::size_t Simulator::check_device_leaks(int ordinal) {
+  std::size_t leaks = check_memory_leaks(ordinal);
+  const auto leak = [&](const std::string& what) {
+    violations.add(Rule::leak, fmt::format("on device {}: {}", ordinal, what));
+    ++leaks;
+  };
+  const DeviceState& its = *devices[static_cast<std::size_t>(ordinal)];
   for (const auto& [begin, range] : pinned.ranges) {
     if (range.device == ordinal) {
       leak(fmt::format("{} bytes of host memory at {:#x} were not {}", range.bytes, begin,

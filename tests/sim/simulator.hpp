@@ -20,14 +20,15 @@
 #include "tests/sim/pinned_memory.hpp"
 #include "tests/sim/timeline.hpp"
 #include "tests/sim/violations.hpp"
+#include "tests/sim/virtual_memory.hpp"
 
 namespace sluice::sim {
 
 struct Image;  // image.hpp
 
 struct DeviceState {
-  DeviceState(const DeviceSettings& its_settings, std::uint64_t seed)
-      : settings(its_settings), memory(its_settings.memory_bytes, seed) {}
+  DeviceState(const DeviceSettings& its_settings, int ordinal, std::uint64_t seed, const VirtualMemory& virtual_memory)
+      : settings(its_settings), memory(its_settings.memory_bytes, ordinal, seed, virtual_memory) {}
 
   DeviceSettings settings;
   DeviceMemory memory;
@@ -72,6 +73,7 @@ class Simulator {
   Faults faults;
   Timeline timeline;
   Captures captures;
+  VirtualMemory virtual_memory;
   std::vector<std::unique_ptr<DeviceState>> devices;
   PinnedMemory pinned;
   std::map<std::uint64_t, EventState> events;
@@ -114,7 +116,12 @@ class Simulator {
   void check_source(const Operation& operation);
   bool known_done(const Stamp& stamp) const { return timeline.host.saw(stamp); }
   /// Does an access to device memory, in the order of things: checks it, and logs it.
-  bool access(const Operation& operation, std::uint64_t address, std::uint64_t bytes, bool writes);
+  bool access(const Operation& operation, std::uint64_t address, std::uint64_t bytes, Use use);
+  /// Reports what may still use a device's memory, all of it in one piece, that a call gives back.
+  void check_unused(const std::string& what, int device, std::uint64_t address, std::uint64_t bytes);
+  void report_in_use(const std::string& what, const Stamp& user);
+  /// Created memory goes once nobody has it mapped, nor a handle or a descriptor of it.
+  void drop_unused_memory();
   /// The context is dead from now on.
   void kill(int device, cu::Result reason);
 
@@ -123,6 +130,10 @@ class Simulator {
   std::size_t check_device_leaks(int ordinal);
 
  private:
+  std::size_t check_memory_leaks(int ordinal);
+  void log_access(const Operation& operation, const Stretch& stretch, std::uint64_t address, std::uint64_t bytes,
+                  Use use);
+
   pid_t process_ = getpid();
   std::uint64_t epoch_;  // contexts that were pushed before a reset are not current any more
   std::vector<std::shared_ptr<Operation>> unconfirmed_;  // copies from host memory that the host must still leave alone
@@ -171,7 +182,7 @@ cu::Result release(const char* name, Needs needs, Body&& body) {
 
 /// Handles are numbers that are never used twice, with the kind in the lower bits, so that a handle of another kind, or
 /// of something that is gone, is known for one.
-enum class HandleKind : std::uint64_t { context = 1, stream, event, code, function, graph };
+enum class HandleKind : std::uint64_t { context = 1, stream, event, code, function, graph, memory };
 
 template <typename Handle>
 Handle to_handle(HandleKind kind, std::uint64_t id) {

@@ -28,58 +28,100 @@ sim::Nanoseconds copy_duration(const sim::DeviceSettings& settings, std::size_t 
 }
 
 std::shared_ptr<Operation> make_copy(const Simulator& sim, const StreamState& stream, Engine engine,
-                                     DevicePointer address, std::size_t bytes) {
+                                     const sim::Rows& on_device) {
   auto copy = std::make_shared<Operation>();
   copy->engine = engine;
   copy->what = engine == Engine::copy_in ? "copy to the device" : "copy to the host";
-  copy->address = address;
-  copy->bytes = bytes;
-  copy->duration = copy_duration(sim.devices[static_cast<std::size_t>(stream.device)]->settings, bytes);
+  copy->on_device = on_device;
+  copy->duration = copy_duration(sim.devices[static_cast<std::size_t>(stream.device)]->settings, on_device.total());
   return copy;
 }
 
-/// Device memory, pinned memory and stream must fit together, or the copy is refused.
-bool fits(Simulator& sim, const StreamState& stream, DevicePointer address, const void* host, std::size_t bytes) {
-  if (auto wrong = sim.devices[static_cast<std::size_t>(stream.device)]->memory.check(address, bytes)) {
-    sim.violations.add(wrong->rule, fmt::format("copy: {}", wrong->message));
-    return false;
-  }
-  const sim::Pinned* range = sim.pinned.find(host, bytes);
-  if (range == nullptr || (range->device != stream.device && !range->portable)) {
-    sim.violations.add(Rule::not_pinned, fmt::format("copy: {} bytes at {} are not {}", bytes, host,
-                                                     range == nullptr ? "within one range of pinned memory"
-                                                                      : "pinned for this device, nor portable"));
-    return false;
-  }
-  return true;
+sim::Rows one_row(DevicePointer begin, std::size_t bytes) {
+  return {begin, bytes, bytes, 1};
 }
 
-void use_pinned(Simulator& sim, const void* host, const Operation& copy) {
-  sim.pinned.find(host, copy.bytes)->users[copy.stamp.stream] = copy.stamp;
+sim::Rows one_row(const void* begin, std::size_t bytes) {
+  return one_row(reinterpret_cast<std::uintptr_t>(begin), bytes);
+}
+
+/// Device memory, pinned memory and stream must fit together, or the copy is refused. What lies between rows counts:
+/// rows are of one allocation, and in one pinned range.
+bool fits_device(Simulator& sim, const StreamState& stream, const sim::Rows& rows, sim::Use use, const char* what) {
+  sim::DeviceMemory& memory = sim.devices[static_cast<std::size_t>(stream.device)]->memory;
+  const auto wrong = memory.check(rows.begin, rows.span(), use);
+  if (wrong) sim.violations.add(wrong->rule, fmt::format("{}: {}", what, wrong->message));
+  return !wrong;
+}
+
+bool fits_host(Simulator& sim, const StreamState& stream, const sim::Rows& rows) {
+  const sim::Pinned* range = sim.pinned.find(reinterpret_cast<const void*>(rows.begin), rows.span());
+  if (range != nullptr && (range->device == stream.device || range->portable)) return true;
+  sim.violations.add(Rule::not_pinned, fmt::format("copy: {} bytes at {:#x} are not {}", rows.span(), rows.begin,
+                                                   range == nullptr ? "within one range of pinned memory"
+                                                                    : "pinned for this device, nor portable"));
+  return false;
+}
+
+void use_pinned(Simulator& sim, const sim::Rows& rows, const Operation& copy) {
+  sim.pinned.find(reinterpret_cast<const void*>(rows.begin), rows.span())->users[copy.stamp.stream] = copy.stamp;
+}
+
+/// Does an access to a row of device memory, and calls `action(bytes in the simulator, whether they are defined,
+/// offset in the row, count)` for each part of it that lies in one piece.
+template <typename Action>
+bool access_row(Simulator& sim, const Operation& operation, std::uint64_t row, sim::Use use, const Action& action) {
+  const std::uint64_t begin = operation.on_device.row(row);
+  const std::uint64_t bytes = operation.on_device.bytes;
+  if (!sim.access(operation, begin, bytes, use)) return false;
+  sim::DeviceMemory& memory = sim.devices[static_cast<std::size_t>(operation.device)]->memory;
+  memory.for_each_part(begin, bytes, [&](const sim::Stretch& stretch, std::uint64_t at, std::uint64_t part_bytes) {
+    const std::uint64_t place = stretch.place_of(at);
+    action(memory.view(place), memory.defined(place), at - begin, part_bytes);
+  });
+  return true;
 }
 
 void copy_in(Simulator& sim, const Operation& copy) {
   sim.check_source(copy);
-  if (!sim.access(copy, copy.address, copy.bytes, true)) return;
-  sim::DeviceMemory& memory = sim.devices[static_cast<std::size_t>(copy.device)]->memory;
-  std::memcpy(memory.view(copy.address), copy.source, copy.bytes);
-  std::memset(memory.defined(copy.address), sim::defined, copy.bytes);
+  for (std::uint64_t row = 0; row < copy.on_device.count; ++row) {
+    const auto* const source = reinterpret_cast<const std::byte*>(copy.source->row(row));
+    const bool done =
+        access_row(sim, copy, row, sim::Use::write,
+                   [&](std::byte* view, std::uint8_t* defined, std::uint64_t offset, std::uint64_t bytes) {
+                     std::memcpy(view, source + offset, bytes);
+                     std::memset(defined, sim::defined, bytes);
+                   });
+    if (!done) return;
+  }
   ++sim.counts.copies_in;
-  sim.counts.bytes_in += copy.bytes;
+  sim.counts.bytes_in += copy.on_device.total();
 }
 
 void copy_out(Simulator& sim, const Operation& copy, void* target) {
-  if (!sim.access(copy, copy.address, copy.bytes, false)) return;
-  const sim::DeviceMemory& memory = sim.devices[static_cast<std::size_t>(copy.device)]->memory;
-  if (const void* hole = std::memchr(memory.defined(copy.address), sim::undefined, copy.bytes)) {
-    const auto offset = static_cast<const std::uint8_t*>(hole) - memory.defined(copy.address);
-    sim.violations.add(Rule::undefined,
-                       fmt::format("copy to the host of {} bytes at {:#x}: nobody wrote byte {} of them", copy.bytes,
-                                   copy.address, offset));
-  }
-  std::memcpy(target, memory.view(copy.address), copy.bytes);
+  const auto part = [&](const std::byte* view, const std::uint8_t* defined, std::uint64_t offset, std::uint64_t bytes) {
+    if (const void* hole = std::memchr(defined, sim::undefined, bytes)) {
+      const std::uint64_t where = offset + static_cast<std::uint64_t>(static_cast<const std::uint8_t*>(hole) - defined);
+      sim.violations.add(Rule::undefined,
+                         fmt::format("copy to the host of {} bytes at {:#x}: nobody wrote byte {} of them",
+                                     copy.on_device.bytes, copy.on_device.begin, where));
+    }
+    std::memcpy(static_cast<std::byte*>(target) + offset, view, bytes);
+  };
+  if (!access_row(sim, copy, 0, sim::Use::read, part)) return;
   ++sim.counts.copies_out;
-  sim.counts.bytes_out += copy.bytes;
+  sim.counts.bytes_out += copy.on_device.total();
+}
+
+void set(Simulator& sim, const Operation& operation, unsigned char value) {
+  for (std::uint64_t row = 0; row < operation.on_device.count; ++row) {
+    const bool done = access_row(sim, operation, row, sim::Use::write,
+                                 [&](std::byte* view, std::uint8_t* defined, std::uint64_t, std::uint64_t bytes) {
+                                   std::memset(view, value, bytes);
+                                   std::memset(defined, sim::defined, bytes);
+                                 });
+    if (!done) return;
+  }
 }
 
 /// The stream of a call that acts on the current context; nullptr if `result` is the answer.
@@ -89,6 +131,40 @@ StreamState* own_stream(Simulator& sim, Stream handle, Result& result) {
   return result == Result::success ? stream : nullptr;
 }
 
+Result queue_copy_in(Simulator& sim, StreamState& stream, const sim::Rows& source, const sim::Rows& target) {
+  if (!fits_device(sim, stream, target, sim::Use::write, "copy") || !fits_host(sim, stream, source)) {
+    return Result::invalid_value;
+  }
+  if (const auto captured = sim.captures.take(stream.id)) return *captured;
+  const auto copy = make_copy(sim, stream, Engine::copy_in, target);
+  copy->source = source;
+  copy->work = [&sim](Operation& its) { copy_in(sim, its); };
+  sim.enqueue(stream, copy);
+  use_pinned(sim, source, *copy);
+  return Result::success;
+}
+
+Result queue_set(Simulator& sim, StreamState& stream, const sim::Rows& target, unsigned char value) {
+  if (!fits_device(sim, stream, target, sim::Use::write, "memset")) return Result::invalid_value;
+  if (const auto captured = sim.captures.take(stream.id)) return *captured;
+  const sim::DeviceSettings& settings = sim.devices[static_cast<std::size_t>(stream.device)]->settings;
+  const auto operation = std::make_shared<Operation>();
+  operation->engine = Engine::kernel;
+  operation->what = "memset";
+  operation->on_device = target;
+  operation->duration = settings.kernel_latency + static_cast<sim::Nanoseconds>(static_cast<double>(target.total()) *
+                                                                                1e9 / settings.kernel_bytes_per_second);
+  operation->work = [&sim, value](Operation& its) { set(sim, its, value); };
+  sim.enqueue(stream, operation);
+  return Result::success;
+}
+
+/// "srcPitch must be greater than or equal to WidthInBytes + srcXInBytes"; and no pitch may be greater than
+/// CU_DEVICE_ATTRIBUTE_MAX_PITCH.
+bool is_pitch(std::size_t pitch, std::size_t x_bytes, std::size_t width_bytes) {
+  return pitch <= sim::pitch_max && x_bytes <= pitch && width_bytes <= pitch - x_bytes;
+}
+
 }  // namespace
 
 Result cuMemcpyHtoDAsync_v2(DevicePointer target, const void* source, std::size_t bytes, Stream handle) {
@@ -96,14 +172,29 @@ Result cuMemcpyHtoDAsync_v2(DevicePointer target, const void* source, std::size_
     Result result{};
     StreamState* stream = own_stream(sim, handle, result);
     if (stream == nullptr || bytes == 0) return result;
-    if (!fits(sim, *stream, target, source, bytes)) return Result::invalid_value;
-    if (const auto captured = sim.captures.take(stream->id)) return *captured;
-    const auto copy = make_copy(sim, *stream, Engine::copy_in, target, bytes);
-    copy->source = static_cast<const std::byte*>(source);
-    copy->work = [&sim](Operation& its) { copy_in(sim, its); };
-    sim.enqueue(*stream, copy);
-    use_pinned(sim, source, *copy);
-    return Result::success;
+    return queue_copy_in(sim, *stream, one_row(source, bytes), one_row(target, bytes));
+  });
+}
+
+// "For host pointers, the starting address is srcHost+srcY*srcPitch + srcXInBytes", and likewise for the device's.
+Result cuMemcpy2DAsync_v2(const Copy2D* copy, Stream handle) {
+  return call("cuMemcpy2DAsync", Needs::context, [&](Simulator& sim) {
+    if (copy == nullptr) return Result::invalid_value;
+    if (copy->source_type != MemoryType::host || copy->target_type != MemoryType::device) return Result::not_supported;
+    if (!is_pitch(copy->source_pitch, copy->source_x_bytes, copy->width_bytes) ||
+        !is_pitch(copy->target_pitch, copy->target_x_bytes, copy->width_bytes)) {
+      return Result::invalid_value;
+    }
+    Result result{};
+    StreamState* stream = own_stream(sim, handle, result);
+    if (stream == nullptr || copy->width_bytes == 0 || copy->height == 0) return result;
+    const auto rows = [&](std::uint64_t begin, std::size_t x_bytes, std::size_t y, std::size_t pitch) {
+      return sim::Rows{begin + y * pitch + x_bytes, copy->width_bytes, pitch, copy->height};
+    };
+    return queue_copy_in(sim, *stream,
+                         rows(reinterpret_cast<std::uintptr_t>(copy->source_host), copy->source_x_bytes, copy->source_y,
+                              copy->source_pitch),
+                         rows(copy->target_device, copy->target_x_bytes, copy->target_y, copy->target_pitch));
   });
 }
 
@@ -112,14 +203,38 @@ Result cuMemcpyDtoHAsync_v2(void* target, DevicePointer source, std::size_t byte
     Result result{};
     StreamState* stream = own_stream(sim, handle, result);
     if (stream == nullptr || bytes == 0) return result;
-    if (!fits(sim, *stream, source, target, bytes)) return Result::invalid_value;
+    if (!fits_device(sim, *stream, one_row(source, bytes), sim::Use::read, "copy") ||
+        !fits_host(sim, *stream, one_row(target, bytes))) {
+      return Result::invalid_value;
+    }
     if (const auto captured = sim.captures.take(stream->id)) return *captured;
-    const auto copy = make_copy(sim, *stream, Engine::copy_out, source, bytes);
+    const auto copy = make_copy(sim, *stream, Engine::copy_out, one_row(source, bytes));
     copy->work = [&sim, target](Operation& its) { copy_out(sim, its, target); };
     std::memset(target, unread_value, bytes);
     sim.enqueue(*stream, copy);
-    use_pinned(sim, target, *copy);
+    use_pinned(sim, one_row(target, bytes), *copy);
     return Result::success;
+  });
+}
+
+Result cuMemsetD8Async(DevicePointer target, unsigned char value, std::size_t bytes, Stream handle) {
+  return call("cuMemsetD8Async", Needs::context, [&](Simulator& sim) {
+    Result result{};
+    StreamState* stream = own_stream(sim, handle, result);
+    if (stream == nullptr || bytes == 0) return result;
+    return queue_set(sim, *stream, one_row(target, bytes), value);
+  });
+}
+
+// "Pitch of destination device pointer (Unused if Height is 1)".
+Result cuMemsetD2D8Async(DevicePointer target, std::size_t pitch, unsigned char value, std::size_t width,
+                         std::size_t height, Stream handle) {
+  return call("cuMemsetD2D8Async", Needs::context, [&](Simulator& sim) {
+    if (height > 1 && !is_pitch(pitch, 0, width)) return Result::invalid_value;
+    Result result{};
+    StreamState* stream = own_stream(sim, handle, result);
+    if (stream == nullptr || width == 0 || height == 0) return result;
+    return queue_set(sim, *stream, {target, width, pitch, height}, value);
   });
 }
 
@@ -130,11 +245,10 @@ Result cuMemcpyDtoH_v2(void* target, DevicePointer source, std::size_t bytes) {
     StreamState* stream = own_stream(sim, nullptr, result);
     if (stream == nullptr || bytes == 0) return result;
     if (sim.is_joined_by_capture(*stream)) return Result::stream_capture_implicit;
-    if (auto wrong = sim.device().memory.check(source, bytes)) {
-      sim.violations.add(wrong->rule, fmt::format("cuMemcpyDtoH: {}", wrong->message));
+    if (!fits_device(sim, *stream, one_row(source, bytes), sim::Use::read, "cuMemcpyDtoH")) {
       return Result::invalid_value;
     }
-    const auto copy = make_copy(sim, *stream, Engine::none, source, bytes);
+    const auto copy = make_copy(sim, *stream, Engine::none, one_row(source, bytes));
     copy->work = [&sim, target](Operation& its) { copy_out(sim, its, target); };
     sim.enqueue(*stream, copy);
     sim.timeline.wait(copy);
@@ -187,6 +301,20 @@ Result cuStreamQuery(Stream handle) {
     const std::shared_ptr<Operation> last = stream->last;
     sim.timeline.poll(*last);
     return last->done ? sim.learn_done(*last) : Result::not_ready;
+  });
+}
+
+// "Specifying any of the special handles will return the context current to the calling thread. If no context is
+// current to the calling thread, CUDA_ERROR_INVALID_CONTEXT is returned."
+Result cuStreamGetCtx(Stream handle, Context* context) {
+  return call("cuStreamGetCtx", Needs::driver, [&](Simulator& sim) {
+    const bool is_special = reinterpret_cast<std::uint64_t>(handle) <= 2;
+    if (is_special && sim.context_stack().empty()) return Result::invalid_context;
+    Result result{};
+    const StreamState* const stream = sim.find_stream(handle, result);
+    if (stream == nullptr) return result;
+    *context = sim::to_handle<Context>(sim::HandleKind::context, static_cast<std::uint64_t>(stream->device) + 1);
+    return result;
   });
 }
 

@@ -16,6 +16,10 @@ std::string_view name(Rule rule) {
       return "freed memory";
     case Rule::foreign:
       return "foreign memory";
+    case Rule::no_access:
+      return "no access";
+    case Rule::bad_mapping:
+      return "bad mapping";
     case Rule::undefined:
       return "undefined memory";
     case Rule::misaligned:
