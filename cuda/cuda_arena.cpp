@@ -22,9 +22,9 @@ CudaArena::CudaArena(std::shared_ptr<const Context> context, std::uint64_t bytes
   allocated_ = std::make_unique<const DeviceMemory>(*context_, bytes + arena_alignment_bytes - driver_alignment_bytes);
 }
 
-// Some calls refuse what attributes promise, with any error: in a container without the rights, or on WSL 2 before
-// driver R615, which sets no access to memory that it created for RDMA. So every error but want of memory leads to
-// cuMemAlloc, and if that fails, too, its error is the one thrown.
+// Attributes promise what calls then refuse, and by any answer: in a container without the rights, or where a driver
+// sets no access to memory that it created for RDMA (WSL 2 before driver R615). What another allocation cannot mend, it
+// will tell of itself. Only for want of memory nothing else is tried.
 void CudaArena::map(std::uint64_t bytes) {
   const CurrentContext current(*context_);
   const MappedMemorySupport support =
@@ -39,7 +39,11 @@ void CudaArena::map(std::uint64_t bytes) {
   }
 }
 
+CudaArena::CudaArena(std::shared_ptr<const Context> context, Callers memory)
+    : context_(std::move(context)), callers_(memory.data) {}
+
 std::byte* CudaArena::data() const noexcept {
+  if (callers_ != nullptr) return callers_;
   if (mapped_ != nullptr) return reinterpret_cast<std::byte*>(mapped_->pointer());
   if (allocated_ == nullptr) return nullptr;
   return reinterpret_cast<std::byte*>(align_up(allocated_->pointer(), arena_alignment_bytes));
@@ -47,11 +51,11 @@ std::byte* CudaArena::data() const noexcept {
 
 CudaArena::WayBack::WayBack(const Context& context) : buffer(context, way_back_bytes), stream(context) {}
 
-void CudaArena::read_back(std::uint64_t offset, void* target, std::uint64_t bytes) const {
+void CudaArena::read_back(const void* from, void* target, std::uint64_t bytes) const {
   const CurrentContext current(*context_);
   const MutexLock lock(mutex_);
   if (way_back_ == nullptr) way_back_ = std::make_unique<const WayBack>(*context_);
-  const auto source = reinterpret_cast<cu::DevicePointer>(data()) + offset;
+  const auto source = reinterpret_cast<cu::DevicePointer>(from);
   for (std::uint64_t at = 0; at < bytes; at += way_back_bytes) {
     const std::uint64_t part = std::min(way_back_bytes, bytes - at);
     context_->check(

@@ -16,11 +16,16 @@ class CudaArena final : public Arena {
  public:
   /// Throws Error{out_of_memory, device_unavailable}.
   CudaArena(std::shared_ptr<const Context> context, std::uint64_t bytes);
+  /// Memory of the caller's, at `data`.
+  struct Callers {
+    std::byte* data;
+  };
+  CudaArena(std::shared_ptr<const Context> context, Callers memory);
 
   std::byte* data() const noexcept override;
   /// Device memory is present from the start.
   void populate(std::uint64_t, std::uint64_t) noexcept override {}
-  void read_back(std::uint64_t offset, void* target, std::uint64_t bytes) const override;
+  void read_back(const void* source, void* target, std::uint64_t bytes) const override;
 
   /// Why it is no mapped memory; empty if it is, and for no bytes.
   const std::string& refusal() const noexcept { return refusal_; }
@@ -32,6 +37,7 @@ class CudaArena final : public Arena {
   std::string refusal_;
   std::unique_ptr<const MappedMemory> mapped_;     // one of the two,
   std::unique_ptr<const DeviceMemory> allocated_;  // or none for no bytes
+  std::byte* const callers_ = nullptr;             // and for memory of the caller's
 
   /// What read_back() copies through, made when it is first called. A copy straight to the caller's memory, which is
   /// not pinned, would take the driver's own buffers, and wait for the default stream.

@@ -1,5 +1,7 @@
 #include "cuda/cuda_device.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <exception>
 
@@ -24,7 +26,7 @@ std::uint64_t CudaDevice::free_bytes() const {
   std::size_t free = 0;
   std::size_t total = 0;
   context_->check(context_->driver().cuMemGetInfo(&free, &total), "cuMemGetInfo");
-  // A mapped arena takes whole units: a part of one that is free is of no use to it.
+  // Arenas are of whole units where they are mapped: what is left beside them is free for none.
   const MappedMemorySupport support =
       find_mapped_memory_support(context_->driver(), context_->device(), context_->ordinal());
   return support.refusal.empty() ? align_down(free, support.granularity) : free;
@@ -34,13 +36,46 @@ std::shared_ptr<Arena> CudaDevice::allocate(std::uint64_t bytes) {
   return std::make_shared<CudaArena>(context_, bytes);
 }
 
-std::unique_ptr<Lane> CudaDevice::open_lane(const PlanData& plan, Arena& arena, Wakeup& wakeup, Tracer& tracer) {
+std::shared_ptr<Arena> CudaDevice::adopt(std::byte* data, std::uint64_t bytes) {
+  check_memory(data, bytes, "the arena");
+  return std::make_shared<CudaArena>(context_, CudaArena::Callers{data});
+}
+
+/// Memory whose bytes the driver maps for this device: of cuMemAlloc, of a mapping, or managed.
+void CudaDevice::check_memory(const std::byte* data, std::uint64_t bytes, std::string_view what) const {
+  if (bytes == 0) return;
+  const CurrentContext current(*context_);
+  for (const std::byte* const end : {data, data + bytes - 1}) {
+    const auto pointer = reinterpret_cast<cu::DevicePointer>(end);
+    int ordinal = -1;
+    const cu::Result found =
+        context_->driver().cuPointerGetAttribute(&ordinal, cu::PointerAttribute::device_ordinal, pointer);
+    cu::MemoryType type{};
+    const cu::Result typed =
+        context_->driver().cuPointerGetAttribute(&type, cu::PointerAttribute::memory_type, pointer);
+    if (found == cu::Result::success && typed == cu::Result::success && ordinal == context_->ordinal() &&
+        type == cu::MemoryType::device) {
+      continue;
+    }
+    throw Error(
+        ErrorCode::invalid_argument,
+        fmt::format("{} of {} bytes at {} is no memory of {}", what, bytes, static_cast<const void*>(data), name(id())),
+        {}, "give memory that was allocated or mapped on the device");
+  }
+}
+
+std::unique_ptr<Lane> CudaDevice::open_lane(const LaneContext& lane) {
+  const PlanData& plan = lane.plan;
+  for (std::size_t i = 0; i < plan.regions.size(); ++i) {
+    if (plan.devices[plan.regions[i].device] != id()) continue;
+    check_memory(lane.bindings.regions[i], plan.regions[i].bytes, "a destination's memory");
+  }
   const auto on = std::find(plan.devices.begin(), plan.devices.end(), id());
   const std::uint64_t scratch_bytes =
       plan.costs.devices[static_cast<std::size_t>(on - plan.devices.begin())].scratch_bytes;
   const DeliveryKernel* const kernel = scratch_bytes == 0 ? nullptr : &load_kernel_once();
   const CurrentContext current(*context_);
-  return std::make_unique<CudaLane>(*context_, kernel, scratch_bytes, plan, arena, wakeup, tracer);
+  return std::make_unique<CudaLane>(*context_, kernel, scratch_bytes, lane);
 }
 
 void CudaDevice::warm_up() noexcept {

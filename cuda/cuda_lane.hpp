@@ -14,7 +14,6 @@
 #include <deque>
 #include <exception>
 #include <list>
-#include <span>
 #include <thread>
 #include <vector>
 
@@ -24,6 +23,7 @@
 #include "cuda/lane_trace.hpp"
 #include "loader/base/mutex.hpp"
 #include "loader/device/device.hpp"
+#include "loader/device/targets.hpp"
 
 namespace sluice {
 
@@ -31,12 +31,11 @@ class CudaLane final : public Lane {
  public:
   /// REQUIRES: the context is current. `kernel` may be nullptr where `scratch_bytes` is 0: then nothing needs it. All
   /// outlive the lane.
-  CudaLane(const Context& context, const DeliveryKernel* kernel, std::uint64_t scratch_bytes, const PlanData& plan,
-           Arena& arena, Wakeup& wakeup, Tracer& tracer);
+  CudaLane(const Context& context, const DeliveryKernel* kernel, std::uint64_t scratch_bytes, const LaneContext& lane);
   ~CudaLane() override;
 
   void deliver(const LaneWork& work) override;
-  bool order(CUstream_st* stream, std::span<const Extent> extents) override;
+  bool order(CUstream_st* stream, std::uint64_t count) override;
   void collect(std::vector<LaneDone>& done) override;
 
  private:
@@ -49,12 +48,18 @@ class CudaLane final : public Lane {
   struct Work {
     explicit Work(const Context& context) : end(context) {}
     Event end;
-    const Extent* extent = nullptr;
+    std::uint64_t number = 0;  // in the order of deliver()
+    bool launched = false;     // it ends on the delivery stream, not on the copy stream
     LaneDone done;
     unsigned orders = 0;  // calls of order() that are making a stream wait for `end`: it must not be recorded anew
   };
   using Works = std::list<Work>;
 
+  cu::DevicePointer base_of(std::uint32_t placement) const;
+  void fill();
+  void clear_scratch();
+  void queue_rows(cu::DevicePointer target, std::uint64_t target_stride, const std::byte* source,
+                  std::uint64_t source_stride, std::uint64_t bytes, std::uint64_t rows, LaneDone& done);
   void queue_copy(cu::DevicePointer target, const std::byte* source, std::uint64_t bytes, LaneDone& done);
   void copy(const LaneWork& work, LaneDone& done);
   void launch(const LaneWork& work, LaneDone& done);
@@ -69,12 +74,13 @@ class CudaLane final : public Lane {
   const DeliveryKernel* const kernel_;
   const PlanData& plan_;
   Wakeup& wakeup_;
-  const cu::DevicePointer arena_;
+  const Targets targets_;
   const DeviceMemory scratch_;
   const Stream copies_;
   const Stream kernels_;
   LaneTrace trace_;
   std::deque<ScratchSlab> scratch_slabs_;
+  std::uint64_t delivered_ = 0;
   std::uint64_t launched_ = 0;
 
   Mutex mutex_;

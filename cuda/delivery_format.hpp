@@ -23,7 +23,8 @@ namespace sluice {
 struct Piece {
   enum class Element : std::uint8_t { byte, f64, f32, f16, bf16, f8_e4m3, f8_e5m2 };
 
-  std::uint64_t target_offset;  // in the arena, of the first row; a multiple of the size of `to`, as the stride is
+  std::uint64_t target_offset;  // of the first row, from the arena on, modulo 2^64: the caller's memory is named by it,
+                                // too; a multiple of the size of `to`, as the stride is
   std::uint64_t target_stride;  // from one row to the next, in bytes
   std::uint32_t source_offset;  // in the extent; any byte
   std::uint32_t source_stride;

@@ -47,10 +47,12 @@ struct Stretch {
   }
 };
 
-Stretch stretch_of(const PlanData& plan, const Delivery& delivery) noexcept {
+Stretch stretch_of(const PlanData& plan, const Targets& targets, const Delivery& delivery) noexcept {
   assert(delivery.run_bytes != 0 && delivery.rows != 0);
   Stretch stretch;
-  stretch.piece.target_offset = delivery.target_offset;
+  // The caller's memory may lie before the arena: the kernel's sum wraps, too.
+  stretch.piece.target_offset = reinterpret_cast<std::uintptr_t>(targets.base_of(plan.placements[delivery.placement])) +
+                                delivery.target_offset - reinterpret_cast<std::uintptr_t>(targets.arena);
   stretch.piece.target_stride = delivery.target_stride;
   stretch.piece.source_offset = delivery.source_offset;
   stretch.piece.source_stride = delivery.source_stride;
@@ -92,13 +94,14 @@ class Writer {
 
 }  // namespace
 
-std::optional<DeliveryTable> write_delivery_table(const PlanData& plan, std::span<const Delivery> deliveries,
+std::optional<DeliveryTable> write_delivery_table(const PlanData& plan, const Targets& targets,
+                                                  std::span<const Delivery> deliveries,
                                                   std::span<std::byte> room) noexcept {
   Writer writer(room);
   if (deliveries.empty()) return writer.table();
-  Stretch pending = stretch_of(plan, deliveries.front());
+  Stretch pending = stretch_of(plan, targets, deliveries.front());
   for (const Delivery& delivery : deliveries.subspan(1)) {
-    const Stretch next = stretch_of(plan, delivery);
+    const Stretch next = stretch_of(plan, targets, delivery);
     if (next.continues(pending)) {
       pending.piece.run += next.piece.run;
       pending.source_bytes += next.source_bytes;

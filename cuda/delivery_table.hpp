@@ -11,6 +11,7 @@
 
 #include "cuda/delivery_format.hpp"
 #include "loader/base/alignment.hpp"
+#include "loader/device/targets.hpp"
 #include "loader/plan/kernel_table.hpp"
 #include "loader/plan/plan.hpp"
 
@@ -39,7 +40,8 @@ struct DeliveryTable {
 /// Writes the table to the start of `room`, which may be aligned to any byte. Deliveries that continue each other in
 /// extent and arena, and are cast alike, become one piece. `deliveries` are of one extent and one device, as
 /// PlanData::deliveries_of() gives them. Nothing where `room` is too small; table_bytes(deliveries.size()) is enough.
-std::optional<DeliveryTable> write_delivery_table(const PlanData& plan, std::span<const Delivery> deliveries,
+std::optional<DeliveryTable> write_delivery_table(const PlanData& plan, const Targets& targets,
+                                                  std::span<const Delivery> deliveries,
                                                   std::span<std::byte> room) noexcept;
 
 }  // namespace sluice

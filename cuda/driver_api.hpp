@@ -112,6 +112,9 @@ enum class PointerAttribute : int {
 
 enum class MemoryType : unsigned { host = 1, device = 2, array = 3, unified = 4 };
 
+/// What a pitch may be on all GPUs (cuda.h: CU_DEVICE_ATTRIBUTE_MAX_PITCH; 2^31 - 1 from compute capability 2.0 on).
+inline constexpr std::uint64_t pitch_max = 0x7fff'ffff;
+
 /// CUDA_MEMCPY2D_v2 of cuda.h, in its order. A row begins at `host` or `device`, + y * pitch + x_bytes; fields for
 /// other types of memory are ignored.
 struct Copy2D {

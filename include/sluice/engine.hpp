@@ -16,6 +16,21 @@
 
 namespace sluice {
 
+/// How a load begins.
+struct StartOptions {
+  /// Where the plan's arenas lie: at most one per device, of PlanCosts::OnDevice::arena_bytes at least, `data` a
+  /// multiple of 4096. The memory is the caller's, under the rule of Destination::memory(). Devices that are not named
+  /// get an allocation of the load's.
+  std::vector<Memory> arenas;
+  /// Nothing is written on a CUDA device before what is queued on its stream now has been done. Reading does not wait.
+  /// `stream` is a CUstream or cudaStream_t of the device; it may be the default stream.
+  struct After {
+    DeviceId device;
+    CUstream_st* stream = nullptr;
+  };
+  std::vector<After> after;
+};
+
 class SLUICE_API Engine {
  public:
   /// Costs only a thread and an eventfd. prepare() makes ring, slabs and devices, or else the first load that needs
@@ -33,8 +48,9 @@ class SLUICE_API Engine {
   void prepare(const std::vector<DeviceId>& devices);
 
   /// Begins a load and returns at once. The Load throws what goes wrong; start() itself throws Error{invalid_argument}
-  /// if the plan was made for larger slabs than this engine's.
-  Load start(const Plan& plan);
+  /// if the plan was made for larger slabs than this engine's, or if `options` do not fit the plan: then nothing has
+  /// been touched.
+  Load start(const Plan& plan, const StartOptions& options = {});
 
   const Options& options() const noexcept;
 

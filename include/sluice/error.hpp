@@ -28,6 +28,7 @@ enum class ErrorCode : int {
   reader_unavailable = 12,  // this machine refuses the reader that was asked for
   cancelled = 13,           // the load was cancelled, or its engine destroyed
   system = 14,              // the system refused a thread, an eventfd or another resource
+  incomplete = 15,  // a destination that rules do not fill or fill twice, or a tensor that a strict request lacks
 };
 
 /// A stable lower-case name: "bad_header". Static storage.

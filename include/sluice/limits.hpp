@@ -35,6 +35,10 @@ inline constexpr std::uint64_t pattern_bytes_max = name_bytes_max;
 // Devices of one request. A node has 8 or 16 GPUs; deliveries name a device in 8 bits.
 inline constexpr std::uint64_t devices_max = 64;
 
+// Pieces of memory that one slice of a destination with strides falls into where it is cut in another shape than the
+// destination's own: a plan of more would take minutes, and the destination's own shape says the same at once.
+inline constexpr std::uint64_t routes_max = 1u << 20;
+
 // Extents of one plan, counted as the slabs that the wanted bytes fill. Each extent takes some 100 bytes of host
 // memory, and a sparse file of exabytes would otherwise take all of it. With slabs of 4 MiB the limit is 64 TiB.
 inline constexpr std::uint64_t extents_max = 1u << 24;

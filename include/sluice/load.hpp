@@ -1,5 +1,6 @@
-// Load: a running request. Iterate its tensors in order of arrival, look one up, wait, cancel, watch. It owns the
-// arenas: the tensors live exactly as long as it does. All members but the destructor, moves and assignment may be
+// Load: a running request. Iterate its tensors in order of arrival, look one up, wait, cancel, watch. Destinations are
+// tensors like others, by their names. It owns the arenas that it was not given: the tensors there live exactly as long
+// as it does. All members but the destructor, moves and assignment may be
 // called from any thread.
 //
 // A tensor that has arrived is complete and stays so: sluice read the last of its bytes, and then found by inode, size
@@ -17,7 +18,9 @@
 #include <iterator>
 #include <memory>
 #include <string_view>
+#include <vector>
 
+#include "sluice/destination.hpp"
 #include "sluice/device.hpp"
 #include "sluice/export.hpp"
 #include "sluice/stats.hpp"
@@ -94,8 +97,31 @@ class SLUICE_API Load {
   const Tensor& wait_on(CUstream_st* stream, std::string_view name) const;
   const Tensor& wait_on(CUstream_st* stream, std::string_view name, DeviceId device) const;
 
+  /// As wait(name) and wait_on(stream, name), for all of a group on one device. A stream that waits for a group waits
+  /// for what has been delivered to the device until the group is read, too. Throws Error{tensor_not_found} if nothing
+  /// of the group goes there.
+  void wait(Group group, DeviceId device) const;
+  void wait_on(CUstream_st* stream, Group group, DeviceId device) const;
+
+  /// Whether all of the group has arrived on the device. Does not wait. False where nothing of it goes there. It tells
+  /// after a failure or a cancel, too, which groups are whole.
+  bool ready(Group group, DeviceId device) const noexcept;
+
+  /// Reads what is missing of the group next: for a caller who finds out late. Does not interrupt what is in flight.
+  void prefer(Group group) noexcept;
+
   /// Waits for all of them. Throws the load's Error.
   void wait() const;
+
+  /// The arenas, those of the load itself and those that it was given; waits until they are there. For
+  /// make_plan(checkpoint, plan) and start(): this Load stays the owner, and its tensors are overwritten. Throws the
+  /// load's Error where it failed before it had them.
+  std::vector<Memory> arenas() const;
+
+  /// An eventfd that is readable when something has arrived since it was last read, and when the load has ended. For
+  /// callers with an event loop: read its 8 bytes, then look; it may be readable without a reason. It is the load's,
+  /// and lives as long: do not close it. -1 where the system refuses it.
+  int descriptor() const noexcept;
 
   /// Asks the load to end. Returns at once; reads in flight finish, nothing new starts, and calls that wait throw
   /// Error{cancelled}. A load that has ended stays as it is.

@@ -1,19 +1,28 @@
 // Request: what the caller wants: which tensors, cast to what, onto which devices. A plain value; make_plan() checks
 // it. Rules are tried in the order in which they were added; the first that matches a tensor decides. Tensors that no
-// rule matches are left out. A rule that matches nothing at all is an error, unless it is optional: a model must not
-// lose weights silently.
+// rule matches are left out, unless the request is strict. A rule that decides nothing is an error, unless it is
+// optional: a model must not lose weights silently.
+//
+// A rule delivers what it matches in one of three ways: as tensors of their own, whole or cut; as parts of
+// destinations; or not at all. Destinations belong to their request, and so do the references that add() and
+// destination() give: they stay valid while the request lives and is not moved. A copy of a request has rules and
+// destinations of its own, which belong together as those of the original did.
 #pragma once
 
 #include <cstdint>
 #include <deque>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "sluice/destination.hpp"
 #include "sluice/device.hpp"
 #include "sluice/dtype.hpp"
 #include "sluice/export.hpp"
+#include "sluice/slice.hpp"
 
 namespace sluice {
 
@@ -35,7 +44,37 @@ class SLUICE_API Rule {
     return *this;
   }
   Rule& on(DeviceId device) { return on(std::vector<DeviceId>{device}); }
-  /// Allow that nothing matches.
+  /// Elements `from` of what the rule matches become elements `into` of `destination`, one of this rule's request. Both
+  /// slices must have the same counts in the same order, dimensions of one element aside. May be called several times:
+  /// each is a copy of its own. The rule then delivers no tensor of its own. The destination's dtype must be the
+  /// tensor's, or that of cast().
+  Rule& to(Destination& destination, const Slice& from = {}, const Slice& into = {}) {
+    targets_.push_back({&destination, from, into});
+    return *this;
+  }
+  /// Without to(): deliver only these elements, as a tensor of the tensor's name and the slice's counts. The same on
+  /// each device.
+  Rule& take(const Slice& from) {
+    take_.assign(1, from);
+    return *this;
+  }
+  /// Without to(): device i of the rule's n gets part i * parts / n of a dimension, of what take() leaves if it is
+  /// there. `parts` divides n or is it (0: n): where there are fewer parts than devices they repeat, as kv heads do.
+  Rule& split(unsigned dimension, std::uint64_t parts = 0) {
+    split_ = Split{dimension, parts};
+    return *this;
+  }
+  /// The group of the tensors that the rule itself delivers; a destination has its own.
+  Rule& group(Group group) {
+    group_ = group;
+    return *this;
+  }
+  /// Leave out what it matches: known, and not wanted.
+  Rule& skip() {
+    skip_ = true;
+    return *this;
+  }
+  /// Allow that nothing matches, or that earlier rules take all that does.
   Rule& optional() {
     optional_ = true;
     return *this;
@@ -44,12 +83,35 @@ class SLUICE_API Rule {
   const std::string& pattern() const noexcept { return pattern_; }
   std::optional<Dtype> cast() const noexcept { return cast_; }
   const std::vector<DeviceId>& devices() const noexcept { return devices_; }
+  /// One call of to().
+  struct Target {
+    const Destination* destination = nullptr;
+    Slice from;
+    Slice into;
+  };
+  const std::vector<Target>& targets() const noexcept { return targets_; }
+  /// What take() said, or nullptr.
+  const Slice* taken() const noexcept { return take_.empty() ? nullptr : take_.data(); }
+  struct Split {
+    unsigned dimension = 0;
+    std::uint64_t parts = 0;
+  };
+  std::optional<Split> split() const noexcept { return split_; }
+  Group group() const noexcept { return group_; }
+  bool is_skip() const noexcept { return skip_; }
   bool is_optional() const noexcept { return optional_; }
 
  private:
+  friend class Request;
+
   std::string pattern_;
   std::optional<Dtype> cast_;
   std::vector<DeviceId> devices_;  // empty: the request's
+  std::vector<Target> targets_;
+  std::vector<Slice> take_;  // one, or none: most rules have none, and a Slice is large
+  std::optional<Split> split_;
+  Group group_;
+  bool skip_ = false;
   bool optional_ = false;
 };
 
@@ -65,14 +127,31 @@ class SLUICE_API Request {
   /// the shard does not align this way are copied once.
   std::uint32_t alignment_bytes = 0;
 
-  /// Adds a rule behind the existing ones. It takes what `pattern` matches as a glob, and the tensor of exactly that
-  /// name: a name may hold `*`, `?`, `[` or `\`. The reference stays valid as long as the request.
-  Rule& add(std::string pattern) { return rules_.emplace_back(std::move(pattern)); }
+  /// Every tensor of the checkpoint must be matched by a rule, be it one that skips it: else make_plan() throws
+  /// Error{incomplete}.
+  bool strict = false;
+
+  Request() = default;
+  Request(const Request& other);
+  Request(Request&&) = default;
+  Request& operator=(const Request& other);
+  Request& operator=(Request&&) = default;
+  ~Request() = default;
+
+  /// Adds a rule behind the existing ones, or gives the one of this very pattern. It takes what `pattern` matches as a
+  /// glob, and the tensor of exactly that name: a name may hold `*`, `?`, `[` or `\`.
+  Rule& add(std::string pattern);
+  /// Adds a destination: `shape` in elements, row-major, outermost first; empty for a scalar. Names are unique on a
+  /// device. Load::find() and its like know it by its name.
+  Destination& destination(std::string name, std::vector<std::uint64_t> shape, Dtype dtype, DeviceId device);
 
   const std::deque<Rule>& rules() const noexcept { return rules_; }
+  const std::deque<Destination>& destinations() const noexcept { return destinations_; }
 
  private:
   std::deque<Rule> rules_;
+  std::deque<Destination> destinations_;
+  std::unordered_map<std::string_view, Rule*> by_pattern_;  // its keys lie in the rules
 };
 
 }  // namespace sluice

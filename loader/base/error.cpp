@@ -120,6 +120,8 @@ std::string_view name(ErrorCode code) noexcept {
       return "reader_unavailable";
     case ErrorCode::cancelled:
       return "cancelled";
+    case ErrorCode::incomplete:
+      return "incomplete";
     case ErrorCode::system:
       return "system";
   }

@@ -13,6 +13,7 @@
 #include "loader/base/wakeup.hpp"
 #include "loader/base/workers.hpp"
 #include "loader/device/pinner.hpp"
+#include "loader/plan/bindings.hpp"
 #include "loader/plan/plan.hpp"
 #include "sluice/device.hpp"
 #include "sluice/error.hpp"
@@ -22,8 +23,8 @@ struct CUstream_st;  // sluice/load.hpp
 
 namespace sluice {
 
-/// One allocation on a device that holds the tensors that sluice itself places. Keeps its device alive. The destructor
-/// may run on any thread; nothing may be in flight.
+/// One piece of memory on a device that holds the tensors that sluice itself places. Keeps its device alive. The
+/// destructor may run on any thread; nothing may be in flight.
 class Arena {
  public:
   virtual ~Arena() = default;
@@ -35,8 +36,9 @@ class Arena {
   /// Storage reads into the arena no more. Until then a child of fork() does not get its memory: Linux before 6.5 would
   /// let a direct read in flight land in pages that only the child still has (open(2), O_DIRECT and MADV_DONTFORK).
   virtual void end_reads() noexcept {}
-  /// Copies out of the arena to host memory; blocks. Any thread. Throws Error{io, device_unavailable}.
-  virtual void read_back(std::uint64_t offset, void* target, std::uint64_t bytes) const = 0;
+  /// Copies memory of the device, the arena's or other, to host memory; blocks. Any thread. Throws Error{io,
+  /// device_unavailable}.
+  virtual void read_back(const void* source, void* target, std::uint64_t bytes) const = 0;
 };
 
 /// One slab's content on its way to one device.
@@ -62,12 +64,28 @@ class Lane {
   virtual ~Lane() = default;
   /// Queues the work and returns; never waits for the device. Throws Error{device_unavailable}.
   virtual void deliver(const LaneWork& work) = 0;
-  /// Has the work that a caller queues on `stream` from now on wait for what has been delivered of `extents`, some
-  /// neighbours in the plan. False, and nothing done, on a device without streams and after the lane has failed. Any
-  /// thread; does not wait for the device. Throws Error{device_unavailable}.
-  virtual bool order(CUstream_st* stream, std::span<const Extent> extents) = 0;
+  /// Has the work that a caller queues on `stream` from now on wait for the first `count` that were delivered. False,
+  /// and nothing done, on a device without streams and after the lane has failed. Any thread; does not wait for the
+  /// device. Throws Error{device_unavailable}.
+  virtual bool order(CUstream_st* stream, std::uint64_t count) = 0;
   /// Appends what has finished since the last call. Throws the device's Error once it has failed.
   virtual void collect(std::vector<LaneDone>& done) = 0;
+};
+
+/// What was queued on a caller's stream at one moment, for a lane to wait for.
+class StreamMark {
+ public:
+  virtual ~StreamMark() = default;
+};
+
+/// What a lane works with; all of it outlives the lane.
+struct LaneContext {
+  const PlanData& plan;
+  const Bindings& bindings;
+  Arena& arena;
+  const StreamMark* after;  // nothing is written before that is done; nullptr: at once
+  Wakeup& wakeup;           // notified, from any thread, when there is something to collect
+  Tracer& tracer;           // told what is done when
 };
 
 /// Threads: any, at any time.
@@ -83,10 +101,13 @@ class Device {
   virtual std::shared_ptr<Arena> allocate(std::uint64_t bytes) = 0;
   /// Makes ahead of time what open_lane() may need. Failures are ignored here; open_lane() meets and reports them.
   virtual void warm_up() noexcept = 0;
-  /// A lane that runs `plan` into `arena`. `wakeup` is notified, from any thread, when there is something to collect;
-  /// `tracer` is told what is done when. All arguments outlive the lane. Throws Error{out_of_memory,
-  /// device_unavailable}.
-  virtual std::unique_ptr<Lane> open_lane(const PlanData& plan, Arena& arena, Wakeup& wakeup, Tracer& tracer) = 0;
+  /// An arena of the caller's memory: `bytes` at `data`, a multiple of 4096. Throws Error{invalid_argument} where that
+  /// is no memory of this device, and Error{device_unavailable}.
+  virtual std::shared_ptr<Arena> adopt(std::byte* data, std::uint64_t bytes) = 0;
+  /// A lane that runs a plan into its arena and the caller's memory. What the plan fills with zeros is filled when this
+  /// returns. Throws Error{out_of_memory, device_unavailable}, and Error{invalid_argument} where memory of the caller's
+  /// is not this device's.
+  virtual std::unique_ptr<Lane> open_lane(const LaneContext& context) = 0;
   /// What pins the slabs that its lanes copy out of; nullptr where ordinary memory will do.
   virtual std::shared_ptr<Pinner> pinner() const = 0;
 };
@@ -97,5 +118,9 @@ std::shared_ptr<Device> open_device(DeviceId id, Workers& workers);
 
 /// The one seam to cuda/, which defines it: open_device() of `cuda:ordinal`.
 std::shared_ptr<Device> open_cuda_device(int ordinal);
+
+/// Likewise: marks what is queued on `stream`, of `cuda:ordinal`, now. Any thread. Throws Error{invalid_argument} for a
+/// stream of another device and Error{device_unavailable}.
+std::shared_ptr<const StreamMark> mark_cuda_stream(int ordinal, CUstream_st* stream);
 
 }  // namespace sluice

@@ -6,6 +6,7 @@
 #include "loader/base/mutex.hpp"
 #include "loader/base/task_group.hpp"
 #include "loader/device/array_cast.hpp"
+#include "loader/device/targets.hpp"
 
 namespace sluice {
 namespace {
@@ -17,22 +18,62 @@ class HostArena final : public Arena {
   std::byte* data() const noexcept override { return memory_.data(); }
   void populate(std::uint64_t offset, std::uint64_t bytes) noexcept override { memory_.populate(offset, bytes); }
   void end_reads() noexcept override { memory_.keep_from_fork(false); }
-  void read_back(std::uint64_t offset, void* target, std::uint64_t bytes) const override {
-    std::memcpy(target, memory_.data() + offset, bytes);
+  void read_back(const void* source, void* target, std::uint64_t bytes) const override {
+    std::memcpy(target, source, bytes);
   }
 
  private:
   Mapping memory_;
 };
 
+/// Memory of the caller's, which comes as it is.
+class CallersArena final : public Arena {
+ public:
+  explicit CallersArena(std::byte* data) : data_(data) {}
+
+  std::byte* data() const noexcept override { return data_; }
+  void populate(std::uint64_t, std::uint64_t) noexcept override {}
+  void read_back(const void* source, void* target, std::uint64_t bytes) const override {
+    std::memcpy(target, source, bytes);
+  }
+
+ private:
+  std::byte* const data_;
+};
+
+/// Elements of one size, whose copy is a load and a store.
+template <typename Element>
+void copy_elements(std::byte* target, std::uint64_t target_stride, const std::byte* source, std::uint64_t source_stride,
+                   std::uint32_t count) {
+  for (std::uint32_t i = 0; i < count; ++i) {
+    std::memcpy(target + i * target_stride, source + i * source_stride, sizeof(Element));
+  }
+}
+
+void copy_rows(const Copy& copy, std::byte* target, const std::byte* source) {
+  switch (copy.bytes) {
+    case 1:
+      return copy_elements<std::uint8_t>(target, copy.target_stride, source, copy.source_stride, copy.rows);
+    case 2:
+      return copy_elements<std::uint16_t>(target, copy.target_stride, source, copy.source_stride, copy.rows);
+    case 4:
+      return copy_elements<std::uint32_t>(target, copy.target_stride, source, copy.source_stride, copy.rows);
+    case 8:
+      return copy_elements<std::uint64_t>(target, copy.target_stride, source, copy.source_stride, copy.rows);
+    default:
+      for (std::uint64_t row = 0; row < copy.rows; ++row) {
+        std::memcpy(target + row * copy.target_stride, source + row * copy.source_stride, copy.bytes);
+      }
+  }
+}
+
 /// Casts each row of `delivery`, out of the slab, into its place. Fresh memory is better touched here than ahead: the
 /// zeros that the kernel puts there are then overwritten in the processor's caches.
-void cast_rows(const PlanData& plan, const Delivery& delivery, const std::byte* slab, std::byte* arena) {
-  const Dtype to = plan.placements[delivery.placement].dtype;
+void cast_rows(const Delivery& delivery, Dtype to, std::byte* target, const std::byte* source) {
   const std::size_t count = delivery.run_bytes / (bits(delivery.source_dtype) / 8);
-  for (std::uint32_t row = 0; row < delivery.rows; ++row) {
-    cast_elements(delivery.source_dtype, slab + delivery.source_offset + std::size_t{row} * delivery.source_stride, to,
-                  arena + delivery.target_offset + row * delivery.target_stride, count);
+  for (std::uint64_t row = 0; row < delivery.rows; ++row) {
+    cast_elements(delivery.source_dtype, source + row * delivery.source_stride, to,
+                  target + row * delivery.target_stride, count);
   }
 }
 
@@ -40,23 +81,35 @@ void cast_rows(const PlanData& plan, const Delivery& delivery, const std::byte* 
 struct Place {
   const PlanData& plan;
   const std::byte* slab;
-  std::byte* arena;
+  const Targets& targets;
   LaneDone& done;
 
   void operator()(const Copy& copy) {
-    std::memcpy(arena + copy.target_offset, slab + copy.source_offset, copy.bytes);
+    const Placement& placement = plan.placements[copy.placement];
+    copy_rows(copy, targets.base_of(placement) + copy.target_offset, slab + copy.source_offset);
     ++done.copies;
   }
   void operator()(const Delivery& delivery) {
-    cast_rows(plan, delivery, slab, arena);
+    const Placement& placement = plan.placements[delivery.placement];
+    cast_rows(delivery, placement.dtype, targets.base_of(placement) + delivery.target_offset,
+              slab + delivery.source_offset);
     ++done.launches;
   }
 };
 
+void fill(const PlanData& plan, const Targets& targets) {
+  for (const Fill& fill : plan.fills) {
+    const Placement& placement = plan.placements[fill.placement];
+    if (plan.devices[placement.device].kind != DeviceId::Kind::host) continue;
+    std::byte* const begin = targets.base_of(placement) + placement.arena_offset + fill.offset;
+    for (std::uint64_t row = 0; row < fill.rows; ++row) std::memset(begin + row * fill.stride, 0, fill.run_bytes);
+  }
+}
+
 class HostLane final : public Lane {
  public:
-  HostLane(const PlanData& plan, Arena& arena, Wakeup& wakeup, Tracer& tracer, Workers& workers)
-      : plan_(plan), arena_(arena), wakeup_(wakeup), tracer_(tracer), tasks_(workers) {}
+  HostLane(const LaneContext& context, const Targets& targets, Workers& workers)
+      : plan_(context.plan), targets_(targets), wakeup_(context.wakeup), tracer_(context.tracer), tasks_(workers) {}
 
   void deliver(const LaneWork& work) override {
     {
@@ -71,7 +124,7 @@ class HostLane final : public Lane {
     ++in_flight_;
   }
 
-  bool order(CUstream_st*, std::span<const Extent>) override { return false; }
+  bool order(CUstream_st*, std::uint64_t) override { return false; }
 
   void collect(std::vector<LaneDone>& done) override {
     const MutexLock lock(mutex_);
@@ -89,7 +142,7 @@ class HostLane final : public Lane {
                                           .extent = plan_.index_of(*work.extent),
                                           .tensors = work.part->delivery_count,
                                           .bytes = work.extent->bytes});
-      coalesce(plan_, plan_.deliveries_of(*work.part), Place{plan_, work.slab, arena_.data(), done});
+      coalesce(plan_, plan_.deliveries_of(*work.part), Place{plan_, work.slab, targets_, done});
     }
     const MutexLock lock(mutex_);
     finished_.push_back(done);
@@ -97,7 +150,7 @@ class HostLane final : public Lane {
   }
 
   const PlanData& plan_;
-  Arena& arena_;
+  const Targets targets_;
   Wakeup& wakeup_;
   Tracer& tracer_;
   Mutex mutex_;
@@ -116,8 +169,14 @@ std::shared_ptr<Arena> HostDevice::allocate(std::uint64_t bytes) {
   return std::make_shared<HostArena>(bytes);
 }
 
-std::unique_ptr<Lane> HostDevice::open_lane(const PlanData& plan, Arena& arena, Wakeup& wakeup, Tracer& tracer) {
-  return std::make_unique<HostLane>(plan, arena, wakeup, tracer, workers_);
+std::shared_ptr<Arena> HostDevice::adopt(std::byte* data, std::uint64_t) {
+  return std::make_shared<CallersArena>(data);
+}
+
+std::unique_ptr<Lane> HostDevice::open_lane(const LaneContext& context) {
+  const Targets targets{context.arena.data(), &context.bindings};
+  fill(context.plan, targets);
+  return std::make_unique<HostLane>(context, targets, workers_);
 }
 
 }  // namespace sluice

@@ -9,7 +9,7 @@ class NullArena final : public Arena {
  public:
   std::byte* data() const noexcept override { return nullptr; }
   void populate(std::uint64_t, std::uint64_t) noexcept override {}
-  void read_back(std::uint64_t, void*, std::uint64_t) const override {
+  void read_back(const void*, void*, std::uint64_t) const override {
     throw Error(ErrorCode::invalid_argument, "the null device keeps nothing that could be read back", {},
                 "load to another device");
   }
@@ -23,7 +23,7 @@ class NullLane final : public Lane {
     finished_.push_back({work.tag, work.part, work.part->copies, work.part->launches});
     wakeup_.notify();
   }
-  bool order(CUstream_st*, std::span<const Extent>) override { return false; }
+  bool order(CUstream_st*, std::uint64_t) override { return false; }
   void collect(std::vector<LaneDone>& done) override {
     done.insert(done.end(), finished_.begin(), finished_.end());
     finished_.clear();
@@ -44,8 +44,12 @@ std::shared_ptr<Arena> NullDevice::allocate(std::uint64_t) {
   return std::make_shared<NullArena>();
 }
 
-std::unique_ptr<Lane> NullDevice::open_lane(const PlanData&, Arena&, Wakeup& wakeup, Tracer&) {
-  return std::make_unique<NullLane>(wakeup);
+std::shared_ptr<Arena> NullDevice::adopt(std::byte*, std::uint64_t) {
+  return std::make_shared<NullArena>();
+}
+
+std::unique_ptr<Lane> NullDevice::open_lane(const LaneContext& context) {
+  return std::make_unique<NullLane>(context.wakeup);
 }
 
 }  // namespace sluice

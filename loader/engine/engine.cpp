@@ -122,7 +122,7 @@ void Engine::prepare(const std::vector<DeviceId>& devices) {
   if (!devices.empty()) state_->queue({nullptr, devices});
 }
 
-Load Engine::start(const Plan& plan) {
+Load Engine::start(const Plan& plan, const StartOptions& options) {
   if (!state_->process.is_still()) throw of_another_process();
   const std::shared_ptr<const PlanData>& data = Access::data(plan);
   if (data->slab_bytes > options_.slab_bytes) {
@@ -131,7 +131,7 @@ Load Engine::start(const Plan& plan) {
                             options_.slab_bytes),
                 {}, "pass the engine's options to make_plan");
   }
-  auto load = std::make_shared<LoadState>(data, state_->wakeup, options_.trace);
+  auto load = std::make_shared<LoadState>(plan, memory_for(plan, options), state_->wakeup, options_.trace);
   state_->queue({load, {}});
   return Access::load(std::move(load));
 }

@@ -94,6 +94,30 @@ const Tensor& Load::wait_on(CUstream_st* stream, std::string_view name, DeviceId
   return order_behind(state_of(state_), stream, name, &device);
 }
 
+void Load::wait(Group group, DeviceId device) const {
+  state_of(state_).wait(group, device);
+}
+
+void Load::wait_on(CUstream_st* stream, Group group, DeviceId device) const {
+  state_of(state_).wait_on(stream, group, device);
+}
+
+bool Load::ready(Group group, DeviceId device) const noexcept {
+  return state_ != nullptr && state_->ready(group, device);
+}
+
+void Load::prefer(Group group) noexcept {
+  if (state_ != nullptr) state_->prefer(group);
+}
+
+std::vector<Memory> Load::arenas() const {
+  return state_of(state_).arenas();
+}
+
+int Load::descriptor() const noexcept {
+  return state_ == nullptr ? -1 : state_->descriptor();
+}
+
 void Load::wait() const {
   state_of(state_).wait();
 }
@@ -126,8 +150,7 @@ void Load::read_back(const Tensor& tensor, std::uint64_t offset, void* target, s
     throw Error(ErrorCode::invalid_argument, "the tensor has not arrived in this load",
                 {{}, {}, std::string(tensor.name)}, "wait for it first");
   }
-  const std::uint64_t begin = state.plan().placements[*placement].arena_offset + offset;
-  if (bytes != 0) state.arena_of(*placement)->read_back(begin, target, bytes);
+  if (bytes != 0) state.read_back(*placement, offset, static_cast<std::byte*>(target), bytes);
 }
 
 }  // namespace sluice

@@ -87,16 +87,19 @@ void LoadRun::start_up() {
 
   deliveries_left_.reserve(plan_.placements.size());
   for (std::uint32_t i = 0; i < plan_.placements.size(); ++i) {
-    deliveries_left_.push_back(plan_.placements[i].deliveries);
-    if (plan_.placements[i].deliveries == 0) complete_.push_back(i);  // tensors of no bytes are there from the start
+    deliveries_left_.push_back({plan_.placements[i].deliveries, plan_.placements[i].deliveries});
+    if (plan_.placements[i].deliveries == 0) complete_.push_back(i);  // nothing is to be read of it
   }
+  works_.resize(plan_.devices.size());
+  taken_.resize(plan_.extents.size());
+  extents_left_ = static_cast<std::uint32_t>(plan_.extents.size());
   // What marks an end must not fail: no more reads are in flight, nor extents made ready, than the queue is deep.
   done_.reserve(options.queue_depth);
   {
     const MutexLock lock(marks_mutex_);
     populated_.reserve(options.queue_depth);
   }
-  opening_.begin(plan_, devices, state_.tracer());
+  opening_.begin(state_, devices);
 }
 
 bool LoadRun::lanes_are_open() {
@@ -111,7 +114,8 @@ void LoadRun::check_memory() {
   for (const PlanCosts::OnDevice& on : plan_.costs.devices) {
     // What lies in one memory is held against it together.
     const bool on_host = equipment_.device(on.device)->shares_host_memory();
-    needed[on_host ? host() : on.device] += on.arena_bytes + on.scratch_bytes;
+    const bool given = state_.memory().arenas[static_cast<std::size_t>(&on - plan_.costs.devices.data())] != nullptr;
+    needed[on_host ? host() : on.device] += (given ? 0 : on.arena_bytes) + on.scratch_bytes;
   }
   needed[host()] += plan_.costs.staging_bytes - std::min(plan_.costs.staging_bytes, equipment_.staging_bytes());
   for (const auto& [id, bytes] : needed) {
@@ -182,13 +186,16 @@ void LoadRun::finish_read(const Done& done) {
 void LoadRun::hand_to_lanes(std::uint32_t number) {
   Trip& trip = trips_[number];
   const Extent& extent = plan_.extents[trip.extent];
-  delivered_.push_back(trip.extent);
   // All parts are counted before the first lane gets the slab: one that is done at once must not free it for the
   // others.
   trip.parts_left = extent.part_count;
   staging_->count(trip.slab, trip.parts_left);
   for (const Part& part : plan_.parts_of(extent)) {
     opened_.lanes[part.device]->deliver({trip.slab, &extent, &part, number});
+    const std::uint64_t works = ++works_[part.device];
+    for (const Delivery& delivery : plan_.deliveries_of(part)) {
+      if (--deliveries_left_[delivery.placement].to_hand == 0) handed_.push_back({delivery.placement, works});
+    }
   }
 }
 
@@ -210,32 +217,58 @@ void LoadRun::finish_lanes() {
 
 void LoadRun::complete(std::span<const Delivery> deliveries) {
   for (const Delivery& delivery : deliveries) {
-    if (--deliveries_left_[delivery.placement] == 0) complete_.push_back(delivery.placement);
+    if (--deliveries_left_[delivery.placement].to_end == 0) complete_.push_back(delivery.placement);
   }
 }
 
 void LoadRun::publish() {
   for (const std::uint32_t placement : complete_) stats_.delivered_bytes += plan_.placements[placement].bytes;
   published_ += complete_.size();
-  state_.publish(complete_, delivered_, stats_);
+  state_.publish(complete_, handed_, stats_);
   complete_.clear();
-  delivered_.clear();
+  handed_.clear();
 }
 
 void LoadRun::take_extents() {
+  follow_preference();
   // As many extents are made ready ahead of storage as it works on at a time.
   const std::uint32_t ahead = equipment_.options().queue_depth;
-  while (next_extent_ < plan_.extents.size() && populating_ + ready_.size() < ahead && take_extent()) {
+  while (extents_left_ > 0 && populating_ + ready_.size() < ahead && take_extent()) {
   }
 }
 
+void LoadRun::follow_preference() {
+  const std::optional<Group> wanted = state_.preferred();
+  if (!wanted || wanted == preferred_) return;
+  preferred_ = wanted;
+  preferred_extents_.clear();
+  // Extents of earlier groups may hold the beginning or the end of what it needs.
+  for (std::uint32_t i = 0; i < plan_.extents.size(); ++i) {
+    const Extent& extent = plan_.extents[i];
+    if (plan_.costs.groups[extent.group].group > *wanted) break;
+    const std::span<const Delivery> deliveries = plan_.deliveries_of(extent);
+    const bool needed = !taken_[i] && std::any_of(deliveries.begin(), deliveries.end(), [&](const Delivery& delivery) {
+      return plan_.costs.groups[plan_.placements[delivery.placement].group].group == *wanted;
+    });
+    if (needed) preferred_extents_.push_back(i);
+  }
+}
+
+std::uint32_t LoadRun::next_extent() {
+  while (!preferred_extents_.empty() && taken_[preferred_extents_.front()]) preferred_extents_.pop_front();
+  if (!preferred_extents_.empty()) return preferred_extents_.front();
+  while (taken_[next_extent_]) ++next_extent_;
+  return next_extent_;
+}
+
 bool LoadRun::take_extent() {
-  const Extent& extent = plan_.extents[next_extent_];
+  const std::uint32_t next = next_extent();
+  const Extent& extent = plan_.extents[next];
   if (extent.in_place && opened_.arenas.empty()) return false;
   ShardFiles::File* const file = files_->open(extent.shard);
   if (file == nullptr) return false;
   Trip trip;
-  trip.extent = next_extent_;
+  trip.extent = next;
   Arena* arena = nullptr;
   if (extent.in_place) {
     const Part& part = plan_.parts_of(extent).front();
@@ -248,7 +281,8 @@ bool LoadRun::take_extent() {
   trip.path = choose_path(extent, *file, equipment_.options().io, page_cache_);
   const std::uint32_t number = trips_.add(trip);
   files_->begin_extent(extent.shard);
-  ++next_extent_;
+  taken_[next] = true;
+  --extents_left_;
   // What comes out of the page cache is copied by a thread that touches the memory as it goes.
   if (arena == nullptr || trip.path == ReadPath::cached) {
     ready_.push_back(number);
@@ -308,7 +342,7 @@ void LoadRun::throw_read_error(const Extent& extent, const Done& done) const {
   const Placement& placement = plan_.placements[plan_.deliveries_of(extent).front().placement];
   throw Error(ErrorCode::io, fmt::format("reading failed: {}", std::strerror(done.error)),
               {plan_.catalogue->shards[extent.shard].path.string(), extent.offset + done.bytes,
-               std::string(plan_.catalogue->tensors[placement.tensor].name)},
+               std::string(plan_.name_of(placement))},
               "check the disk or file system (dmesg tells more), then load again");
 }
 

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -56,6 +57,8 @@ class LoadRun {
   void publish();
   void submit_ready();
   void take_extents();
+  void follow_preference();
+  std::uint32_t next_extent();
   bool take_extent();
   void populate(std::uint32_t trip, Arena& arena);
 
@@ -77,12 +80,21 @@ class LoadRun {
   OpeningLanes::Opened opened_;  // by device of the plan; empty until all are open
   OpeningLanes opening_;
 
-  std::vector<std::uint32_t> deliveries_left_;  // by placement
-  std::vector<std::uint32_t> complete_;         // placements to publish at the end of this turn
-  std::vector<std::uint32_t> delivered_;        // extents likewise, that went to their lanes
+  struct DeliveriesLeft {
+    std::uint32_t to_hand = 0;  // to lanes
+    std::uint32_t to_end = 0;
+  };
+  std::vector<DeliveriesLeft> deliveries_left_;  // by placement
+  std::vector<std::uint64_t> works_;             // by device: how many its lane was given
+  std::vector<std::uint32_t> complete_;          // placements to publish at the end of this turn
+  std::vector<LoadState::Handed> handed_;        // likewise, that are with their lanes
   std::uint64_t published_ = 0;
 
-  std::uint32_t next_extent_ = 0;
+  std::uint32_t extents_left_ = 0;  // to take
+  std::vector<bool> taken_;         // by extent
+  std::uint32_t next_extent_ = 0;   // all before it have been taken
+  std::optional<Group> preferred_;
+  std::deque<std::uint32_t> preferred_extents_;  // to be taken first
   Trips trips_;
   std::deque<std::uint32_t> ready_;  // trips
   std::uint32_t reads_in_flight_ = 0;

@@ -1,14 +1,45 @@
 #include "loader/engine/load_state.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <utility>
 
+#include "loader/device/targets.hpp"
 #include "loader/plan/access.hpp"
 #include "sluice/error.hpp"
 
 namespace sluice {
 namespace {
+
+/// Where the bytes of a tensor with strides lie, counted row-major without gaps.
+class StridedBytes {
+ public:
+  explicit StridedBytes(const Tensor& tensor) : tensor_(tensor) {
+    std::size_t i = tensor.shape.size();
+    while (i > 0 && (tensor.shape[i - 1] == 1 || tensor.strides[i - 1] == even_)) even_ *= tensor.shape[--i];
+  }
+
+  struct Piece {
+    std::uint64_t offset = 0;
+    std::uint64_t bytes = 0;  // that follow without a gap
+  };
+  Piece at(std::uint64_t byte) const {
+    const std::uint64_t even_bytes = even_ * bits(tensor_.dtype) / 8;
+    std::uint64_t index = byte / even_bytes * even_;
+    std::uint64_t element = 0;
+    for (std::size_t i = tensor_.shape.size(); i-- > 0;) {
+      element += index % tensor_.shape[i] * tensor_.strides[i];
+      index /= tensor_.shape[i];
+    }
+    return {element * bits(tensor_.dtype) / 8 + byte % even_bytes, even_bytes - byte % even_bytes};
+  }
+
+ private:
+  const Tensor& tensor_;
+  std::uint64_t even_ = 1;  // elements that lie together
+};
 
 std::exception_ptr cancelled() noexcept {
   try {
@@ -20,13 +51,23 @@ std::exception_ptr cancelled() noexcept {
 
 }  // namespace
 
-LoadState::LoadState(std::shared_ptr<const PlanData> plan, std::shared_ptr<Wakeup> wakeup, bool trace)
-    : plan_(std::move(plan)),
+LoadState::LoadState(const Plan& plan, LoadMemory memory, std::shared_ptr<Wakeup> wakeup, bool trace)
+    : plan_(Access::data(plan)),
+      bindings_(Access::bindings(plan)),
+      memory_(std::move(memory)),
       wakeup_(std::move(wakeup)),
       tracer_(trace),
-      delivered_(plan_->extents.size(), false),
+      handed_(plan_->placements.size(), 0),
       arrived_(plan_->placements.size(), false),
-      tensors_(Access::plan(plan_).tensors()) {
+      groups_(plan_->costs.groups.size() * plan_->devices.size()),
+      placements_of_(groups_.size(), 0),
+      tensors_(plan.tensors()) {
+  for (const Placement& placement : plan_->placements) {
+    GroupLeft& group = groups_[placement.group * plan_->devices.size() + placement.device];
+    ++placements_of_[placement.group * plan_->devices.size() + placement.device];
+    ++group.to_arrive;
+    if (placement.deliveries != 0) ++group.to_hand;
+  }
   arrivals_.reserve(tensors_.size());
   // These came before there was a load to keep them.
   const auto add = [this](Span span, double seconds) {
@@ -60,9 +101,12 @@ void LoadState::place(std::vector<std::shared_ptr<Arena>> arenas, std::span<cons
   arenas_ = std::move(arenas);
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
     const Placement& placement = plan_->placements[i];
-    std::byte* const base = arenas_[placement.device]->data();
+    if (plan_->devices[placement.device].kind == DeviceId::Kind::null) continue;
+    std::byte* const base = Targets{arenas_[placement.device]->data(), bindings_.get()}.base_of(placement);
     if (base != nullptr && placement.bytes != 0) tensors_[i].data = base + placement.arena_offset;
   }
+  placed_ = true;
+  changed_.notify_all();
 }
 
 void LoadState::close_lanes() noexcept {
@@ -71,15 +115,27 @@ void LoadState::close_lanes() noexcept {
   while (orders_ > 0) changed_.wait(lock);
 }
 
-void LoadState::publish(std::span<const std::uint32_t> placements, std::span<const std::uint32_t> extents,
-                        const Stats& stats) {
+void LoadState::publish(std::span<const std::uint32_t> placements, std::span<const Handed> handed, const Stats& stats) {
   {
     const MutexLock lock(mutex_);
     stats_ = stats;
-    if (placements.empty() && extents.empty()) return;
-    for (const std::uint32_t extent : extents) delivered_[extent] = true;
-    for (const std::uint32_t placement : placements) arrived_[placement] = true;
+    if (placements.empty() && handed.empty()) return;
+    const auto group_of = [&](std::uint32_t placement) SLUICE_REQUIRES(mutex_) -> GroupLeft& {
+      const Placement& where = plan_->placements[placement];
+      return groups_[where.group * plan_->devices.size() + where.device];
+    };
+    for (const Handed& its : handed) {
+      handed_[its.placement] = its.count;
+      GroupLeft& group = group_of(its.placement);
+      --group.to_hand;
+      group.handed = std::max(group.handed, its.count);
+    }
+    for (const std::uint32_t placement : placements) {
+      arrived_[placement] = true;
+      --group_of(placement).to_arrive;
+    }
     arrivals_.insert(arrivals_.end(), placements.begin(), placements.end());
+    if (arrival_event_ && !placements.empty()) arrival_event_->notify();
   }
   changed_.notify_all();
 }
@@ -90,6 +146,7 @@ void LoadState::finish(std::exception_ptr error, Stats stats) noexcept {
     stats_ = std::move(stats);
     error_ = std::move(error);
     finished_ = true;
+    if (arrival_event_) arrival_event_->notify();
   }
   changed_.notify_all();
 }
@@ -104,6 +161,7 @@ void LoadState::cancel() noexcept {
     if (begun_ || finished_) return;
     error_ = std::move(error);
     finished_ = true;
+    if (arrival_event_) arrival_event_->notify();
   }
   changed_.notify_all();
 }
@@ -160,22 +218,103 @@ const Tensor& LoadState::wait(std::uint32_t placement) {
 
 const Tensor& LoadState::wait_on(CUstream_st* stream, std::uint32_t placement) {
   check_process();
-  const Placement& where = plan_->placements[placement];
-  const std::span<const Extent> extents = plan_->extents_of(where);
-  const auto first = static_cast<std::ptrdiff_t>(extents.data() - plan_->extents.data());
-  const auto last = first + static_cast<std::ptrdiff_t>(extents.size());
   {
     MutexLock lock(mutex_);
-    wait_until(lock, [&]() SLUICE_REQUIRES(mutex_) {
-      return finished_ || arrived_[placement] ||
-             std::find(delivered_.begin() + first, delivered_.begin() + last, false) == delivered_.begin() + last;
-    });
-    if (!arrived_[placement] && order(where.device, stream, extents)) return tensors_[placement];
+    wait_until(lock,
+               [&]() SLUICE_REQUIRES(mutex_) { return finished_ || arrived_[placement] || handed_[placement] != 0; });
+    if (!arrived_[placement] && order(plan_->placements[placement].device, stream, handed_[placement])) {
+      return tensors_[placement];
+    }
   }
   return wait(placement);
 }
 
-bool LoadState::order(std::size_t device, CUstream_st* stream, std::span<const Extent> extents) {
+std::optional<std::size_t> LoadState::group_at(Group group, DeviceId device) const noexcept {
+  const auto& groups = plan_->costs.groups;
+  const auto its = std::partition_point(groups.begin(), groups.end(), [&](const auto& at) { return at.group < group; });
+  const auto on = std::find(plan_->devices.begin(), plan_->devices.end(), device);
+  if (its == groups.end() || its->group != group || on == plan_->devices.end()) return std::nullopt;
+  return static_cast<std::size_t>(its - groups.begin()) * plan_->devices.size() +
+         static_cast<std::size_t>(on - plan_->devices.begin());
+}
+
+std::size_t LoadState::find_group(Group group, DeviceId device) const {
+  const auto found = group_at(group, device);
+  if (found && placements_of_[*found] != 0) return *found;
+  throw Error(ErrorCode::tensor_not_found, fmt::format("nothing of group {} goes to {}", group.number, name(device)),
+              {plan_->catalogue->path.string(), {}, {}}, "give a rule or a destination that group");
+}
+
+void LoadState::wait(Group group, DeviceId device) {
+  check_process();
+  const std::size_t index = find_group(group, device);
+  MutexLock lock(mutex_);
+  wait_until(lock, [&]() SLUICE_REQUIRES(mutex_) { return finished_ || groups_[index].to_arrive == 0; });
+  if (groups_[index].to_arrive != 0) std::rethrow_exception(error_);
+}
+
+void LoadState::wait_on(CUstream_st* stream, Group group, DeviceId device) {
+  check_process();
+  const std::size_t index = find_group(group, device);
+  {
+    MutexLock lock(mutex_);
+    wait_until(lock, [&]() SLUICE_REQUIRES(mutex_) {
+      return finished_ || groups_[index].to_arrive == 0 || groups_[index].to_hand == 0;
+    });
+    const GroupLeft& left = groups_[index];
+    if (left.to_arrive == 0) return;
+    if (left.to_hand == 0 && order(index % plan_->devices.size(), stream, left.handed)) return;
+  }
+  wait(group, device);
+}
+
+bool LoadState::ready(Group group, DeviceId device) noexcept {
+  const auto index = group_at(group, device);
+  if (!index || placements_of_[*index] == 0 || !process_.is_still()) return false;
+  const MutexLock lock(mutex_);
+  return groups_[*index].to_arrive == 0;
+}
+
+void LoadState::prefer(Group group) noexcept {
+  if (!process_.is_still()) return;
+  preferred_ = std::uint64_t{group.number} + 1;
+  wakeup_->notify();
+}
+
+std::optional<Group> LoadState::preferred() const noexcept {
+  const std::uint64_t preferred = preferred_;
+  if (preferred == 0) return std::nullopt;
+  return Group{static_cast<std::uint32_t>(preferred - 1)};
+}
+
+std::vector<Memory> LoadState::arenas() {
+  check_process();
+  MutexLock lock(mutex_);
+  wait_until(lock, [&]() SLUICE_REQUIRES(mutex_) { return finished_ || placed_; });
+  if (!placed_ && error_ != nullptr) std::rethrow_exception(error_);
+  std::vector<Memory> arenas;
+  for (std::size_t i = 0; i < arenas_.size(); ++i) {
+    const std::uint64_t bytes = plan_->costs.devices[i].arena_bytes;
+    if (bytes != 0 && arenas_[i]->data() != nullptr) arenas.push_back({plan_->devices[i], arenas_[i]->data(), bytes});
+  }
+  return arenas;
+}
+
+int LoadState::descriptor() noexcept {
+  if (!process_.is_still()) return -1;
+  const MutexLock lock(mutex_);
+  try {
+    if (!arrival_event_) {
+      arrival_event_.emplace();
+      if (finished_ || !arrivals_.empty()) arrival_event_->notify();
+    }
+    return arrival_event_->fd();
+  } catch (const std::exception&) {
+    return -1;
+  }
+}
+
+bool LoadState::order(std::size_t device, CUstream_st* stream, std::uint64_t count) {
   if (lanes_.empty()) return false;
   Lane& lane = *lanes_[device];
   ++orders_;
@@ -183,7 +322,7 @@ bool LoadState::order(std::size_t device, CUstream_st* stream, std::span<const E
   bool ordered = false;
   std::exception_ptr error;
   try {
-    ordered = lane.order(stream, extents);
+    ordered = lane.order(stream, count);
   } catch (...) {
     error = std::current_exception();
   }
@@ -212,21 +351,41 @@ Stats LoadState::statistics() {
   return stats_;
 }
 
-std::shared_ptr<const Arena> LoadState::arena_of(std::uint32_t placement) {
-  const MutexLock lock(mutex_);
-  return arenas_[plan_->placements[placement].device];
+void LoadState::read_back(std::uint32_t placement, std::uint64_t offset, std::byte* target, std::uint64_t bytes) {
+  std::shared_ptr<const Arena> arena;
+  {
+    const MutexLock lock(mutex_);
+    arena = arenas_[plan_->placements[placement].device];
+  }
+  const Tensor& tensor = tensors_[placement];
+  const auto* const data = static_cast<const std::byte*>(tensor.data);
+  if (tensor.strides.empty()) return arena->read_back(data + offset, target, bytes);
+  const StridedBytes memory(tensor);
+  while (bytes > 0) {
+    const StridedBytes::Piece piece = memory.at(offset);
+    const std::uint64_t part = std::min(piece.bytes, bytes);
+    arena->read_back(data + piece.offset, target, part);
+    offset += part;
+    target += part;
+    bytes -= part;
+  }
 }
 
 std::optional<std::uint32_t> LoadState::placement_of(std::string_view name, const DeviceId* device) const noexcept {
+  const auto fits = [&](const Placement& at) { return device == nullptr || plan_->devices[at.device] == *device; };
+  const auto& by_name = plan_->destinations_by_name;
+  auto number = std::partition_point(by_name.begin(), by_name.end(),
+                                     [&](std::uint32_t its) { return plan_->descriptions[its].name < name; });
+  for (; number != by_name.end() && plan_->descriptions[*number].name == name; ++number) {
+    if (fits(plan_->placements[*number])) return *number;
+  }
   const auto tensor = plan_->catalogue->find(name);
   if (!tensor) return std::nullopt;
   const auto& placements = plan_->placements;
-  auto at = std::partition_point(placements.begin(), placements.end(),
+  auto at = std::partition_point(placements.begin() + plan_->destination_count, placements.end(),
                                  [&](const Placement& placement) { return placement.tensor < *tensor; });
   for (; at != placements.end() && at->tensor == *tensor; ++at) {
-    if (device == nullptr || plan_->devices[at->device] == *device) {
-      return static_cast<std::uint32_t>(at - placements.begin());
-    }
+    if (fits(*at)) return static_cast<std::uint32_t>(at - placements.begin());
   }
   return std::nullopt;
 }

@@ -16,6 +16,8 @@
 #include "loader/base/tracer.hpp"
 #include "loader/base/wakeup.hpp"
 #include "loader/device/device.hpp"
+#include "loader/engine/load_memory.hpp"
+#include "loader/plan/bindings.hpp"
 #include "loader/plan/plan.hpp"
 #include "sluice/load.hpp"
 #include "sluice/stats.hpp"
@@ -25,9 +27,11 @@ namespace sluice {
 
 class LoadState {
  public:
-  LoadState(std::shared_ptr<const PlanData> plan, std::shared_ptr<Wakeup> wakeup, bool trace);
+  LoadState(const Plan& plan, LoadMemory memory, std::shared_ptr<Wakeup> wakeup, bool trace);
 
   const PlanData& plan() const noexcept { return *plan_; }
+  const Bindings& bindings() const noexcept { return *bindings_; }
+  const LoadMemory& memory() const noexcept { return memory_; }
   Tracer& tracer() noexcept { return tracer_; }
 
   // The engine's side.
@@ -35,14 +39,21 @@ class LoadState {
   /// The engine is about to run the load. False if the load has ended before it began: then nothing is to be done.
   bool begin() noexcept SLUICE_EXCLUDES(mutex_);
   bool cancel_requested() const noexcept { return cancel_requested_; }
+  /// The group that a caller wants next, if one has said so.
+  std::optional<Group> preferred() const noexcept;
   /// Fills in where tensors will lie and what takes them there: one arena and one lane per device of the plan. The
   /// lanes are used until close_lanes(). REQUIRES: nothing has been published.
   void place(std::vector<std::shared_ptr<Arena>> arenas, std::span<const std::unique_ptr<Lane>> lanes)
       SLUICE_EXCLUDES(mutex_);
   /// Waits for callers that are in a lane.
   void close_lanes() noexcept SLUICE_EXCLUDES(mutex_);
-  /// These placements are complete, and these extents are with their lanes; `stats` is what is known so far.
-  void publish(std::span<const std::uint32_t> placements, std::span<const std::uint32_t> extents, const Stats& stats)
+  /// A placement whose last delivery is with its lane: the lane's first `count` works hold all of it.
+  struct Handed {
+    std::uint32_t placement = 0;
+    std::uint64_t count = 0;
+  };
+  /// These placements are complete, and those are with their lanes; `stats` is what is known so far.
+  void publish(std::span<const std::uint32_t> placements, std::span<const Handed> handed, const Stats& stats)
       SLUICE_EXCLUDES(mutex_);
   /// The load has ended; `error` is null where it is complete. Nothing touches the arenas any more.
   void finish(std::exception_ptr error, Stats stats) noexcept SLUICE_EXCLUDES(mutex_);
@@ -59,10 +70,17 @@ class LoadState {
   const Tensor& wait(std::uint32_t placement) SLUICE_EXCLUDES(mutex_);
   const Tensor& wait_on(CUstream_st* stream, std::uint32_t placement) SLUICE_EXCLUDES(mutex_);
   void wait() SLUICE_EXCLUDES(mutex_);
+  void wait(Group group, DeviceId device) SLUICE_EXCLUDES(mutex_);
+  void wait_on(CUstream_st* stream, Group group, DeviceId device) SLUICE_EXCLUDES(mutex_);
+  bool ready(Group group, DeviceId device) noexcept SLUICE_EXCLUDES(mutex_);
+  void prefer(Group group) noexcept;
+  std::vector<Memory> arenas() SLUICE_EXCLUDES(mutex_);
+  int descriptor() noexcept SLUICE_EXCLUDES(mutex_);
   Progress progress() noexcept SLUICE_EXCLUDES(mutex_);
   Stats statistics() SLUICE_EXCLUDES(mutex_);
-  /// The arena of a placement that has arrived.
-  std::shared_ptr<const Arena> arena_of(std::uint32_t placement) SLUICE_EXCLUDES(mutex_);
+  /// Copies `bytes` at `offset` of a placement that has arrived, counted without the gaps of its strides.
+  void read_back(std::uint32_t placement, std::uint64_t offset, std::byte* target, std::uint64_t bytes)
+      SLUICE_EXCLUDES(mutex_);
 
   /// The placement of a name, on `device` or on the first that the plan names; nothing if the plan does not deliver it.
   std::optional<std::uint32_t> placement_of(std::string_view name, const DeviceId* device) const noexcept;
@@ -74,12 +92,25 @@ class LoadState {
   void wait_until(MutexLock& lock, There there) SLUICE_REQUIRES(mutex_);
   /// Lane::order() of a device of the plan; false where lanes may not be used. `lock` is let go of meanwhile: the
   /// driver may take its time, and the engine's thread needs the mutex to publish.
-  bool order(std::size_t device, CUstream_st* stream, std::span<const Extent> extents) SLUICE_REQUIRES(mutex_);
+  bool order(std::size_t device, CUstream_st* stream, std::uint64_t count) SLUICE_REQUIRES(mutex_);
+  /// Index into groups_. Throws Error{tensor_not_found} where nothing of the group goes to the device.
+  std::size_t find_group(Group group, DeviceId device) const;
+  std::optional<std::size_t> group_at(Group group, DeviceId device) const noexcept;
+
+  /// A group on a device.
+  struct GroupLeft {
+    std::uint32_t to_arrive = 0;
+    std::uint32_t to_hand = 0;
+    std::uint64_t handed = 0;  // the largest Handed::count of its placements
+  };
 
   const ThisProcess process_;
   const std::shared_ptr<const PlanData> plan_;
+  const std::shared_ptr<const Bindings> bindings_;
+  const LoadMemory memory_;
   const std::shared_ptr<Wakeup> wakeup_;  // the engine's
   std::atomic<bool> cancel_requested_ = false;
+  std::atomic<std::uint64_t> preferred_ = 0;  // the group's number and 1
   Tracer tracer_;
 
   Mutex mutex_;
@@ -89,11 +120,15 @@ class LoadState {
   std::exception_ptr error_ SLUICE_GUARDED_BY(mutex_);
   Stats stats_ SLUICE_GUARDED_BY(mutex_);
   std::vector<std::shared_ptr<Arena>> arenas_ SLUICE_GUARDED_BY(mutex_);  // by device of the plan
-  std::vector<Lane*> lanes_ SLUICE_GUARDED_BY(mutex_);             // likewise; empty before and after they may be used
-  std::size_t orders_ SLUICE_GUARDED_BY(mutex_) = 0;               // callers that are in a lane
-  std::vector<bool> delivered_ SLUICE_GUARDED_BY(mutex_);          // by extent: it is with its lanes
+  std::vector<Lane*> lanes_ SLUICE_GUARDED_BY(mutex_);  // likewise; empty before and after they may be used
+  std::size_t orders_ SLUICE_GUARDED_BY(mutex_) = 0;    // callers that are in a lane
+  bool placed_ SLUICE_GUARDED_BY(mutex_) = false;
+  std::vector<std::uint64_t> handed_ SLUICE_GUARDED_BY(mutex_);    // by placement: Handed::count; 0: not yet
   std::vector<bool> arrived_ SLUICE_GUARDED_BY(mutex_);            // by placement
   std::vector<std::uint32_t> arrivals_ SLUICE_GUARDED_BY(mutex_);  // placements in order of arrival
+  std::vector<GroupLeft> groups_ SLUICE_GUARDED_BY(mutex_);        // by group, then by device
+  std::optional<Wakeup> arrival_event_ SLUICE_GUARDED_BY(mutex_);  // once a caller has asked for it
+  std::vector<std::uint32_t> placements_of_;                       // by group, then by device: how many there are
   // By placement; never resized. A tensor's address is filled in before it arrives, and then it stays as it is: callers
   // keep references.
   std::vector<Tensor> tensors_;

@@ -7,7 +7,7 @@
 
 namespace sluice {
 
-void OpeningLanes::begin(const PlanData& plan, std::span<const std::shared_ptr<Device>> devices, Tracer& tracer) {
+void OpeningLanes::begin(LoadState& state, std::span<const std::shared_ptr<Device>> devices) {
   {
     const MutexLock lock(mutex_);
     opened_.arenas.resize(devices.size());
@@ -15,18 +15,21 @@ void OpeningLanes::begin(const PlanData& plan, std::span<const std::shared_ptr<D
     left_ = devices.size();
   }
   for (std::size_t i = 0; i < devices.size(); ++i) {
-    tasks_.run([this, &plan, i, device = devices[i], &tracer] { open(plan, i, *device, tracer); });
+    tasks_.run([this, &state, i, device = devices[i]] { open(state, i, *device); });
   }
 }
 
-void OpeningLanes::open(const PlanData& plan, std::size_t index, Device& device, Tracer& tracer) noexcept {
+void OpeningLanes::open(LoadState& state, std::size_t index, Device& device) noexcept {
   const Stopwatch stopwatch;
   std::shared_ptr<Arena> arena;
   std::unique_ptr<Lane> lane;
   std::exception_ptr error;
   try {
-    arena = device.allocate(plan.costs.devices[index].arena_bytes);
-    lane = device.open_lane(plan, *arena, wakeup_, tracer);
+    const std::uint64_t bytes = state.plan().costs.devices[index].arena_bytes;
+    std::byte* const given = state.memory().arenas[index];
+    arena = given == nullptr ? device.allocate(bytes) : device.adopt(given, bytes);
+    lane = device.open_lane(
+        {state.plan(), state.bindings(), *arena, state.memory().after[index].get(), wakeup_, state.tracer()});
   } catch (...) {
     error = std::current_exception();
   }

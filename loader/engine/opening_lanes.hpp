@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "loader/base/task_group.hpp"
-#include "loader/base/tracer.hpp"
 #include "loader/base/wakeup.hpp"
 #include "loader/device/device.hpp"
+#include "loader/engine/load_state.hpp"
 
 namespace sluice {
 
@@ -19,9 +19,9 @@ class OpeningLanes {
   /// All arguments outlive it, and so do those of begin().
   OpeningLanes(Workers& workers, Wakeup& wakeup) : wakeup_(wakeup), tasks_(workers) {}
 
-  /// Begins to open one arena and one lane on each of `devices`, those of the plan in its order. The wakeup is notified
-  /// when one is open.
-  void begin(const PlanData& plan, std::span<const std::shared_ptr<Device>> devices, Tracer& tracer);
+  /// Begins to open one arena and one lane on each of `devices`, those of the load's plan in its order. The wakeup is
+  /// notified when one is open.
+  void begin(LoadState& state, std::span<const std::shared_ptr<Device>> devices);
 
   struct Opened {
     std::vector<std::shared_ptr<Arena>> arenas;
@@ -35,7 +35,7 @@ class OpeningLanes {
   double seconds();
 
  private:
-  void open(const PlanData& plan, std::size_t index, Device& device, Tracer& tracer) noexcept;
+  void open(LoadState& state, std::size_t index, Device& device) noexcept;
 
   Wakeup& wakeup_;
   Mutex mutex_;

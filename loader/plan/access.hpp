@@ -17,7 +17,10 @@ struct Access {
   }
 
   static const std::shared_ptr<const PlanData>& data(const Plan& plan) noexcept { return plan.data_; }
-  static Plan plan(std::shared_ptr<const PlanData> data) noexcept { return Plan(std::move(data)); }
+  static const std::shared_ptr<const Bindings>& bindings(const Plan& plan) noexcept { return plan.bindings_; }
+  static Plan plan(std::shared_ptr<const PlanData> data, std::shared_ptr<const Bindings> bindings) noexcept {
+    return Plan(std::move(data), std::move(bindings));
+  }
 
   static Load load(std::shared_ptr<LoadState> state) noexcept { return Load(std::move(state)); }
 };

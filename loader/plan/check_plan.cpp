@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <bit>
+#include <span>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "loader/base/limits.hpp"
+#include "loader/plan/gather.hpp"
 #include "loader/plan/kernel_table.hpp"
 #include "loader/plan/plan.hpp"
 
@@ -20,9 +23,10 @@ class Checker {
 
   std::string check() {
     for (const auto step :
-         {&Checker::check_frame, &Checker::check_placements, &Checker::check_overlaps, &Checker::check_extents,
-          &Checker::check_order, &Checker::check_deliveries, &Checker::check_completeness, &Checker::check_parts,
-          &Checker::check_costs, &Checker::check_costs_by_device}) {
+         {&Checker::check_frame, &Checker::check_placements, &Checker::check_routes, &Checker::check_overlaps,
+          &Checker::check_extents, &Checker::sort_by_file, &Checker::check_order, &Checker::check_cuts,
+          &Checker::check_deliveries, &Checker::check_completeness, &Checker::check_parts, &Checker::check_costs,
+          &Checker::check_costs_by_device}) {
       std::string violation = (this->*step)();
       if (!violation.empty()) return violation;
     }
@@ -47,56 +51,122 @@ class Checker {
   }
 
   std::string check_placements() {
+    if (plan_.destination_count > plan_.placements.size()) return "more destinations than placements";
+    for (std::size_t i = 0; i < plan_.placements.size(); ++i) {
+      const std::string violation = check_placement(i);
+      if (!violation.empty()) return fmt::format("placement {}: {}", i, violation);
+    }
+    return {};
+  }
+
+  std::string check_placement(std::size_t i) {
+    const Placement& placement = plan_.placements[i];
+    const bool is_destination = i < plan_.destination_count;
+    if (placement.device >= plan_.devices.size()) return "no such device";
+    if (placement.group >= plan_.costs.groups.size()) return "no such group";
+    if (placement.description != Placement::none && placement.description >= plan_.descriptions.size()) {
+      return "no such description";
+    }
+    if (is_destination != (placement.tensor == Placement::none))
+      return "a tensor among destinations, or none behind them";
+    if (is_destination && placement.description == Placement::none) return "a destination without a description";
+    if (!is_destination && placement.tensor >= tensors_.size()) return fmt::format("no tensor {}", placement.tensor);
+    if (i > plan_.destination_count) {
+      const Placement& before = plan_.placements[i - 1];
+      if (std::pair(before.tensor, before.device) >= std::pair(placement.tensor, placement.device)) {
+        return "not in order of tensor and device";
+      }
+    }
+    const std::uint64_t bytes = elements_of(plan_.shape_of(placement)) * bits(placement.dtype) / 8;
+    if (placement.bytes != bytes) return fmt::format("{} bytes, not {}", placement.bytes, bytes);
+    if (placement.region != 0) {
+      if (!is_destination || placement.region > plan_.regions.size()) return "no such region";
+      if (plan_.regions[placement.region - 1].device != placement.device) return "its region is another device's";
+      return placement.arena_offset == 0 ? "" : "not at the beginning of its region";
+    }
+    const std::uint64_t arena_bytes = plan_.costs.devices[placement.device].arena_bytes;
+    if (placement.bytes > arena_bytes || placement.arena_offset > arena_bytes - placement.bytes) {
+      return "outside its arena";
+    }
+    return {};
+  }
+
+  // As sluice/request.hpp words it.
+  std::uint64_t promised_alignment(std::size_t i) const {
+    const Placement& placement = plan_.placements[i];
+    if (placement.bytes == 0 || placement.region != 0) return 1;
+    if (plan_.alignment_bytes != 0) return plan_.alignment_bytes;
+    std::uint64_t promise = std::min<std::uint64_t>(256, std::bit_floor(placement.bytes));
+    const auto routes = routes_of(i);
+    const bool is_run = i >= plan_.destination_count && routes.size() == 1 &&
+                        plan_.routes[routes[0].second].loop_count == 0 &&
+                        plan_.routes[routes[0].second].dtype == placement.dtype;
+    if (is_run && plan_.devices[placement.device].kind == DeviceId::Kind::host) {
+      while (plan_.routes[routes[0].second].begin % promise != 0) promise /= 2;
+    }
+    return std::max<std::uint64_t>(promise, natural_alignment(placement.dtype));
+  }
+
+  // Every byte of a tensor that is delivered by itself comes by routes, and no more of a destination than there is.
+  std::string check_routes() {
+    for (std::uint32_t i = 0; i < plan_.routes.size(); ++i) {
+      const Route& route = plan_.routes[i];
+      if (route.tensor >= tensors_.size() || route.placement_count == 0 ||
+          route.first_placement + std::uint64_t{route.placement_count} > plan_.placements.size()) {
+        return fmt::format("route {}: of no tensor, or to no placement", i);
+      }
+      const TensorInfo& tensor = tensors_[route.tensor];
+      if (route.shard != tensor.shard || route.begin < tensor.offset || route.end > tensor.offset + tensor.bytes) {
+        return fmt::format("route {}: outside its tensor", i);
+      }
+      if (i != 0 &&
+          std::pair(plan_.routes[i - 1].shard, plan_.routes[i - 1].begin) > std::pair(route.shard, route.begin)) {
+        return fmt::format("route {}: not in order of shard and offset", i);
+      }
+      for (std::uint32_t j = 0; j < route.placement_count; ++j)
+        by_placement_.emplace_back(route.first_placement + j, i);
+    }
+    std::sort(by_placement_.begin(), by_placement_.end());
+    routed_.assign(by_placement_.size(), 0);
     for (std::size_t i = 0; i < plan_.placements.size(); ++i) {
       const Placement& placement = plan_.placements[i];
-      if (placement.tensor >= tensors_.size()) return fmt::format("placement {}: no tensor {}", i, placement.tensor);
-      if (placement.device >= plan_.devices.size()) return fmt::format("placement {}: no such device", i);
-      if (i != 0) {
-        const Placement& before = plan_.placements[i - 1];
-        if (std::pair(before.tensor, before.device) >= std::pair(placement.tensor, placement.device)) {
-          return fmt::format("placement {}: not in order of tensor and device", i);
+      std::uint64_t bytes = 0;
+      for (const auto& [index, number] : routes_of(i)) {
+        const Route& route = plan_.routes[number];
+        if (route.dtype != placement.dtype && (!is_castable(route.dtype) || !is_castable(placement.dtype))) {
+          return fmt::format("placement {}: no cast from {} to {}", i, name(route.dtype), name(placement.dtype));
         }
+        bytes += delivered_bytes(source_bytes(route), route.dtype, placement.dtype);
       }
-      const TensorInfo& tensor = tensors_[placement.tensor];
-      std::uint64_t bytes = tensor.bytes;
-      if (is_cast(placement)) {
-        if (!is_castable(tensor.dtype) || !is_castable(placement.dtype)) {
-          return fmt::format("placement {}: no cast from {} to {}", i, name(tensor.dtype), name(placement.dtype));
-        }
-        bytes = bytes / (bits(tensor.dtype) / 8) * (bits(placement.dtype) / 8);
+      if (i < plan_.destination_count ? bytes > placement.bytes : bytes != placement.bytes) {
+        return fmt::format("placement {}: {} of its {} bytes have routes", i, bytes, placement.bytes);
       }
-      if (placement.bytes != bytes) return fmt::format("placement {}: {} bytes, not {}", i, placement.bytes, bytes);
-      const std::uint64_t arena_bytes = plan_.costs.devices[placement.device].arena_bytes;
-      if (placement.bytes > arena_bytes || placement.arena_offset > arena_bytes - placement.bytes) {
-        return fmt::format("placement {}: outside its arena", i);
-      }
-      if (placement.arena_offset % promised_alignment(placement) != 0) {
-        return fmt::format("placement {}: at {}, not aligned to {}", i, placement.arena_offset,
-                           promised_alignment(placement));
+      if (!plan_.is_retargeted && placement.arena_offset % promised_alignment(i) != 0) {
+        return fmt::format("placement {}: at {}, not aligned to {}", i, placement.arena_offset, promised_alignment(i));
       }
     }
     return {};
   }
 
-  bool is_cast(const Placement& placement) const { return placement.dtype != tensors_[placement.tensor].dtype; }
+  std::uint64_t source_bytes(const Route& route) const {
+    std::uint64_t bytes = route.run_bytes;
+    for (const Loop& loop : plan_.loops_of(route)) bytes *= loop.count;
+    return bytes;
+  }
 
-  // As sluice/request.hpp words it.
-  std::uint64_t promised_alignment(const Placement& placement) const {
-    const TensorInfo& tensor = tensors_[placement.tensor];
-    if (placement.bytes == 0) return 1;
-    if (plan_.alignment_bytes != 0) return plan_.alignment_bytes;
-    std::uint64_t promise = std::min<std::uint64_t>(256, std::bit_floor(placement.bytes));
-    if (plan_.devices[placement.device].kind == DeviceId::Kind::host && !is_cast(placement)) {
-      while (tensor.offset % promise != 0) promise /= 2;
-    }
-    return std::max<std::uint64_t>(promise, natural_alignment(placement.dtype));
+  using PlacementRoute = std::pair<std::uint32_t, std::uint32_t>;
+  std::span<const PlacementRoute> routes_of(std::size_t placement) const {
+    const auto number = static_cast<std::uint32_t>(placement);
+    const auto first = std::lower_bound(by_placement_.begin(), by_placement_.end(), PlacementRoute{number, 0});
+    const auto last = std::upper_bound(first, by_placement_.end(), PlacementRoute{number, UINT32_MAX});
+    return {first, last};
   }
 
   std::string check_overlaps() {
     std::vector<const Placement*> by_place;
     by_place.reserve(plan_.placements.size());
     for (const Placement& placement : plan_.placements) {
-      if (placement.bytes != 0) by_place.push_back(&placement);
+      if (placement.bytes != 0 && placement.region == 0) by_place.push_back(&placement);
     }
     std::sort(by_place.begin(), by_place.end(), [](const Placement* a, const Placement* b) {
       return std::pair(a->device, a->arena_offset) < std::pair(b->device, b->arena_offset);
@@ -105,8 +175,7 @@ class Checker {
       const Placement& before = *by_place[i - 1];
       const Placement& after = *by_place[i];
       if (before.device == after.device && before.arena_offset + before.bytes > after.arena_offset) {
-        return fmt::format("placements of \"{}\" and \"{}\" overlap", tensors_[before.tensor].name,
-                           tensors_[after.tensor].name);
+        return fmt::format("placements of \"{}\" and \"{}\" overlap", plan_.name_of(before), plan_.name_of(after));
       }
     }
     return {};
@@ -123,9 +192,11 @@ class Checker {
       if (extent.bytes > file_bytes || extent.offset > file_bytes - extent.bytes) {
         return fmt::format("extent {}: outside its shard", i);
       }
+      if (extent.group >= plan_.costs.groups.size()) return fmt::format("extent {}: no such group", i);
       if (i != 0) {
         const Extent& before = plan_.extents[i - 1];
-        if (std::pair(before.shard, before.offset + before.bytes) > std::pair(extent.shard, extent.offset)) {
+        if (std::tuple(before.group, before.shard, before.offset + before.bytes) >
+            std::tuple(extent.group, extent.shard, extent.offset)) {
           return fmt::format("extent {}: not behind the one before it", i);
         }
       }
@@ -133,10 +204,6 @@ class Checker {
       const bool aligned = extent.offset % block_bytes == 0 && (end % block_bytes == 0 || end == file_bytes);
       if (aligned != extent.aligned) return fmt::format("extent {}: wrongly says whether it is aligned", i);
       if (!aligned && extent.in_place) return fmt::format("extent {}: in place, but not aligned", i);
-      if (!aligned && !may_begin_at(extent.shard, extent.offset)) return fmt::format("extent {}: begins unaligned", i);
-      if (!aligned && end != file_bytes && !may_begin_at(extent.shard, end)) {
-        return fmt::format("extent {}: ends unaligned", i);
-      }
     }
     return {};
   }
@@ -147,31 +214,67 @@ class Checker {
   }
 
   // Whether an extent may begin, or end, at this byte of a shard: at a block, where the block would split an element of
-  // a tensor that is cast, or, where tables bound the number of deliveries, with a tensor.
+  // a tensor that is cast, or where tables bound the number of deliveries.
   bool may_begin_at(std::uint32_t shard, std::uint64_t offset) const {
-    if (offset % block_bytes == 0) return true;
+    if (offset % block_bytes == 0 || (has_tables() && a_full_extent_ends_at(shard, offset))) return true;
     const std::uint64_t block = offset + block_bytes - offset % block_bytes;
-    const auto place_of = [this](const Placement& placement) {
-      const TensorInfo& tensor = tensors_[placement.tensor];
-      return std::pair(tensor.shard, tensor.offset + tensor.bytes);
-    };
-    const auto found = std::partition_point(
-        plan_.placements.begin(), plan_.placements.end(),
-        [&](const Placement& placement) { return place_of(placement) <= std::pair(shard, offset); });
-    if (found == plan_.placements.end()) return false;
-    const TensorInfo& tensor = tensors_[found->tensor];
-    if (has_tables() && tensor.shard == shard && tensor.offset == offset) return true;
-    const std::uint64_t element_bytes = bits(tensor.dtype) / 8;
-    return is_cast(*found) && tensor.shard == shard && tensor.offset <= offset &&
-           (offset - tensor.offset) % element_bytes == 0 && block - offset < element_bytes;
+    const auto found = std::partition_point(tensors_.begin(), tensors_.end(), [&](const TensorInfo& tensor) {
+      return std::pair(tensor.shard, tensor.offset + tensor.bytes) <= std::pair(shard, offset);
+    });
+    if (found == tensors_.end() || found->shard != shard || found->offset > offset) return false;
+    const auto index = static_cast<std::uint32_t>(found - tensors_.begin());
+    const bool cast = std::any_of(plan_.routes.begin(), plan_.routes.end(),
+                                  [&](const Route& route) { return route.tensor == index && route.unit_bytes > 1; });
+    const std::uint64_t element_bytes = bits(found->dtype) / 8;
+    return cast && (offset - found->offset) % element_bytes == 0 && block - offset < element_bytes;
   }
 
-  // Parts and deliveries follow the order of extents, without a gap; each part is of one device.
+  // Whether the table of the extent that ends there is at least half full: what else was in the block did not fit.
+  bool a_full_extent_ends_at(std::uint32_t shard, std::uint64_t offset) const {
+    const auto found = std::partition_point(by_file_.begin(), by_file_.end(), [&](const Extent* extent) {
+      return std::pair(extent->shard, extent->offset + extent->bytes) < std::pair(shard, offset);
+    });
+    if (found == by_file_.end() || (*found)->shard != shard || (*found)->offset + (*found)->bytes != offset)
+      return false;
+    return plan_.deliveries_of(**found).size() * 2 * 40 >= plan_.slab_bytes / 16;
+  }
+
+  // Extents in the order of their shards, which share no byte.
+  std::string sort_by_file() {
+    for (const Extent& extent : plan_.extents) by_file_.push_back(&extent);
+    std::sort(by_file_.begin(), by_file_.end(), [](const Extent* a, const Extent* b) {
+      return std::pair(a->shard, a->offset) < std::pair(b->shard, b->offset);
+    });
+    for (std::size_t i = 1; i < by_file_.size(); ++i) {
+      const Extent& before = *by_file_[i - 1];
+      if (before.shard == by_file_[i]->shard && before.offset + before.bytes > by_file_[i]->offset) {
+        return fmt::format("extent {}: shares bytes with another", plan_.index_of(*by_file_[i]));
+      }
+    }
+    return {};
+  }
+
+  // That extents begin and end with blocks, but where they need not.
+  std::string check_cuts() {
+    for (std::size_t i = 0; i < plan_.extents.size(); ++i) {
+      const Extent& extent = plan_.extents[i];
+      if (extent.aligned) continue;
+      const std::uint64_t end = extent.offset + extent.bytes;
+      if (!may_begin_at(extent.shard, extent.offset)) return fmt::format("extent {}: begins unaligned", i);
+      if (end != plan_.catalogue->shards[extent.shard].bytes && !may_begin_at(extent.shard, end)) {
+        return fmt::format("extent {}: ends unaligned", i);
+      }
+    }
+    return {};
+  }
+
+  // Parts and deliveries follow the order of extents in their shards, without a gap; each part is of one device.
   std::string check_order() {
     std::uint64_t next_part = 0;
     std::uint64_t next_delivery = 0;
-    for (std::size_t i = 0; i < plan_.extents.size(); ++i) {
-      const Extent& extent = plan_.extents[i];
+    for (const Extent* const its : by_file_) {
+      const Extent& extent = *its;
+      const std::uint32_t i = plan_.index_of(extent);
       if (extent.first_part != next_part || extent.part_count == 0 ||
           extent.part_count > plan_.parts.size() - next_part) {
         return fmt::format("extent {}: its parts do not follow those of the one before it", i);
@@ -196,10 +299,10 @@ class Checker {
   }
 
   std::string check_deliveries() {
-    delivered_.assign(plan_.placements.size(), 0);
     counted_.assign(plan_.placements.size(), 0);
-    for (std::size_t i = 0; i < plan_.extents.size(); ++i) {
-      const Extent& extent = plan_.extents[i];
+    for (const Extent* const its : by_file_) {
+      const Extent& extent = *its;
+      const std::uint32_t i = plan_.index_of(extent);
       for (const Part& part : plan_.parts_of(extent)) {
         const Delivery* before = nullptr;
         for (const Delivery& delivery : plan_.deliveries_of(part)) {
@@ -233,28 +336,30 @@ class Checker {
   }
 
   std::string check_moved(const Extent& extent, const Part& part) const {
-    std::uint64_t runs = 0;
+    std::uint64_t copies = 0;
     std::uint64_t casts = 0;
-    std::uint64_t source_end = 0;  // of the run so far
-    std::uint64_t target_end = 0;
+    bool short_rows = false;
     std::uint64_t last_end = 0;
+    const Delivery* run = nullptr;  // that the next may continue
     for (const Delivery& delivery : plan_.deliveries_of(part)) {
-      const bool cast = plan_.is_cast(delivery);
-      casts += cast ? 1 : 0;
-      for (std::uint64_t row = 0; row < delivery.rows; ++row) {
-        const std::uint64_t source = delivery.source_offset + row * delivery.source_stride;
-        const std::uint64_t target = delivery.target_offset + row * delivery.target_stride;
-        last_end = source + delivery.run_bytes;
-        if (cast) continue;
-        const bool continues = runs != 0 && source == source_end && target == target_end;
-        runs += continues ? 0 : 1;
-        source_end = source + delivery.run_bytes;
-        target_end = target + delivery.run_bytes;
+      last_end = std::max<std::uint64_t>(
+          last_end,
+          delivery.source_offset + std::uint64_t{delivery.rows - 1} * delivery.source_stride + delivery.run_bytes);
+      if (plan_.is_cast(delivery)) {
+        ++casts;
+        continue;
       }
+      const bool continues = run != nullptr && run->rows == 1 && delivery.rows == 1 &&
+                             run->source_offset + run->run_bytes == delivery.source_offset &&
+                             run->target_offset + run->run_bytes == delivery.target_offset &&
+                             plan_.placements[run->placement].region == plan_.placements[delivery.placement].region;
+      copies += continues ? 0 : 1;
+      short_rows = short_rows || (delivery.rows > 1 && delivery.run_bytes < limits::copy_row_bytes_min);
+      run = &delivery;
     }
-    const bool few = casts == 0 && runs <= limits::copies_per_extent_max;
+    const bool few = casts == 0 && copies <= limits::copies_per_extent_max && !short_rows;
     if (plan_.devices[part.device].kind == DeviceId::Kind::host || few) {
-      if (part.copies != runs || part.launches != casts) return "copies or launches are wrong";
+      if (part.copies != copies || part.launches != casts) return "copies or launches are wrong";
       return part.goes_to_scratch() ? "to scratch for no reason" : "";
     }
     return check_scratch(extent, part, last_end);
@@ -267,48 +372,85 @@ class Checker {
     if (part.scratch_end != (last_end + 15) / 16 * 16) return "scratch ends elsewhere";
     if (part.table_begin != (extent.bytes + 15ull) / 16 * 16 + before * 40) return "its table begins elsewhere";
     const std::uint64_t gap = part.table_begin - part.scratch_end;
-    if (part.launches != 1 || part.copies != (gap <= limits::copy_gap_bytes_max ? 1 : 2)) {
-      return "copies or launches are wrong";
-    }
+    const std::uint32_t copies = part.gathered ? 1 + count_gathers(part) : gap <= limits::copy_gap_bytes_max ? 1 : 2;
+    if (part.launches != 1 || part.copies != copies) return "copies or launches are wrong";
     if (has_tables() && part.table_begin + std::uint64_t{part.delivery_count} * 40 > plan_.slab_bytes) {
       return fmt::format("no room for the table of {} deliveries", part.delivery_count);
     }
     return {};
   }
 
+  // Every byte that a delivery needs is in one of them: that they are few enough is make_part()'s business.
+  std::uint32_t count_gathers(const Part& part) const {
+    std::uint32_t count = 0;
+    gather(plan_.deliveries_of(part), [&count](const Gather&) { ++count; });
+    return count;
+  }
+
   std::string check_delivery(const Extent& extent, const Delivery* before, const Delivery& delivery) {
     if (delivery.placement >= plan_.placements.size()) return "no such placement";
     const Placement& placement = plan_.placements[delivery.placement];
-    const TensorInfo& tensor = tensors_[placement.tensor];
-    if (tensor.shard != extent.shard) return "of another shard";
-    if (delivery.source_dtype != tensor.dtype) return "of another dtype than its tensor";
     if (delivery.rows == 0 || delivery.run_bytes == 0) return "of no bytes";
     const std::uint64_t source_end =
         delivery.source_offset + std::uint64_t{delivery.rows - 1} * delivery.source_stride + delivery.run_bytes;
     if (source_end > extent.bytes) return "reaches out of its extent";
-    if (before != nullptr) {
-      const std::uint64_t end_before =
-          before->source_offset + std::uint64_t{before->rows - 1} * before->source_stride + before->run_bytes;
-      if (end_before > delivery.source_offset) return "not behind the one before it";
-    }
-
-    const bool cast = is_cast(placement);
-    const std::uint64_t source_unit = cast ? bits(tensor.dtype) / 8 : 1;
-    const std::uint64_t target_unit = cast ? bits(placement.dtype) / 8 : 1;
-    std::uint64_t& delivered = delivered_[delivery.placement];
+    if (before != nullptr && before->source_offset > delivery.source_offset) return "begins before the one before it";
+    const std::uint64_t source_unit = plan_.is_cast(delivery) ? bits(delivery.source_dtype) / 8 : 1;
+    if (delivery.run_bytes % source_unit != 0) return "splits an element";
     for (std::uint64_t row = 0; row < delivery.rows; ++row) {
       const std::uint64_t source = extent.offset + delivery.source_offset + row * delivery.source_stride;
-      const std::uint64_t target = delivery.target_offset + row * delivery.target_stride;
-      // Extents come in file order, so the parts of a tensor do.
-      if (source != tensor.offset + delivered) return "not the next part of its tensor";
-      if (delivery.run_bytes % source_unit != 0) return "splits an element";
-      if (target != placement.arena_offset + delivered / source_unit * target_unit)
-        return "not to where its bytes belong";
-      delivered += delivery.run_bytes;
-      if (delivered > tensor.bytes) return "reaches out of its tensor";
+      const std::uint64_t target = delivery.target_offset + row * delivery.target_stride - placement.arena_offset;
+      std::string violation = check_row(extent.shard, delivery, source, target);
+      if (!violation.empty()) return violation;
     }
     ++counted_[delivery.placement];
     return {};
+  }
+
+  // One row must be the next part of one of the routes to its placement. Extents come in file order, so the parts of a
+  // route do.
+  std::string check_row(std::uint32_t shard, const Delivery& delivery, std::uint64_t source, std::uint64_t target) {
+    std::string violation = "of another shard, or not the next part of its tensor";
+    const std::span<const PlacementRoute> routes = routes_of(delivery.placement);
+    // Backwards from where it lies: most routes do not overlap.
+    const auto behind = std::partition_point(routes.begin(), routes.end(), [&](const PlacementRoute& to) {
+      return std::pair(plan_.routes[to.second].shard, plan_.routes[to.second].begin) <= std::pair(shard, source);
+    });
+    for (auto at = behind; at != routes.begin();) {
+      const PlacementRoute& to = *--at;
+      const Route& route = plan_.routes[to.second];
+      if (route.shard != shard) break;
+      if (source >= route.end) continue;
+      if (route.dtype != delivery.source_dtype) {
+        violation = "of another dtype than its tensor";
+        continue;
+      }
+      std::uint64_t rest = source - route.begin;
+      std::uint64_t before = 0;  // bytes of the route that come before
+      std::uint64_t place = route.target;
+      for (const Loop& loop : plan_.loops_of(route)) {
+        const std::uint64_t index = rest / loop.source_stride;
+        rest -= index * loop.source_stride;
+        before = before * loop.count + index;
+        place += index * loop.target_stride;
+      }
+      if (rest + delivery.run_bytes > route.run_bytes) {
+        violation = "reaches out of a run of its tensor";
+        continue;
+      }
+      before = before * route.run_bytes + rest;
+      place += delivered_bytes(rest, route.dtype, plan_.placements[delivery.placement].dtype);
+      std::uint64_t& routed = routed_[static_cast<std::size_t>(&to - by_placement_.data())];
+      if (routed != before) {
+        violation = "not the next part of its tensor";
+      } else if (place != target) {
+        violation = "not to where its bytes belong";
+      } else {
+        routed += delivery.run_bytes;
+        return {};
+      }
+    }
+    return violation;
   }
 
   // Whether all of the extent belongs, as it is, to one host arena, where direct reads can put it.
@@ -319,7 +461,8 @@ class Checker {
     std::uint64_t bytes = 0;
     for (const Delivery& delivery : deliveries) {
       const Placement& placement = plan_.placements[delivery.placement];
-      if (plan_.devices[placement.device] != host() || is_cast(placement) || delivery.rows != 1) return false;
+      if (plan_.devices[placement.device] != host() || plan_.is_cast(delivery) || delivery.rows != 1) return false;
+      if (placement.region != 0) return false;
       if (delivery.source_offset != bytes || delivery.target_offset != target + bytes) return false;
       bytes += delivery.run_bytes;
     }
@@ -327,14 +470,15 @@ class Checker {
   }
 
   std::string check_completeness() {
-    for (std::size_t i = 0; i < plan_.placements.size(); ++i) {
-      const Placement& placement = plan_.placements[i];
-      if (delivered_[i] != tensors_[placement.tensor].bytes) {
-        return fmt::format("placement {}: {} of {} bytes are delivered", i, delivered_[i],
-                           tensors_[placement.tensor].bytes);
+    for (std::size_t i = 0; i < by_placement_.size(); ++i) {
+      const std::uint64_t bytes = source_bytes(plan_.routes[by_placement_[i].second]);
+      if (routed_[i] != bytes) {
+        return fmt::format("placement {}: {} of {} bytes are delivered", by_placement_[i].first, routed_[i], bytes);
       }
-      if (counted_[i] != placement.deliveries) {
-        return fmt::format("placement {}: {} deliveries, not {}", i, counted_[i], placement.deliveries);
+    }
+    for (std::size_t i = 0; i < plan_.placements.size(); ++i) {
+      if (counted_[i] != plan_.placements[i].deliveries) {
+        return fmt::format("placement {}: {} deliveries, not {}", i, counted_[i], plan_.placements[i].deliveries);
       }
     }
     return {};
@@ -391,8 +535,10 @@ class Checker {
 
   const PlanData& plan_;
   const BigVector<TensorInfo>& tensors_;
-  std::vector<std::uint64_t> delivered_;  // by placement: source bytes that deliveries have taken so far
-  std::vector<std::uint32_t> counted_;    // by placement: deliveries
+  std::vector<const Extent*> by_file_;
+  std::vector<PlacementRoute> by_placement_;
+  std::vector<std::uint64_t> routed_;   // by what by_placement_ holds: source bytes that deliveries have taken so far
+  std::vector<std::uint32_t> counted_;  // by placement: deliveries
 };
 
 }  // namespace

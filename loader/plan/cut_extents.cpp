@@ -1,9 +1,12 @@
 #include "loader/plan/cut_extents.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <limits>
 #include <span>
+#include <tuple>
 #include <utility>
 
 #include "loader/base/alignment.hpp"
@@ -18,25 +21,27 @@ namespace {
 // file.
 struct ReadRange : ShardRange {
   bool in_place = false;
+  std::uint32_t group = 0;
 };
 
+// Gathers ranges in file order. A block that several groups want is read with the first of them.
 class Gatherer {
  public:
   Gatherer(const Catalogue& catalogue, const std::vector<ShardRange>& in_place)
       : shards_(catalogue.shards), in_place_(in_place) {}
 
   // Adds a wanted range, behind those that were added before: part of it to be staged, part read in place.
-  void add(ShardRange range) {
+  void add(ShardRange range, std::uint32_t group) {
     while (range.begin < range.end) {
       while (next_ < in_place_.size() && is_before(in_place_[next_], range)) ++next_;
       const bool meets = next_ < in_place_.size() && in_place_[next_].shard == range.shard;
       ShardRange part = range;
       if (meets && in_place_[next_].begin <= range.begin) {
         part.end = std::min(range.end, in_place_[next_].end);
-        add_in_place(in_place_[next_]);
+        add_in_place(in_place_[next_], group);
       } else {
         if (meets) part.end = std::min(range.end, in_place_[next_].begin);
-        add_staged(part);
+        add_staged(part, group);
       }
       range.begin = part.end;
     }
@@ -50,31 +55,124 @@ class Gatherer {
   }
 
   // Every tensor of a run asks for the run's range: the first one gets it.
-  void add_in_place(const ShardRange& range) {
+  void add_in_place(const ShardRange& range, std::uint32_t group) {
     if (!ranges_.empty()) {
       const ReadRange& last = ranges_.back();
       if (last.in_place && last.shard == range.shard && last.end == range.end) return;
     }
-    ranges_.push_back({range, true});
+    ranges_.push_back({range, true, group});
   }
 
-  void add_staged(const ShardRange& part) {
-    const std::uint64_t begin = align_down(part.begin, block_bytes);
+  void add_staged(const ShardRange& part, std::uint32_t group) {
+    std::uint64_t begin = align_down(part.begin, block_bytes);
     const std::uint64_t end = std::min(align_up(part.end, block_bytes), shards_[part.shard].bytes);
-    if (!ranges_.empty()) {
+    if (ReadRange* const near = near_range(part.shard, begin, group)) {
+      ranges_.resize(static_cast<std::size_t>(near - ranges_.data()) + 1);  // what lies between is read along
+      near->end = std::max(near->end, end);
+      return;
+    }
+    // The block that it shares with a later group's range; an earlier group's keeps it.
+    while (!ranges_.empty() && ranges_.back().shard == part.shard && ranges_.back().end > begin) {
       ReadRange& last = ranges_.back();
-      if (!last.in_place && last.shard == part.shard && begin <= last.end + limits::gap_bytes_max) {
-        last.end = std::max(last.end, end);
-        return;
+      if (last.in_place || last.group < group) {
+        begin = last.end;
+      } else {
+        last.end = std::max(begin, last.begin);
+        if (last.begin >= last.end) ranges_.pop_back();
       }
     }
-    ranges_.push_back({{begin, end, part.shard}, false});
+    if (begin < end) ranges_.push_back({{begin, end, part.shard}, false, group});
+  }
+
+  // The group's last range, if it ends close enough before `begin`, with nothing but later groups' between.
+  ReadRange* near_range(std::uint32_t shard, std::uint64_t begin, std::uint32_t group) {
+    for (std::size_t i = ranges_.size(); i-- > 0;) {
+      ReadRange& range = ranges_[i];
+      if (range.in_place || range.shard != shard || range.group < group) return nullptr;
+      if (range.group == group) return begin <= range.end + limits::gap_bytes_max ? &range : nullptr;
+      if (range.begin + limits::gap_bytes_max < begin) return nullptr;
+    }
+    return nullptr;
   }
 
   const std::vector<Shard>& shards_;
   const std::vector<ShardRange>& in_place_;
   std::size_t next_ = 0;  // of in_place_: the first that does not end before what is added
   std::vector<ReadRange> ranges_;
+};
+
+// Feeds the ranges that routes want to a gatherer, in file order.
+class WantedRanges {
+ public:
+  WantedRanges(const PlanData& plan, Gatherer& gatherer) : plan_(plan), gatherer_(gatherer) {}
+
+  void gather() && {
+    const BigVector<Route>& routes = plan_.routes;
+    for (std::size_t i = 0; i < routes.size(); ++i) {
+      const Route& route = routes[i];
+      if (!pending_.empty() && (route.shard != shard_ || route.begin >= end_)) flush();
+      const bool alone = pending_.empty() && (i + 1 == routes.size() || routes[i + 1].shard != route.shard ||
+                                              routes[i + 1].begin >= route.end);
+      if (alone && route.loop_count == 0) {
+        gatherer_.add({route.begin, route.end, route.shard}, route.group);
+        continue;
+      }
+      shard_ = route.shard;
+      end_ = pending_.empty() ? route.end : std::max(end_, route.end);
+      add(route);
+    }
+    flush();
+  }
+
+ private:
+  struct Range {
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+    std::uint32_t group = 0;
+  };
+
+  // The runs of the route, those close to each other in one range.
+  void add(const Route& route) {
+    const std::span<const Loop> loops = plan_.loops_of(route);
+    std::size_t outer = loops.size();  // loops whose iterations lie too far apart
+    std::uint64_t span = route.run_bytes;
+    while (outer > 0 && loops[outer - 1].source_stride <= span + limits::gap_bytes_max) {
+      --outer;
+      span += (loops[outer].count - 1) * loops[outer].source_stride;
+    }
+    std::uint64_t count = 1;
+    for (std::size_t i = 0; i < outer; ++i) count *= loops[i].count;
+    for (std::uint64_t number = 0; number < count; ++number) {
+      std::uint64_t begin = route.begin;
+      std::uint64_t rest = number;
+      for (std::size_t i = outer; i-- > 0;) {
+        begin += rest % loops[i].count * loops[i].source_stride;
+        rest /= loops[i].count;
+      }
+      pending_.push_back({begin, begin + span, route.group});
+    }
+  }
+
+  // Where groups overlap, the first of them gets the range.
+  void flush() {
+    std::sort(pending_.begin(), pending_.end(),
+              [](const Range& a, const Range& b) { return std::tie(a.begin, a.group) < std::tie(b.begin, b.group); });
+    for (std::size_t i = 0; i < pending_.size();) {
+      Range all = pending_[i++];
+      while (i < pending_.size() && pending_[i].begin < all.end) {
+        all.end = std::max(all.end, pending_[i].end);
+        all.group = std::min(all.group, pending_[i++].group);
+      }
+      gatherer_.add({all.begin, all.end, shard_}, all.group);
+    }
+    pending_.clear();
+  }
+
+  const PlanData& plan_;
+  Gatherer& gatherer_;
+  std::vector<Range> pending_;  // of routes that overlap, of one shard
+  std::uint32_t shard_ = 0;
+  std::uint64_t end_ = 0;  // of the pending routes
 };
 
 constexpr std::uint64_t unbounded = std::numeric_limits<std::uint64_t>::max();
@@ -98,10 +196,10 @@ ExtentBounds bounds_of(const PlanData& plan) {
   return {plan.slab_bytes - table_bytes, table_bytes / table_entry_bytes};
 }
 
-// A place in what is wanted that only moves forward: the first tensor that ends behind some offset of a shard.
+// A place in the routes that only moves forward.
 class Cursor {
  public:
-  explicit Cursor(std::span<const Wanted> wanted) : rest_(wanted) {}
+  explicit Cursor(std::span<const Route> routes) : rest_(routes) {}
 
   void skip_to(std::uint32_t shard, std::uint64_t offset) {
     while (!rest_.empty() &&
@@ -109,9 +207,9 @@ class Cursor {
       rest_ = rest_.subspan(1);
     }
   }
-  /// Those from here on that begin before `end` of the shard.
-  std::span<const Wanted> met(std::uint32_t shard, std::uint64_t end) const {
-    const auto is_met = [&](const Wanted& tensor) { return tensor.shard == shard && tensor.begin < end; };
+  /// Those from here on that begin before `end` of the shard. Where routes overlap, some may end before the place.
+  std::span<const Route> met(std::uint32_t shard, std::uint64_t end) const {
+    const auto is_met = [&](const Route& route) { return route.shard == shard && route.begin < end; };
     // They are few among many: the search goes as far as they do.
     std::size_t bound = 1;
     while (bound < rest_.size() && is_met(rest_[bound])) bound *= 2;
@@ -122,130 +220,183 @@ class Cursor {
   }
 
  private:
-  std::span<const Wanted> rest_;
+  std::span<const Route> rest_;
 };
 
-// Where an extent ends that begins at `begin` and meets `tensors`, of which it may hold as many deliveries as `bounds`
-// say; no further than `cut`. At a block, unless even one block's tensors are too many.
-std::uint64_t cut_by_deliveries(std::uint64_t begin, std::uint64_t cut, const ExtentBounds& bounds,
-                                std::span<const Wanted> tensors) {
-  if (tensors.empty()) return cut;
-  const std::uint32_t first = tensors.front().first_placement;
-  const auto one_too_many = std::partition_point(tensors.begin(), tensors.end(), [&](const Wanted& tensor) {
-    return tensor.first_placement + tensor.placement_count - first <= bounds.deliveries;
-  });
-  if (one_too_many == tensors.end()) return cut;
-  // Moved before an element that it would split, the cut must still be behind `begin`.
-  constexpr std::uint64_t element_bytes_max = 8;
-  const std::uint64_t block = align_down(one_too_many->begin, block_bytes);
-  return block >= begin + element_bytes_max ? block : one_too_many->begin;
-}
+class Cutter {
+ public:
+  explicit Cutter(PlanData& plan) : plan_(plan), bounds_(bounds_of(plan)) {}
 
-// Where `range` is cut next, behind `begin`: at a block, unless that would split an element of a cast tensor.
-std::uint64_t next_cut(const ReadRange& range, std::uint64_t begin, const ExtentBounds& bounds, Cursor& cursor) {
-  std::uint64_t cut = range.end;
-  if (range.end - begin > bounds.bytes) cut = align_down(begin + bounds.bytes, block_bytes);
-  cursor.skip_to(range.shard, begin);
-  if (bounds.deliveries != unbounded) {
-    cut = cut_by_deliveries(begin, cut, bounds, cursor.met(range.shard, cut));
-  }
-  if (cut == range.end) return cut;
-  cursor.skip_to(range.shard, cut);
-  const std::span<const Wanted> met = cursor.met(range.shard, cut);
-  return met.empty() ? cut : cut - (cut - met.front().begin) % met.front().unit_bytes;
-}
-
-void cut_ranges(PlanData& plan, const std::vector<ReadRange>& ranges, const BigVector<Wanted>& wanted) {
-  std::uint64_t count = 0;
-  // An extent is a slab, but for less than a block where elements straddle blocks: this reserves enough, nearly always.
-  const ExtentBounds bounds = bounds_of(plan);
-  for (const ReadRange& range : ranges) count += (range.end - range.begin) / bounds.bytes + 1;
-  plan.extents.reserve(count);
-  Cursor cursor(wanted);
-  for (const ReadRange& range : ranges) {
-    for (std::uint64_t begin = range.begin; begin < range.end;) {
-      const std::uint64_t end = next_cut(range, begin, bounds, cursor);
-      Extent& extent = plan.extents.emplace_back();
-      extent.offset = begin;
-      extent.bytes = static_cast<std::uint32_t>(end - begin);
-      extent.shard = range.shard;
-      extent.in_place = range.in_place;
-      extent.aligned = begin % block_bytes == 0 && (end % block_bytes == 0 || end == range.end);
-      begin = end;
-    }
-  }
-}
-
-// Says what of `extent` belongs to `tensors`, those that it meets: one part per device, in each its deliveries by
-// source offset.
-void deliver(PlanData& plan, Extent& extent, std::span<const Wanted> tensors) {
-  const std::uint32_t placements_begin = tensors.front().first_placement;
-  const std::uint32_t placements_end = tensors.back().first_placement + tensors.back().placement_count;
-  std::array<std::uint32_t, limits::devices_max> count{};  // of deliveries, by device
-  if (plan.devices.size() == 1) {
-    count[0] = static_cast<std::uint32_t>(tensors.size());
-  } else {
-    for (std::uint32_t i = placements_begin; i < placements_end; ++i) {
-      if (plan.placements[i].bytes != 0) ++count[plan.placements[i].device];
-    }
-  }
-  const auto extent_first = static_cast<std::uint32_t>(plan.deliveries.size());
-  std::array<std::uint32_t, limits::devices_max> next{};  // by device: the place of its next delivery
-  std::uint32_t place = extent_first;
-  for (std::size_t device = 0; device < plan.devices.size(); ++device) {
-    next[device] = place;
-    place += count[device];
-  }
-  plan.deliveries.resize(place);
-
-  for (const Wanted& tensor : tensors) {
-    const std::uint64_t begin = std::max(tensor.begin, extent.offset);
-    const std::uint64_t end = std::min(tensor.end, extent.offset + extent.bytes);
-    for (std::uint32_t i = 0; i < tensor.placement_count; ++i) {
-      const std::uint32_t index = tensor.first_placement + i;
-      Placement& placement = plan.placements[index];
-      Delivery& delivery = plan.deliveries[next[placement.device]++];
-      delivery.target_offset =
-          placement.arena_offset + delivered_bytes(begin - tensor.begin, tensor.dtype, placement.dtype);
-      delivery.source_offset = static_cast<std::uint32_t>(begin - extent.offset);
-      delivery.run_bytes = static_cast<std::uint32_t>(end - begin);
-      delivery.source_stride = delivery.run_bytes;
-      delivery.target_stride = delivered_bytes(delivery.run_bytes, tensor.dtype, placement.dtype);
-      delivery.rows = 1;
-      delivery.placement = index;
-      delivery.source_dtype = tensor.dtype;
-      ++placement.deliveries;
+  void cut(std::vector<ReadRange> ranges) {
+    std::uint64_t count = 0;
+    // An extent is a slab, but for less than a block where elements straddle blocks: this reserves enough, nearly
+    // always.
+    for (const ReadRange& range : ranges) count += (range.end - range.begin) / bounds_.bytes + 1;
+    plan_.extents.reserve(count);
+    Cursor cursor(plan_.routes);
+    for (std::size_t i = 0; i < ranges.size(); ++i) {
+      ReadRange& range = ranges[i];
+      cursor.skip_to(range.shard, range.begin);
+      if (i + 1 < ranges.size()) settle_border(range, ranges[i + 1], cursor);
+      for (std::uint64_t begin = range.begin; begin < range.end;) {
+        const std::uint64_t end = next_cut(range, begin, cursor);
+        Extent& extent = plan_.extents.emplace_back();
+        extent.offset = begin;
+        extent.bytes = static_cast<std::uint32_t>(end - begin);
+        extent.shard = range.shard;
+        extent.group = range.group;
+        extent.in_place = range.in_place;
+        extent.aligned =
+            begin % block_bytes == 0 && (end % block_bytes == 0 || end == plan_.catalogue->shards[range.shard].bytes);
+        begin = end;
+      }
     }
   }
 
-  extent.first_part = static_cast<std::uint32_t>(plan.parts.size());
-  for (std::size_t device = 0; device < plan.devices.size(); ++device) {
-    if (count[device] == 0) continue;
-    const std::uint32_t first = next[device] - count[device];
-    plan.parts.push_back(
-        make_part(plan, extent, static_cast<std::uint8_t>(device), {first, count[device]}, first - extent_first));
+ private:
+  // Two groups' ranges that touch meet between elements.
+  static void settle_border(ReadRange& range, ReadRange& next, const Cursor& cursor) {
+    if (range.in_place || next.in_place || range.shard != next.shard || range.end != next.begin) return;
+    range.end = next.begin = between_elements(range.end, cursor.met(range.shard, range.end));
   }
-  extent.part_count = static_cast<std::uint8_t>(plan.parts.size() - extent.first_part);
+
+  // Where `range` is cut next, behind `begin`: at a block, unless that would split an element of a cast tensor.
+  std::uint64_t next_cut(const ReadRange& range, std::uint64_t begin, Cursor& cursor) const {
+    std::uint64_t cut = range.end;
+    if (range.end - begin > bounds_.bytes) cut = align_down(begin + bounds_.bytes, block_bytes);
+    cursor.skip_to(range.shard, begin);
+    if (bounds_.deliveries != unbounded) cut = cut_by_deliveries(begin, cut, cursor.met(range.shard, cut));
+    if (cut == range.end) return cut;
+    return between_elements(cut, cursor.met(range.shard, cut));
+  }
+
+  // `cut`, or the end of the element before it that it would split. All elements that are cast of a tensor begin at
+  // multiples of its unit from each other.
+  static std::uint64_t between_elements(std::uint64_t cut, std::span<const Route> met) {
+    for (auto route = met.rbegin(); route != met.rend(); ++route) {
+      if (route->end > cut && route->unit_bytes > 1) return cut - (cut - route->begin) % route->unit_bytes;
+    }
+    return cut;
+  }
+
+  // Where an extent ends that begins at `begin` and meets `routes`, whose deliveries must fit its table; no further
+  // than `cut`. At a block, unless even one block's deliveries are too many.
+  std::uint64_t cut_by_deliveries(std::uint64_t begin, std::uint64_t cut, std::span<const Route> routes) const {
+    if (deliveries_in(begin, cut, routes) <= bounds_.deliveries) return cut;
+    // The deliveries grow with the cut: the last one that will do is between these.
+    const auto last = [&](std::uint64_t good, std::uint64_t bad, std::uint64_t step) {
+      while (bad - good > step) {
+        const std::uint64_t middle = good + (bad - good) / 2 / step * step;
+        (deliveries_in(begin, middle, routes) <= bounds_.deliveries ? good : bad) = middle;
+      }
+      return good;
+    };
+    // Moved before an element that it would split, the cut must still be behind `begin`.
+    constexpr std::uint64_t element_bytes_max = 8;
+    const std::uint64_t first_block = align_down(begin, block_bytes);
+    const std::uint64_t block = last(first_block, align_up(cut, block_bytes), block_bytes);
+    if (block >= begin + element_bytes_max) return std::min(block, cut);
+    const std::uint64_t byte = last(begin, std::min(cut, begin + block_bytes), 1);
+    if (between_elements(byte, routes) > begin) return byte;
+    throw Error(ErrorCode::limit_exceeded, fmt::format("one element goes to more than {} places", bounds_.deliveries),
+                {plan_.catalogue->shards[routes.front().shard].path.string(), begin, {}}, "raise slab_bytes");
+  }
+
+  std::uint64_t deliveries_in(std::uint64_t begin, std::uint64_t end, std::span<const Route> routes) const {
+    std::uint64_t count = 0;
+    for (const Route& route : routes) {
+      count += RouteWalk(route, plan_.loops_of(route), route.dtype).count(begin, end) * route.placement_count;
+    }
+    return count;
+  }
+
+  PlanData& plan_;
+  const ExtentBounds bounds_;
+};
+
+// Fills extents with parts, and parts with deliveries.
+class Filler {
+ public:
+  explicit Filler(PlanData& plan) : plan_(plan) {}
+
+  // What of `extent` belongs to `routes`, some of which may end before it: one part per device, in each its deliveries
+  // by source offset.
+  void fill(Extent& extent, std::span<const Route> routes) {
+    collect(extent, routes);
+    extent.first_part = static_cast<std::uint32_t>(plan_.parts.size());
+    std::uint32_t before = 0;
+    for (std::size_t device = 0; device < plan_.devices.size(); ++device) {
+      std::vector<Delivery>& mine = of_device_[device];
+      if (mine.empty()) continue;
+      const auto by_source = [](const Delivery& a, const Delivery& b) { return a.source_offset < b.source_offset; };
+      if (!std::is_sorted(mine.begin(), mine.end(), by_source)) std::stable_sort(mine.begin(), mine.end(), by_source);
+      const DeliveryRange range{static_cast<std::uint32_t>(plan_.deliveries.size()),
+                                static_cast<std::uint32_t>(mine.size())};
+      plan_.deliveries.insert(plan_.deliveries.end(), mine.begin(), mine.end());
+      plan_.parts.push_back(make_part(plan_, extent, static_cast<std::uint8_t>(device), range, before));
+      before += range.count;
+      mine.clear();
+    }
+    extent.part_count = static_cast<std::uint8_t>(plan_.parts.size() - extent.first_part);
+  }
+
+ private:
+  void collect(const Extent& extent, std::span<const Route> routes) {
+    const std::uint64_t extent_end = extent.offset + extent.bytes;
+    for (const Route& route : routes) {
+      if (route.end <= extent.offset) continue;
+      for (std::uint32_t i = 0; i < route.placement_count; ++i) {
+        const std::uint32_t index = route.first_placement + i;
+        Placement& placement = plan_.placements[index];
+        std::vector<Delivery>& mine = of_device_[placement.device];
+        RouteWalk(route, plan_.loops_of(route), placement.dtype).rows(extent.offset, extent_end, [&](const Rows& rows) {
+          Delivery& delivery = mine.emplace_back();
+          delivery.target_offset = placement.arena_offset + rows.target;
+          delivery.source_offset = static_cast<std::uint32_t>(route.begin + rows.source - extent.offset);
+          delivery.run_bytes = static_cast<std::uint32_t>(rows.run_bytes);
+          delivery.rows = rows.rows;
+          delivery.source_stride = rows.rows > 1 ? static_cast<std::uint32_t>(rows.source_stride) : delivery.run_bytes;
+          delivery.target_stride =
+              rows.rows > 1 ? rows.target_stride : delivered_bytes(rows.run_bytes, route.dtype, placement.dtype);
+          delivery.placement = index;
+          delivery.source_dtype = route.dtype;
+          ++placement.deliveries;
+        });
+      }
+    }
+  }
+
+  PlanData& plan_;
+  std::array<std::vector<Delivery>, limits::devices_max> of_device_;  // of the extent at hand
+};
+
+// Groups in ascending order; within a group, the order of files.
+void sort_extents(PlanData& plan) {
+  const auto before = [](const Extent& a, const Extent& b) { return a.group < b.group; };
+  if (!std::is_sorted(plan.extents.begin(), plan.extents.end(), before)) {
+    std::stable_sort(plan.extents.begin(), plan.extents.end(), before);
+  }
 }
 
 }  // namespace
 
-void cut_extents(PlanData& plan, const BigVector<Wanted>& wanted, const std::vector<ShardRange>& in_place) {
+void cut_extents(PlanData& plan, const std::vector<ShardRange>& in_place) {
   Gatherer gatherer(*plan.catalogue, in_place);
-  for (const Wanted& tensor : wanted) gatherer.add({tensor.begin, tensor.end, tensor.shard});
-  cut_ranges(plan, std::move(gatherer).take(), wanted);
+  WantedRanges(plan, gatherer).gather();
+  Cutter(plan).cut(std::move(gatherer).take());
 
-  // A cut makes one more delivery of the tensor that it meets, on each of its devices.
+  // A cut makes one more delivery of the route that it meets, on each of its devices.
   plan.deliveries.reserve(plan.placements.size() + plan.extents.size() * plan.devices.size());
   plan.parts.reserve(plan.extents.size() * plan.devices.size());
-  Cursor cursor(wanted);
+  Cursor cursor(plan.routes);
+  Filler filler(plan);
   for (Extent& extent : plan.extents) {
     cursor.skip_to(extent.shard, extent.offset);
-    const std::span<const Wanted> met = cursor.met(extent.shard, extent.offset + extent.bytes);
-    if (!met.empty()) deliver(plan, extent, met);
+    filler.fill(extent, cursor.met(extent.shard, extent.offset + extent.bytes));
   }
   // A gap that was to be read along, but fills an extent of its own.
   std::erase_if(plan.extents, [](const Extent& extent) { return extent.part_count == 0; });
+  sort_extents(plan);
 }
 
 }  // namespace sluice

@@ -9,21 +9,23 @@
 namespace sluice {
 namespace {
 
-// What the arena offset of a tensor is a multiple of.
-std::uint64_t promised_alignment(const PlanData& plan, const Placement& placement, const Wanted& tensor) {
-  const bool cast = placement.dtype != tensor.dtype;
+// What the arena offset of a placement is a multiple of, wherever it comes from.
+std::uint64_t alignment_of(const PlanData& plan, const Placement& placement) {
   const std::uint64_t natural = natural_alignment(placement.dtype);
-  if (plan.alignment_bytes != 0) {
-    // A cast writes elements: nobody gains by their being misaligned.
-    return cast ? std::max<std::uint64_t>(plan.alignment_bytes, natural) : plan.alignment_bytes;
-  }
-  std::uint64_t alignment = std::min<std::uint64_t>(limits::tensor_alignment_bytes, std::bit_floor(placement.bytes));
-  if (plan.devices[placement.device].kind == DeviceId::Kind::host && !cast) {
-    // As it is in the shard, and no more: so that storage can be read straight into place.
-    alignment =
-        std::min(alignment, std::uint64_t{1} << std::countr_zero(tensor.begin | limits::tensor_alignment_bytes));
-  }
-  return std::max(alignment, natural);
+  if (plan.alignment_bytes != 0) return std::max<std::uint64_t>(plan.alignment_bytes, natural);
+  const std::uint64_t size = std::bit_floor(placement.bytes);
+  return std::max<std::uint64_t>(std::min<std::uint64_t>(limits::tensor_alignment_bytes, size), natural);
+}
+
+// The same where `route` fills it, in one run where `identity` says so.
+std::uint64_t promised_alignment(const PlanData& plan, const Placement& placement, const Route& route, bool identity) {
+  if (!identity) return alignment_of(plan, placement);  // what writes elements gains nothing by their being misaligned
+  if (plan.alignment_bytes != 0) return plan.alignment_bytes;
+  const std::uint64_t alignment = alignment_of(plan, placement);
+  if (plan.devices[placement.device].kind != DeviceId::Kind::host) return alignment;
+  // As it is in the shard, and no more: so that storage can be read straight into place.
+  const std::uint64_t in_shard = std::uint64_t{1} << std::countr_zero(route.begin | limits::tensor_alignment_bytes);
+  return std::max<std::uint64_t>(std::min(alignment, in_shard), natural_alignment(placement.dtype));
 }
 
 // A run that is being gathered. Each of its tensors asks that the run's distance, arena - shard, have a remainder
@@ -35,6 +37,7 @@ struct Run {
   std::uint64_t modulus = 1;
   std::uint64_t remainder = 0;
   std::uint32_t shard = 0;
+  std::uint32_t group = 0;
   std::uint32_t number = 0;  // index of its distance
   bool identity = false;     // neighbours may join
   bool direct = false;       // only the host takes it, and a distance that is a multiple of a block suits it
@@ -61,19 +64,28 @@ class Placer {
  public:
   explicit Placer(PlanData& plan) : plan_(plan), arenas_(plan.devices.size()), run_of_(plan.placements.size()) {}
 
-  void add(const Wanted& tensor, std::uint32_t index) {
+  void add_destination(Placement& placement) {
+    if (placement.region != 0 || placement.bytes == 0) return;
+    std::uint64_t& bytes = arenas_[placement.device].bytes;
+    placement.arena_offset = align_up(bytes, alignment_of(plan_, placement));
+    bytes = placement.arena_offset + placement.bytes;
+  }
+
+  // `alone`: nothing else is wanted of the route's bytes.
+  void add(const Route& route, std::uint32_t index, bool alone) {
     const Placement& placement = plan_.placements[index];
     ArenaFill& arena = arenas_[placement.device];
-    const std::uint64_t alignment = promised_alignment(plan_, placement, tensor);
     Run next;
-    next.begin = tensor.begin;
-    next.end = tensor.end;
+    next.identity = placement.dtype == route.dtype && route.loop_count == 0;
+    const std::uint64_t alignment = promised_alignment(plan_, placement, route, next.identity);
+    next.begin = route.begin;
+    next.end = route.end;
     next.bytes = placement.bytes;
     next.modulus = alignment;
-    next.remainder = (0 - tensor.begin) & (alignment - 1);
-    next.shard = tensor.shard;
-    next.identity = placement.dtype == tensor.dtype;
-    next.direct = next.identity && next.remainder == 0 && tensor.placement_count == 1 &&
+    next.remainder = (0 - route.begin) & (alignment - 1);
+    next.shard = route.shard;
+    next.group = route.group;
+    next.direct = next.identity && next.remainder == 0 && alone && route.placement_count == 1 &&
                   plan_.devices[placement.device].kind == DeviceId::Kind::host;
     if (!join(arena.run, next)) {
       finish(arena);
@@ -85,15 +97,16 @@ class Placer {
   }
 
   // Gives the open runs their places, and the placements their offsets.
-  void finish(const BigVector<Wanted>& wanted) {
+  void finish() {
     for (std::size_t i = 0; i < arenas_.size(); ++i) {
       finish(arenas_[i]);
       plan_.costs.devices[i].arena_bytes = align_up(arenas_[i].bytes, block_bytes);
     }
-    for (const Wanted& tensor : wanted) {
-      for (std::uint32_t i = 0; i < tensor.placement_count; ++i) {
-        const std::uint32_t index = tensor.first_placement + i;
-        plan_.placements[index].arena_offset = distances_[run_of_[index]].arena_offset_of(tensor.begin);
+    for (const Route& route : plan_.routes) {
+      if (route.first_placement < plan_.destination_count) continue;
+      for (std::uint32_t i = 0; i < route.placement_count; ++i) {
+        const std::uint32_t index = route.first_placement + i;
+        plan_.placements[index].arena_offset = distances_[run_of_[index]].arena_offset_of(route.begin);
       }
     }
   }
@@ -104,7 +117,7 @@ class Placer {
   // Makes `run` longer by `next` if both can keep one distance.
   static bool join(Run& run, const Run& next) {
     if (!run.identity || !next.identity || run.direct != next.direct) return false;
-    if (run.shard != next.shard || run.end != next.begin) return false;
+    if (run.shard != next.shard || run.end != next.begin || (run.direct && run.group != next.group)) return false;
     const std::uint64_t both = std::min(run.modulus, next.modulus);
     if (((run.remainder ^ next.remainder) & (both - 1)) != 0) return false;
     if (next.modulus > run.modulus) {
@@ -141,18 +154,21 @@ class Placer {
 
 }  // namespace
 
-std::uint64_t delivered_bytes(std::uint64_t source_bytes, Dtype from, Dtype to) noexcept {
-  return from == to ? source_bytes : source_bytes / (bits(from) / 8) * (bits(to) / 8);
-}
-
-std::vector<ShardRange> place(PlanData& plan, const BigVector<Wanted>& wanted) {
+std::vector<ShardRange> place(PlanData& plan) {
   Placer placer(plan);
-  for (const Wanted& tensor : wanted) {
-    for (std::uint32_t i = 0; i < tensor.placement_count; ++i) {
-      placer.add(tensor, tensor.first_placement + i);
-    }
+  for (std::uint32_t i = 0; i < plan.destination_count; ++i) placer.add_destination(plan.placements[i]);
+  const BigVector<Route>& routes = plan.routes;
+  std::uint64_t end = 0;  // of what comes before in the shard
+  for (std::size_t i = 0; i < routes.size(); ++i) {
+    const Route& route = routes[i];
+    if (i != 0 && routes[i - 1].shard != route.shard) end = 0;
+    const bool last = i + 1 == routes.size() || routes[i + 1].shard != route.shard;
+    const bool alone = end <= route.begin && (last || route.end <= routes[i + 1].begin);
+    end = std::max(end, route.end);
+    if (route.first_placement < plan.destination_count) continue;
+    for (std::uint32_t j = 0; j < route.placement_count; ++j) placer.add(route, route.first_placement + j, alone);
   }
-  placer.finish(wanted);
+  placer.finish();
   return std::move(placer).take_in_place();
 }
 

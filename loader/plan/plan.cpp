@@ -10,83 +10,91 @@
 #include "loader/base/stopwatch.hpp"
 #include "loader/base/tracer.hpp"
 #include "loader/plan/access.hpp"
+#include "loader/plan/bindings.hpp"
 #include "loader/plan/cut_extents.hpp"
+#include "loader/plan/findings.hpp"
 #include "loader/plan/kernel_table.hpp"
 #include "loader/plan/placement.hpp"
+#include "loader/plan/retarget.hpp"
+#include "loader/plan/routing.hpp"
 #include "loader/plan/selection.hpp"
 #include "sluice/error.hpp"
 
 namespace sluice {
 namespace {
 
-// Placements, without their places in arenas, of all that the request selects.
-void add_placements(PlanData& plan, const Selection& selection) {
-  const BigVector<TensorInfo>& tensors = plan.catalogue->tensors;
-  std::uint64_t count = 0;
-  for (const std::uint32_t rule : selection.rule_of) count += rule == Selection::none ? 0 : selection.rules[rule].count;
-  plan.placements.reserve(count);
-  std::uint64_t selected_bytes = 0;
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    if (selection.rule_of[i] == Selection::none) continue;
-    const TensorInfo& tensor = tensors[i];
-    selected_bytes += tensor.bytes;
-    if (selected_bytes / plan.slab_bytes >= limits::extents_max) {
-      throw Error(ErrorCode::limit_exceeded,
-                  fmt::format("the request wants more than {} slabs of {} bytes", limits::extents_max, plan.slab_bytes),
-                  {plan.catalogue->path.string(), {}, {}}, "raise slab_bytes");
+// A sparse file of exabytes would otherwise take all memory.
+void check_size(const PlanData& plan) {
+  std::uint64_t bytes = 0;
+  for (const Route& route : plan.routes) {
+    bytes += route.end - route.begin;
+    if (bytes / plan.slab_bytes < limits::extents_max) continue;
+    // Routes of one tensor may overlap: what they all want together counts once.
+    std::uint64_t wanted = 0;
+    std::uint64_t end = 0;
+    std::uint32_t shard = 0;
+    for (const Route& its : plan.routes) {
+      if (its.shard != shard) end = 0;
+      shard = its.shard;
+      if (its.end > end) wanted += its.end - std::max(end, its.begin);
+      end = std::max(end, its.end);
     }
-    const Selection::RuleTargets& rule = selection.rules[selection.rule_of[i]];
-    Placement placement;
-    placement.tensor = static_cast<std::uint32_t>(i);
-    placement.dtype = rule.cast && is_castable(tensor.dtype) ? *rule.cast : tensor.dtype;
-    placement.bytes = delivered_bytes(tensor.bytes, tensor.dtype, placement.dtype);
-    for (const std::uint8_t device : selection.targets_of(rule)) {
-      placement.device = device;
-      plan.placements.push_back(placement);
-      ++plan.costs.devices[device].tensors;
-      plan.costs.delivered_bytes += placement.bytes;
-    }
+    if (wanted / plan.slab_bytes < limits::extents_max) return;
+    throw Error(ErrorCode::limit_exceeded,
+                fmt::format("the request wants more than {} slabs of {} bytes", limits::extents_max, plan.slab_bytes),
+                {plan.catalogue->path.string(), {}, {}}, "raise slab_bytes");
   }
 }
 
-// What the placements want of the shards, in file order.
-BigVector<Wanted> wanted_by(const PlanData& plan) {
-  BigVector<Wanted> wanted;
-  wanted.reserve(plan.placements.size());
-  for (std::uint32_t i = 0; i < plan.placements.size();) {
-    const Placement& first = plan.placements[i];
-    const TensorInfo& tensor = plan.catalogue->tensors[first.tensor];
-    Wanted range;
-    range.begin = tensor.offset;
-    range.end = tensor.offset + tensor.bytes;
-    range.shard = tensor.shard;
-    range.first_placement = i;
-    range.unit_bytes = first.dtype == tensor.dtype ? 1 : bits(tensor.dtype) / 8;
-    range.dtype = tensor.dtype;
-    while (i < plan.placements.size() && plan.placements[i].tensor == first.tensor) ++i;
-    range.placement_count = i - range.first_placement;
-    if (tensor.bytes != 0) wanted.push_back(range);
+// What the extent, the last to be read so far, brings to groups, and in which pieces.
+void count_runs(PlanData& plan, const Extent& extent) {
+  for (const Delivery& delivery : plan.deliveries_of(extent)) {
+    plan.costs.groups[plan.placements[delivery.placement].group].read_bytes_until = plan.costs.read_bytes;
   }
-  return wanted;
 }
 
-void count_costs(PlanData& plan, std::uint64_t staging_bytes) {
+void count_costs(PlanData& plan) {
   PlanCosts& costs = plan.costs;
   costs.extents = plan.extents.size();
   costs.deliveries = plan.deliveries.size();
   for (const Extent& extent : plan.extents) {
     costs.read_bytes += extent.bytes;
     if (extent.in_place) ++costs.in_place_extents;
+    count_runs(plan, extent);
     for (const Part& part : plan.parts_of(extent)) {
       costs.copies += part.copies;
       costs.launches += part.launches;
+      costs.devices[part.device].link_bytes += part.link_bytes;
+      if (part.goes_to_scratch()) costs.devices[part.device].link_bytes += part.delivery_count * table_entry_bytes;
       if (part.goes_to_scratch() && plan.devices[part.device].kind == DeviceId::Kind::cuda) {
         costs.devices[part.device].scratch_bytes = scratch_slabs * plan.slab_bytes;
       }
     }
   }
+  for (const Route& route : plan.routes) {
+    costs.run_bytes_min = costs.run_bytes_min == 0 ? route.run_bytes : std::min(costs.run_bytes_min, route.run_bytes);
+  }
   const std::uint64_t staged_extents = costs.extents - costs.in_place_extents;
-  costs.staging_bytes = plan.slab_bytes * std::min(staging_bytes / plan.slab_bytes, staged_extents);
+  costs.staging_bytes = plan.slab_bytes * std::min(plan.staging_bytes / plan.slab_bytes, staged_extents);
+}
+
+void finish(PlanData& plan, const Stopwatch& stopwatch) {
+  count_costs(plan);
+  plan.begin_ns = stopwatch.begin_ns();
+  plan.cpu_seconds = stopwatch.cpu_seconds();
+  plan.seconds = stopwatch.seconds();
+  assert(check_plan(plan).empty());
+}
+
+// What of a plan the request alone decides.
+Bindings begin_plan(PlanData& plan, const Request& request, Findings& findings) {
+  plan.alignment_bytes = request.alignment_bytes;
+  plan.strict = request.strict;
+  const Selection selection = select(*plan.catalogue, request, findings);
+  plan.devices = selection.devices;
+  plan.costs.devices.resize(plan.devices.size());
+  for (std::size_t i = 0; i < plan.devices.size(); ++i) plan.costs.devices[i].device = plan.devices[i];
+  return make_routes(plan, selection, request, findings);
 }
 
 }  // namespace
@@ -98,31 +106,46 @@ Plan make_plan(std::shared_ptr<const Catalogue> catalogue, const Request& reques
   const auto plan = std::make_shared<PlanData>();
   plan->catalogue = std::move(catalogue);
   plan->slab_bytes = resolved.slab_bytes;
-  plan->alignment_bytes = request.alignment_bytes;
+  plan->staging_bytes = resolved.staging_bytes;
 
-  const Selection selection = select(*plan->catalogue, request);
-  plan->devices = selection.devices;
-  plan->costs.devices.resize(plan->devices.size());
-  for (std::size_t i = 0; i < plan->devices.size(); ++i) plan->costs.devices[i].device = plan->devices[i];
+  Findings findings;
+  auto bindings = std::make_shared<const Bindings>(begin_plan(*plan, request, findings));
+  findings.throw_first();
+  check_size(*plan);
+  cut_extents(*plan, place(*plan));
+  finish(*plan, stopwatch);
+  return Access::plan(plan, std::move(bindings));
+}
 
-  add_placements(*plan, selection);
-  const BigVector<Wanted> wanted = wanted_by(*plan);
-  const std::vector<ShardRange> in_place = place(*plan, wanted);
-  cut_extents(*plan, wanted, in_place);
-  count_costs(*plan, resolved.staging_bytes);
+Plan make_plan(const Checkpoint& checkpoint, const Plan& like) {
+  const Stopwatch stopwatch;
+  const Tracer::Range range({.what = Span::What::plan});
+  const std::shared_ptr<PlanData> plan = retarget(*Access::data(like), Access::catalogue(checkpoint));
+  check_size(*plan);
+  // Where tensors lie was decided for another file: direct reads straight into place would rarely fit.
+  cut_extents(*plan, {});
+  finish(*plan, stopwatch);
+  return Access::plan(plan, Access::bindings(like));
+}
 
-  plan->begin_ns = stopwatch.begin_ns();
-  plan->cpu_seconds = stopwatch.cpu_seconds();
-  plan->seconds = stopwatch.seconds();
-  assert(check_plan(*plan).empty());
-  return Access::plan(plan);
+std::vector<Error> check(const std::shared_ptr<const Catalogue>& catalogue, const Request& request) {
+  PlanData plan;
+  plan.catalogue = catalogue;
+  Findings findings;
+  begin_plan(plan, request, findings);
+  return std::move(findings).take();
 }
 
 Plan make_plan(const Checkpoint& checkpoint, const Request& request, const Options& options) {
   return make_plan(Access::catalogue(checkpoint), request, options);
 }
 
-Plan::Plan(std::shared_ptr<const PlanData> data) noexcept : data_(std::move(data)) {}
+std::vector<Error> check(const Checkpoint& checkpoint, const Request& request) {
+  return check(Access::catalogue(checkpoint), request);
+}
+
+Plan::Plan(std::shared_ptr<const PlanData> data, std::shared_ptr<const Bindings> bindings) noexcept
+    : data_(std::move(data)), bindings_(std::move(bindings)) {}
 
 const PlanCosts& Plan::costs() const noexcept {
   return data_->costs;
@@ -132,14 +155,22 @@ std::vector<Tensor> Plan::tensors() const {
   std::vector<Tensor> tensors;
   tensors.reserve(data_->placements.size());
   for (const Placement& placement : data_->placements) {
-    const TensorInfo& info = data_->catalogue->tensors[placement.tensor];
     Tensor& tensor = tensors.emplace_back();
-    tensor.name = info.name;
-    tensor.shape = info.shape;
+    tensor.name = data_->name_of(placement);
+    tensor.shape = data_->shape_of(placement);
+    tensor.strides = data_->strides_of(placement);
     tensor.bytes = placement.bytes;
     tensor.dtype = placement.dtype;
     tensor.device = data_->devices[placement.device];
+    tensor.group = data_->costs.groups[placement.group].group;
   }
+  return tensors;
+}
+
+std::vector<const TensorInfo*> Plan::left_out() const {
+  std::vector<const TensorInfo*> tensors;
+  tensors.reserve(data_->left_out.size());
+  for (const std::uint32_t tensor : data_->left_out) tensors.push_back(&data_->catalogue->tensors[tensor]);
   return tensors;
 }
 

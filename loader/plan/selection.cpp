@@ -84,28 +84,35 @@ std::optional<std::string> escaped_name(std::string_view pattern) {
   return name;
 }
 
+struct Claim {
+  bool matched = false;
+  bool taken = false;  // something that no earlier rule took
+};
+
 // Gives `rule` what it matches and no earlier rule took: the tensor of exactly that name, since names may hold
 // wildcards, and what the pattern matches as a glob. Names without wildcards, or with all of them escaped, cost a
-// look-up each. Returns whether the rule matches anything, taken or not.
-bool claim(const Catalogue& catalogue, const std::string& pattern, std::uint32_t rule,
-           std::vector<std::uint32_t>& rule_of) {
-  bool matched = false;
+// look-up each.
+Claim claim(const Catalogue& catalogue, const std::string& pattern, std::uint32_t rule,
+            std::vector<std::uint32_t>& rule_of) {
+  Claim claim;
   const auto take = [&](std::size_t tensor) {
-    matched = true;
-    if (rule_of[tensor] == Selection::none) rule_of[tensor] = rule;
+    claim.matched = true;
+    if (rule_of[tensor] != Selection::none) return;
+    rule_of[tensor] = rule;
+    claim.taken = true;
   };
   if (const auto named = catalogue.find(pattern)) take(*named);
-  if (!is_glob(pattern)) return matched;
+  if (!is_glob(pattern)) return claim;
   if (const auto name = escaped_name(pattern)) {
     if (const auto named = catalogue.find(*name)) take(*named);
-    return matched;
+    return claim;
   }
   Glob glob(pattern);
   for (std::size_t i = 0; i < rule_of.size(); ++i) {
-    if (matched && rule_of[i] != Selection::none) continue;
+    if (claim.matched && rule_of[i] != Selection::none) continue;
     if (glob.matches(catalogue.tensors[i].name)) take(i);
   }
-  return matched;
+  return claim;
 }
 
 // The name that shares most of its beginning and end with `name`, if that is the better part of both; else nothing.
@@ -130,27 +137,41 @@ std::string_view nearest(const Catalogue& catalogue, std::string_view name) {
   return best;
 }
 
-[[noreturn]] void not_found(const Catalogue& catalogue, const std::string& pattern) {
+Error not_found(const Catalogue& catalogue, const std::string& pattern) {
   std::string hint = "mark the rule optional if it may match nothing";
   if (!is_glob(pattern)) {
     const std::string_view near = nearest(catalogue, pattern);
     if (!near.empty()) hint = fmt::format("did you mean \"{}\"?", near);
   }
-  throw Error(ErrorCode::tensor_not_found, "no tensor matches the rule", {catalogue.path.string(), {}, pattern},
-              std::move(hint));
+  return Error(ErrorCode::tensor_not_found, "no tensor matches the rule", {catalogue.path.string(), {}, pattern},
+               std::move(hint));
+}
+
+void check_device(DeviceId device, std::string_view whose) {
+  if (device.ordinal < 0 || (device.kind != DeviceId::Kind::cuda && device.ordinal != 0)) {
+    refuse(fmt::format("{} names device {} with the ordinal {}", whose, name(device), device.ordinal));
+  }
 }
 
 void check_devices(const std::vector<DeviceId>& devices, std::string_view whose) {
   if (devices.empty()) refuse(fmt::format("{} names no device", whose));
   for (std::size_t i = 0; i < devices.size(); ++i) {
-    const DeviceId device = devices[i];
-    if (device.ordinal < 0 || (device.kind != DeviceId::Kind::cuda && device.ordinal != 0)) {
-      refuse(fmt::format("{} names device {} with the ordinal {}", whose, name(device), device.ordinal));
+    check_device(devices[i], whose);
+    const auto before = devices.begin() + static_cast<std::ptrdiff_t>(i);
+    if (std::find(devices.begin(), before, devices[i]) != before) {
+      refuse(fmt::format("{} names device {} twice", whose, name(devices[i])));
     }
-    if (std::find(devices.begin(), devices.begin() + static_cast<std::ptrdiff_t>(i), device) !=
-        devices.begin() + static_cast<std::ptrdiff_t>(i)) {
-      refuse(fmt::format("{} names device {} twice", whose, name(device)));
-    }
+  }
+}
+
+void check_ways(const Rule& rule) {
+  const bool cut = rule.taken() != nullptr || rule.split();
+  if (!rule.targets().empty() && (!rule.devices().empty() || cut)) {
+    refuse(fmt::format("rule \"{}\" has to() and {}", rule.pattern(), cut ? "take() or split()" : "on()"),
+           "a destination names its device, and to() its slices");
+  }
+  if (rule.is_skip() && (!rule.targets().empty() || !rule.devices().empty() || cut || rule.cast())) {
+    refuse(fmt::format("rule \"{}\" skips what it also delivers", rule.pattern()), "use two rules");
   }
 }
 
@@ -164,57 +185,124 @@ void check_rule(const Rule& rule) {
     refuse(fmt::format("rule \"{}\" casts to {}", rule.pattern(), name(*rule.cast())),
            "cast to F64, F32, F16, BF16, F8_E4M3 or F8_E5M2");
   }
+  check_ways(rule);
 }
 
-// Adds `devices` to the selection's and what they are there, ascending, to its targets.
-void add_targets(Selection& selection, const std::vector<DeviceId>& devices, Selection::RuleTargets& rule) {
-  rule.first = static_cast<std::uint32_t>(selection.targets.size());
-  rule.count = static_cast<std::uint32_t>(devices.size());
-  for (const DeviceId device : devices) {
-    const auto found = std::find(selection.devices.begin(), selection.devices.end(), device);
-    selection.targets.push_back(static_cast<std::uint8_t>(found - selection.devices.begin()));
-    if (found != selection.devices.end()) continue;
-    if (selection.devices.size() == limits::devices_max) {
+// Where the rules send what they take: devices of the selection, entered when they are first named.
+class RuleDevices {
+ public:
+  RuleDevices(const Request& request, Selection& selection) : request_(request), selection_(selection) {}
+
+  // The devices that get the rule's own tensors.
+  void add(const Rule& rule, Selection::RuleTargets& targets) {
+    if (rule.is_skip()) return;
+    if (!rule.targets().empty()) {
+      for (const Rule::Target& target : rule.targets()) enter_destination(target, rule);
+    } else if (!rule.devices().empty()) {
+      check_devices(rule.devices(), fmt::format("rule \"{}\"", rule.pattern()));
+      add_all(rule.devices(), targets);
+    } else {
+      if (shared_.count == 0) {
+        check_devices(request_.devices, "the request");
+        add_all(request_.devices, shared_);
+      }
+      targets.first = shared_.first;
+      targets.count = shared_.count;
+    }
+  }
+
+  void add(const Destination& destination) {
+    selection_.device_of_destination.push_back(0);
+    check_device(destination.device(), fmt::format("destination \"{}\"", destination.name()));
+    selection_.device_of_destination.back() = enter(destination.device());
+  }
+
+ private:
+  std::uint8_t enter(DeviceId device) {
+    const auto found = std::find(selection_.devices.begin(), selection_.devices.end(), device);
+    const auto number = static_cast<std::uint8_t>(found - selection_.devices.begin());
+    if (found != selection_.devices.end()) return number;
+    if (selection_.devices.size() == limits::devices_max) {
       refuse(fmt::format("the request names more than {} devices", limits::devices_max));
     }
-    selection.devices.push_back(device);
+    selection_.devices.push_back(device);
+    return number;
   }
-  std::sort(selection.targets.begin() + rule.first, selection.targets.end());
-}
+  void enter_destination(const Rule::Target& target, const Rule& rule) {
+    if (!selection_.destinations.contains(target.destination)) {
+      refuse(fmt::format("rule \"{}\" goes to a destination of another request", rule.pattern()),
+             "destination() makes one of this request");
+    }
+    check_device(target.destination->device(), fmt::format("destination \"{}\"", target.destination->name()));
+    enter(target.destination->device());
+  }
+  void add_all(const std::vector<DeviceId>& devices, Selection::RuleTargets& targets) {
+    targets.first = static_cast<std::uint32_t>(selection_.targets.size());
+    targets.count = static_cast<std::uint32_t>(devices.size());
+    for (std::size_t i = 0; i < devices.size(); ++i) {
+      selection_.targets.push_back({enter(devices[i]), static_cast<std::uint8_t>(i)});
+    }
+    std::sort(selection_.targets.begin() + targets.first, selection_.targets.end(),
+              [](const auto& a, const auto& b) { return a.device < b.device; });
+  }
 
-}  // namespace
+  const Request& request_;
+  Selection& selection_;
+  Selection::RuleTargets shared_;  // the request's own devices, entered once for all rules
+};
 
-Selection select(const Catalogue& catalogue, const Request& request) {
+void check_request(const Request& request) {
   if (request.rules().empty()) refuse("the request has no rules", "add(\"*\") takes every tensor");
   if (request.rules().size() >= Selection::none) refuse("the request has too many rules");
   const std::uint32_t alignment = request.alignment_bytes;
   if (alignment != 0 && (!std::has_single_bit(alignment) || alignment > limits::direct_alignment_bytes)) {
     refuse(fmt::format("alignment_bytes is {}, no power of two up to {}", alignment, limits::direct_alignment_bytes));
   }
+}
 
+// Runs `body`, and makes what it throws a finding. Whether it threw nothing.
+template <typename Body>
+bool holds(Findings& findings, std::uint64_t place, Body&& body) {
+  try {
+    body();
+    return true;
+  } catch (const Error& error) {
+    findings.add(place, error);
+    return false;
+  }
+}
+
+}  // namespace
+
+Selection select(const Catalogue& catalogue, const Request& request, Findings& findings) {
   Selection selection;
   selection.rule_of.assign(catalogue.tensors.size(), Selection::none);
-  selection.rules.reserve(request.rules().size());
-  std::optional<Selection::RuleTargets> shared;  // the request's own devices, entered once for all rules
+  selection.rules.resize(request.rules().size());
+  if (!holds(findings, 0, [&] { check_request(request); })) return selection;
+  std::uint32_t number = 0;
+  for (const Destination& destination : request.destinations()) selection.destinations.emplace(&destination, number++);
+  RuleDevices targets(request, selection);
+  number = 0;
   for (const Rule& rule : request.rules()) {
-    check_rule(rule);
-    Selection::RuleTargets targets;
-    if (!rule.devices().empty()) {
-      check_devices(rule.devices(), fmt::format("rule \"{}\"", rule.pattern()));
-      add_targets(selection, rule.devices(), targets);
-    } else {
-      if (!shared) {
-        check_devices(request.devices, "the request");
-        add_targets(selection, request.devices, shared.emplace());
-      }
-      targets = *shared;
+    Selection::RuleTargets& its = selection.rules[number];
+    its.cast = rule.cast();
+    if (!holds(findings, number, [&] { check_rule(rule); })) its.at_fault = true;
+    if (!its.at_fault && !holds(findings, number, [&] { targets.add(rule, its); })) its.at_fault = true;
+    const Claim claimed = claim(catalogue, rule.pattern(), number, selection.rule_of);
+    if (!claimed.matched && !rule.is_optional() && !rule.pattern().empty()) {
+      findings.add(number, not_found(catalogue, rule.pattern()));
     }
-    targets.cast = rule.cast();
-    const auto index = static_cast<std::uint32_t>(selection.rules.size());
-    selection.rules.push_back(targets);
-    if (!claim(catalogue, rule.pattern(), index, selection.rule_of) && !rule.is_optional()) {
-      not_found(catalogue, rule.pattern());
+    if (claimed.matched && !claimed.taken && !rule.is_optional()) {
+      findings.add(number, Error(ErrorCode::invalid_argument,
+                                 fmt::format("rule \"{}\" decides nothing: earlier rules take all that it matches",
+                                             rule.pattern()),
+                                 {catalogue.path.string(), {}, {}}, "add it before them, or mark it optional"));
     }
+    ++number;
+  }
+  number = 0;
+  for (const Destination& destination : request.destinations()) {
+    holds(findings, Findings::first_destination + number++, [&] { targets.add(destination); });
   }
   return selection;
 }

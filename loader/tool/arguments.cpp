@@ -41,6 +41,7 @@ struct Typed {
   CLI::Option* path = nullptr;
   CLI::Option* json = nullptr;
   CLI::Option* select = nullptr;
+  CLI::Option* slice = nullptr;
   CLI::Option* device = nullptr;
   CLI::Option* dtype = nullptr;
   CLI::Option* digest = nullptr;
@@ -70,6 +71,7 @@ Typed declare(CLI::App& parent, const CommandText& command) {
   if (command.command == Command::doctor) return typed;
   typed.select = value("--select")->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   if (command.command == Command::inspect) return typed;
+  typed.slice = value("--slice")->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   typed.device = value("--device");
   typed.dtype = value("--dtype");
   typed.digest = value("--digest");
@@ -109,6 +111,44 @@ unsigned number_of(const CommandText& command, const CLI::Option* option, const 
     refuse(&command, fmt::format("{}: '{}' is no number from 1 to {}", option->get_name(), text, most));
   }
   return number;
+}
+
+std::optional<std::uint64_t> whole_number(std::string_view text) {
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (text.empty() || error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
+// GLOB:DIM[:RANK/WORLD], read from its end: a GLOB may hold colons.
+SliceArgument slice_of(const CommandText& command, const std::string& text) {
+  const auto wrong = [&](const char* why) {
+    refuse(&command, fmt::format("--slice: '{}' {}; write GLOB:DIM or GLOB:DIM:RANK/WORLD", text, why));
+  };
+  SliceArgument slice;
+  std::string_view rest = text;
+  const auto take_last = [&] {
+    const std::size_t colon = rest.rfind(':');
+    if (colon == std::string_view::npos) wrong("names no dimension");
+    const std::string_view last = rest.substr(colon + 1);
+    rest = rest.substr(0, colon);
+    return last;
+  };
+  std::string_view last = take_last();
+  if (const std::size_t slash = last.find('/'); slash != std::string_view::npos) {
+    const auto rank = whole_number(last.substr(0, slash));
+    const auto world = whole_number(last.substr(slash + 1));
+    if (!rank || !world) wrong("has no RANK/WORLD of two numbers");
+    if (*rank >= *world) wrong("has a RANK that is not below WORLD");
+    slice.part = {*rank, *world};
+    last = take_last();
+  }
+  const auto dimension = whole_number(last);
+  if (!dimension || *dimension >= limits::dimensions_max) wrong("has a DIM that is no number of a dimension");
+  slice.dimension = static_cast<unsigned>(*dimension);
+  slice.glob = rest;
+  if (slice.glob.empty()) wrong("has no GLOB");
+  return slice;
 }
 
 Dtype dtype_of(const CommandText& command, const std::string& text) {
@@ -189,6 +229,9 @@ Arguments arguments_of(const CommandText& command, const Typed& typed) {
   for (const std::string& pattern : arguments.selects) {
     if (pattern.empty()) refuse(&command, "--select: the pattern is empty; '*' takes every tensor");
   }
+  if (typed.slice != nullptr) {
+    for (const std::string& text : typed.slice->results()) arguments.slices.push_back(slice_of(command, text));
+  }
   if (const auto text = text_of(typed.device)) {
     try {
       arguments.devices = parse_devices(*text);
@@ -227,20 +270,6 @@ std::string describe_mismatch(std::string_view message) {
 }
 
 }  // namespace
-
-Request request_of(const Arguments& arguments) {
-  Request request;
-  request.devices = arguments.devices;
-  const auto add = [&](const std::string& pattern) -> Rule& {
-    Rule& rule = request.add(pattern);
-    if (arguments.dtype) rule.cast(*arguments.dtype);
-    return rule;
-  };
-  for (const std::string& pattern : arguments.selects) add(pattern);
-  // A checkpoint without tensors is loaded as such; only what was asked for by name must be there.
-  if (arguments.selects.empty()) add("*").optional();
-  return request;
-}
 
 std::variant<Arguments, Answer> parse_arguments(int argc, const char* const* argv) {
   CLI::App app;

@@ -5,32 +5,37 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
 #include "sluice/device.hpp"
 #include "sluice/dtype.hpp"
 #include "sluice/options.hpp"
-#include "sluice/request.hpp"
 
 namespace sluice::tool {
 
 enum class Command { inspect, plan, load, doctor };
+
+/// --slice GLOB:DIM[:RANK/WORLD]
+struct SliceArgument {
+  std::string glob;
+  unsigned dimension = 0;
+  std::optional<std::pair<std::uint64_t, std::uint64_t>> part;  // without it, device i of n gets part i of n
+};
 
 struct Arguments {
   Command command = Command::inspect;
   std::filesystem::path path;  // empty: none was given, which only doctor allows
   bool json = false;
   std::vector<std::string> selects;
+  std::vector<SliceArgument> slices;
   std::vector<DeviceId> devices = {host()};
   std::optional<Dtype> dtype;
   bool digest = false;          // sha256, the only one there is
   std::filesystem::path trace;  // where to write it; empty: nowhere
   Options options;
 };
-
-/// What the arguments ask of a checkpoint: a rule for each --select; without any, one that takes whatever there is.
-Request request_of(const Arguments& arguments);
 
 /// Wrong usage: exit status 2. The message says which command's help to look at.
 class UsageError : public std::runtime_error {

@@ -15,17 +15,4 @@ void plan(const Arguments& arguments, Output& output);
 void load(const Arguments& arguments, Output& output, Interrupts& interrupts);
 void doctor(const Arguments& arguments, Output& output);
 
-/// Runs `step`, and has an Error about a pattern that matches nothing name the option that it came from.
-template <typename Step>
-auto with_select_explained(const Arguments& arguments, Step&& step) {
-  try {
-    return step();
-  } catch (const Error& error) {
-    if (error.code() != ErrorCode::tensor_not_found) throw;
-    const bool suggests = error.hint().starts_with("did you mean");
-    throw Error(error.code(), "no tensor matches --select", {error.path(), error.offset(), error.tensor()},
-                suggests ? error.hint() : "`sluice inspect " + arguments.path.string() + "` lists the names");
-  }
-}
-
 }  // namespace sluice::tool

@@ -9,6 +9,10 @@ constexpr const char* load_options =
     R"(What to load:
   --select GLOB    only tensors whose name matches; * also matches dots; may be repeated; a GLOB that matches nothing
                    is an error
+  --slice GLOB:DIM[:RANK/WORLD]
+                   of the tensors whose name matches only part RANK of WORLD equal parts of dimension DIM, counted from
+                   0; without RANK/WORLD device i of n gets part i of n; may be repeated, and the first that matches a
+                   tensor decides; all others go whole to every device
   --device LIST    where to: host (default), cuda:N or several, as in cuda:0,cuda:1, each of which gets everything; or
                    null, which takes and forgets, to measure everything before it
   --dtype D        cast tensors of floating-point dtypes to F64, F32, F16, BF16, F8_E4M3 or F8_E5M2; all others stay
@@ -93,6 +97,7 @@ What to print:
 Examples:
   sluice plan /models/glm --device cuda:0,cuda:1
   sluice plan /models/glm --select '*.experts.*' --dtype BF16 --json
+  sluice plan /models/glm --device cuda:0,cuda:1 --slice '*.q_proj.weight:0' --slice '*.o_proj.weight:1'
 )";
 }
 

@@ -6,14 +6,16 @@
 #include "loader/tool/commands.hpp"
 #include "loader/tool/json.hpp"
 #include "loader/tool/report.hpp"
+#include "loader/tool/request_of.hpp"
 #include "sluice/checkpoint.hpp"
 
 namespace sluice::tool {
 
 void inspect(const Arguments& arguments, Output& output) {
   const Checkpoint checkpoint = Checkpoint::open(arguments.path);
-  const Selection selection =
-      with_select_explained(arguments, [&] { return select(*Access::catalogue(checkpoint), request_of(arguments)); });
+  Findings findings;
+  const Selection selection = select(*Access::catalogue(checkpoint), request_of(arguments, checkpoint), findings);
+  findings.throw_first();
   std::vector<TensorInfo> tensors;
   for (std::size_t index = 0; index < checkpoint.tensors().size(); ++index) {
     if (selection.rule_of[index] != Selection::none) tensors.push_back(checkpoint.tensors()[index]);

@@ -12,6 +12,7 @@
 #include "loader/tool/json.hpp"
 #include "loader/tool/progress.hpp"
 #include "loader/tool/report.hpp"
+#include "loader/tool/request_of.hpp"
 #include "loader/tool/trace_file.hpp"
 #include "sluice/checkpoint.hpp"
 #include "sluice/engine.hpp"
@@ -64,8 +65,7 @@ void load(const Arguments& arguments, Output& output, Interrupts& interrupts) {
   Engine engine(arguments.options);
   engine.prepare(arguments.devices);
   const Checkpoint checkpoint = Checkpoint::open(arguments.path, arguments.options.threads);
-  const Plan plan =
-      with_select_explained(arguments, [&] { return make_plan(checkpoint, request_of(arguments), arguments.options); });
+  const Plan plan = make_plan(checkpoint, request_of(arguments, checkpoint), arguments.options);
   Load load = engine.start(plan);
   wait_for(load, interrupts);
 

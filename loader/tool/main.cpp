@@ -63,7 +63,9 @@ int guarded_run(int argc, const char* const* argv) {
   } catch (const Interrupted& interrupted) {
     return fail(status_signal + interrupted.signal(), "interrupted; nothing is left behind");
   } catch (const Error& error) {
-    return fail(error.code() == ErrorCode::invalid_argument ? status_usage : status_fault, error.what());
+    // A slice that does not fit names its tensor: the command line was understood, the checkpoint is another one.
+    const bool usage = error.code() == ErrorCode::invalid_argument && error.tensor().empty();
+    return fail(usage ? status_usage : status_fault, error.what());
   } catch (const std::bad_alloc&) {
     return fail(status_fault, "out of memory; free some, or load less at a time with --select");
   } catch (const std::exception& error) {

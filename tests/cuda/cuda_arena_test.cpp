@@ -64,7 +64,7 @@ class CudaArenaTest : public testing::Test {
     const std::vector<std::byte> bytes = noise(arena_bytes);
     fill(*context, arena, bytes);
     std::vector<std::byte> got(arena_bytes);
-    arena.read_back(0, got.data(), got.size());
+    arena.read_back(arena.data(), got.data(), got.size());
     EXPECT_EQ(got, bytes);
   }
 };
@@ -78,7 +78,7 @@ TEST_F(CudaArenaTest, HasNoAddressForNoBytes) {
   const CudaArena arena(std::make_shared<const Context>(0), 0);
   EXPECT_EQ(arena.data(), nullptr);
   EXPECT_EQ(arena.refusal(), "");
-  arena.read_back(0, nullptr, 0);
+  arena.read_back(nullptr, nullptr, 0);
 }
 
 TEST_F(CudaArenaTest, ReadsBackAnyRange) {
@@ -90,7 +90,7 @@ TEST_F(CudaArenaTest, ReadsBackAnyRange) {
     for (const std::uint64_t count : {std::uint64_t{1}, std::uint64_t{33}, std::uint64_t{1} << 20, arena_bytes}) {
       const std::uint64_t size = std::min(count, arena_bytes - offset);
       std::vector<std::byte> got(size);
-      arena.read_back(offset, got.data(), size);
+      arena.read_back(arena.data() + offset, got.data(), size);
       const auto begin = bytes.begin() + static_cast<std::ptrdiff_t>(offset);
       EXPECT_TRUE(std::equal(got.begin(), got.end(), begin)) << offset << ' ' << size;
     }

@@ -29,10 +29,6 @@ DeviceId last_gpu() {
   return cuda(gpus() < 2 ? 0 : 1);
 }
 
-std::vector<DeviceId> two_gpus() {
-  return gpus() < 2 ? std::vector{cuda(0)} : std::vector{cuda(0), cuda(1)};
-}
-
 class CudaDeviceTest : public GpuLoads {
  protected:
   /// All of it, cast, onto these.

@@ -80,7 +80,7 @@ class LaneTest : public testing::Test {
     slab_.resize(plan_->slab_bytes);
     device_->pinner()->pin(slab_);
     arena_ = device_->allocate(plan_->costs.devices[0].arena_bytes);
-    lane_ = device_->open_lane(*plan_, *arena_, wakeup_, tracer_);
+    lane_ = device_->open_lane({*plan_, bindings_, *arena_, nullptr, wakeup_, tracer_});
   }
   void deliver(std::uint64_t tag) { lane_->deliver({slab_.data(), &plan_->extents[0], &plan_->parts[0], tag}); }
   std::vector<LaneDone> collect(std::size_t count) {
@@ -104,7 +104,7 @@ class LaneTest : public testing::Test {
         want = cast;
       }
       std::vector<std::byte> got(plan_->placements[i].bytes);
-      arena_->read_back(plan_->placements[i].arena_offset, got.data(), got.size());
+      arena_->read_back(arena_->data() + plan_->placements[i].arena_offset, got.data(), got.size());
       EXPECT_EQ(got, want) << tensor.name;
     }
   }
@@ -115,6 +115,7 @@ class LaneTest : public testing::Test {
   std::vector<std::byte> slab_;
   std::vector<std::byte> bytes_;
   std::unique_ptr<CudaDevice> device_;
+  const Bindings bindings_;
   std::shared_ptr<Arena> arena_;
   std::unique_ptr<Lane> lane_;
 };
@@ -162,7 +163,7 @@ TEST_P(CudaLaneTest, ThrowsAfterAnOperationHasFailedAndEnds) {
     return;  // it failed so early that the next call said so
   }
   EXPECT_THROW(collect(1), Error);
-  EXPECT_FALSE(lane_->order(nullptr, plan_->extents)) << "nothing that a stream could wait for will come";
+  EXPECT_FALSE(lane_->order(nullptr, UINT64_MAX)) << "nothing that a stream could wait for will come";
 }
 
 TEST_P(CudaLaneTest, ReportsAllWorkThoughItsThreadFindsNoMemory) {
@@ -289,7 +290,7 @@ TEST_F(LaneTimesTest, DeliversAndEndsWhileACallersStreamIsBeingMadeToWait) {
   deliver(1);
   sim::hold_call("cuStreamWaitEvent");
   bool ordered = false;
-  std::thread caller([&] { ordered = lane_->order(stream.handle(), plan_->extents); });
+  std::thread caller([&] { ordered = lane_->order(stream.handle(), UINT64_MAX); });
   while (sim::held_threads() == 0) std::this_thread::yield();
   for (std::uint64_t tag = 2; tag <= 20; ++tag) {
     deliver(tag);

@@ -137,7 +137,7 @@ std::vector<std::byte> room_for(const PlanData& plan) {
 
 std::vector<Piece> pieces_of(const PlanData& plan) {
   std::vector<std::byte> room = room_for(plan);
-  const DeliveryTable table = write_delivery_table(plan, plan.deliveries, room).value();
+  const DeliveryTable table = write_delivery_table(plan, Targets{}, plan.deliveries, room).value();
   std::vector<Piece> pieces(table.pieces);
   if (!pieces.empty()) std::memcpy(pieces.data(), room.data(), table_bytes(table.pieces));
   return pieces;
@@ -183,7 +183,7 @@ RC_GTEST_PROP(DeliveryTable, CoversEveryElementOfEveryDeliveryOnce, ()) {
   draw_deliveries(deliveries);
   const PlanData& plan = deliveries.plan();
   std::vector<std::byte> room = room_for(plan);
-  const DeliveryTable table = write_delivery_table(plan, plan.deliveries, room).value();
+  const DeliveryTable table = write_delivery_table(plan, Targets{}, plan.deliveries, room).value();
   const std::span<const std::byte> written = std::span(room).first(table_bytes(table.pieces));
   Model model(written, 8 * draw(0, 7));
   RC_ASSERT(model.run(table.blocks()) == by_deliveries(plan));
@@ -196,11 +196,11 @@ RC_GTEST_PROP(DeliveryTable, WritesNoByteMoreThanItsPiecesAndNothingWithoutRoom,
   const std::uint64_t bytes = table_bytes(pieces_of(plan).size());
   std::vector<std::byte> room(bytes + 100, std::byte{0xa5});
   const std::span exact = std::span(room).subspan(draw(0, 50), bytes);
-  RC_ASSERT(write_delivery_table(plan, plan.deliveries, exact).has_value());
+  RC_ASSERT(write_delivery_table(plan, Targets{}, plan.deliveries, exact).has_value());
   std::fill(exact.begin(), exact.end(), std::byte{0xa5});
   RC_ASSERT(room == std::vector<std::byte>(room.size(), std::byte{0xa5}));
   if (bytes != 0) {
-    RC_ASSERT(!write_delivery_table(plan, plan.deliveries, exact.first(bytes - draw(1, 60) % bytes - 1)).has_value());
+    RC_ASSERT(!write_delivery_table(plan, Targets{}, plan.deliveries, exact.first(bytes - draw(1, 60) % bytes - 1)).has_value());
   }
 }
 
@@ -208,7 +208,7 @@ RC_GTEST_PROP(DeliveryTable, WritesNoByteMoreThanItsPiecesAndNothingWithoutRoom,
 
 TEST(DeliveryTable, OfNothingIsOneBlockThatFindsNoPiece) {
   Deliveries deliveries;
-  const DeliveryTable table = write_delivery_table(deliveries.plan(), {}, {}).value();
+  const DeliveryTable table = write_delivery_table(deliveries.plan(), Targets{}, {}, {}).value();
   EXPECT_EQ(table.pieces, 0);
   EXPECT_EQ(table.tiles, 0);
   EXPECT_EQ(table.blocks(), 1);
@@ -268,14 +268,14 @@ TEST(DeliveryTable, GivesAWarpToEachSmallPieceAndManyToALargeOne) {
   for (std::uint32_t i = 0; i < count; ++i) deliveries.add(Dtype::u8, Dtype::u8, one_row(64 * i, 80 * i, 64));
   const PlanData& small = deliveries.plan();
   std::vector<std::byte> room = room_for(small);
-  const DeliveryTable many = write_delivery_table(small, small.deliveries, room).value();
+  const DeliveryTable many = write_delivery_table(small, Targets{}, small.deliveries, room).value();
   EXPECT_EQ(many.pieces, count);
   EXPECT_EQ(many.blocks(), count / 8);
 
   Deliveries one;
   one.add(Dtype::u8, Dtype::u8, one_row(0, 0, 8 << 20));
   const PlanData& large = one.plan();
-  EXPECT_EQ(write_delivery_table(large, large.deliveries, room)->tiles, (8 << 20) / 2048 + 1);
+  EXPECT_EQ(write_delivery_table(large, Targets{}, large.deliveries, room)->tiles, (8 << 20) / 2048 + 1);
 }
 
 TEST(DeliveryTable, NumbersTheTilesOfTheLargestExtent) {
@@ -289,12 +289,12 @@ TEST(DeliveryTable, NumbersTheTilesOfTheLargestExtent) {
   deliveries.add(f8_e4m3, f64, rows);
   const PlanData& plan = deliveries.plan();
   std::vector<std::byte> room = room_for(plan);
-  EXPECT_EQ(write_delivery_table(plan, plan.deliveries, room)->tiles, limits::slab_bytes_max / 128);
+  EXPECT_EQ(write_delivery_table(plan, Targets{}, plan.deliveries, room)->tiles, limits::slab_bytes_max / 128);
 
   Deliveries whole;
   whole.add(f8_e4m3, f64, one_row(0, 0, limits::slab_bytes_max));
   const PlanData& filled = whole.plan();
-  EXPECT_EQ(write_delivery_table(filled, filled.deliveries, room)->tiles, limits::slab_bytes_max / 1024 + 1);
+  EXPECT_EQ(write_delivery_table(filled, Targets{}, filled.deliveries, room)->tiles, limits::slab_bytes_max / 1024 + 1);
 }
 
 }  // namespace

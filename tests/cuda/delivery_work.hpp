@@ -89,7 +89,7 @@ class DeliveryWork {
     plan_ = deliveries_.plan();
     extent_.resize(table_offset(extent_.size()));
     table_.resize(table_bytes(plan_->deliveries.size()));
-    counts_ = write_delivery_table(*plan_, plan_->deliveries, table_).value();
+    counts_ = write_delivery_table(*plan_, Targets{}, plan_->deliveries, table_).value();
     table_.resize(table_bytes(counts_.pieces));
     order_seed_ = random_();
   }

@@ -113,7 +113,7 @@ class LoadTimeTest : public testing::TestWithParam<Course> {
     equipment.use_reader(std::make_unique<ThrottledReader>(GetParam().read_rate, *wakeup, devices));
 
     const sim::Nanoseconds begin = sim::now();
-    const auto state = std::make_shared<LoadState>(Access::data(plan), wakeup, false);
+    const auto state = std::make_shared<LoadState>(plan, memory_for(plan, {}), wakeup, false);
     EXPECT_TRUE(state->begin());
     run_load(*state, equipment);
     const sim::Nanoseconds end = sim::now();

@@ -64,7 +64,7 @@ class WatchedLane final : public Lane {
     noting_failure([&] { lane_->deliver(work); });
     ++watch_.in_flight;
   }
-  bool order(CUstream_st* stream, std::span<const Extent> extents) override { return lane_->order(stream, extents); }
+  bool order(CUstream_st* stream, std::uint64_t count) override { return lane_->order(stream, count); }
   void collect(std::vector<LaneDone>& done) override {
     watch_.open = true;
     const std::size_t before = done.size();
@@ -97,8 +97,9 @@ class WatchedDevice final : public Device {
   bool shares_host_memory() const noexcept override { return device_->shares_host_memory(); }
   std::shared_ptr<Arena> allocate(std::uint64_t bytes) override { return device_->allocate(bytes); }
   void warm_up() noexcept override { device_->warm_up(); }
-  std::unique_ptr<Lane> open_lane(const PlanData& plan, Arena& arena, Wakeup& wakeup, Tracer& tracer) override {
-    return std::make_unique<WatchedLane>(device_->open_lane(plan, arena, wakeup, tracer), watch_);
+  std::shared_ptr<Arena> adopt(std::byte* data, std::uint64_t bytes) override { return device_->adopt(data, bytes); }
+  std::unique_ptr<Lane> open_lane(const LaneContext& context) override {
+    return std::make_unique<WatchedLane>(device_->open_lane(context), watch_);
   }
   std::shared_ptr<Pinner> pinner() const override { return device_->pinner(); }
 

@@ -61,7 +61,7 @@ class EngineHere {
 
   /// A load of `plan` that has ended.
   Load run(const Plan& plan) {
-    auto state = std::make_shared<LoadState>(Access::data(plan), wakeup_, equipment_.options().trace);
+    auto state = std::make_shared<LoadState>(plan, memory_for(plan, {}), wakeup_, equipment_.options().trace);
     if (state->begin()) run_load(*state, equipment_);
     return Access::load(std::move(state));
   }

@@ -39,7 +39,7 @@ std::uint64_t sweep(const Task& task, Dtype to) {
   deliveries.add(f32, to, one_row(0, 0, static_cast<std::uint32_t>(launch_floats * 4)));
   const PlanData& plan = deliveries.plan();
   std::vector<std::byte> table(table_bytes(1));
-  const DeliveryTable counts = write_delivery_table(plan, plan.deliveries, table).value();
+  const DeliveryTable counts = write_delivery_table(plan, Targets{}, plan.deliveries, table).value();
 
   GpuRunner kernel = GpuRunner::shipped();
   std::vector<std::byte> source(align_up(launch_floats * 4, table_alignment_bytes));

@@ -152,7 +152,7 @@ class Usage(ToolTest):
         wrong = [
             [], ["lod"], ["bench", path], ["--json", "load", path], ["load"], ["plan"], ["inspect"], ["load", ""],
             ["load", path, path], ["inspect", path, "--dtype", "F16"], ["doctor", path, path],
-            ["load", path, "--slice", "*:0:0/2"], ["load", path, "--trace", ""], ["load", path, "--trace"],
+            ["load", path, "--slice", "*:0:2/2"], ["load", path, "--trace", ""], ["load", path, "--trace"],
             ["inspect", path, "--trace", "x"], ["load", path, "--nonsense"],
             ["load", path, "--json=false"], ["load", path, "--json=yes"],
             ["load", path, "--device"], ["load", path, "--device", "gpu"], ["load", path, "--device", ""],
@@ -356,6 +356,49 @@ class Load(ToolTest):
         self.check_fault(sluice("load", str(model), "--select", "a.*", "--select", "no.such"), 1, "no.such")
         self.check_fault(sluice("load", str(model), "--select", "b.weigh"), 1, "b.weight")
         self.assertLess(loaded["stats"]["bytes"], 1 << 20)
+
+    def test_slice_loads_a_part(self):
+        path = self.folder / "matrices.safetensors"
+        content = {name: noise(name, 24) for name in ("a.q:x", "a.o", "norm")}
+        write_shard(path, [(name, "U8", [4, 6], content[name]) for name in content])
+
+        def loaded(*options):
+            found = self.json_of("load", str(path), "--digest", "sha256", *options)["tensors"]
+            return {entry["name"]: (entry["shape"], entry["digest"]) for entry in found}
+
+        def part(name, rows, columns):
+            want = b"".join(content[name][6 * row:6 * row + 6][columns] for row in range(4)[rows])
+            shape = [len(range(4)[rows]), len(range(6)[columns])]
+            return shape, hashlib.sha256(want).hexdigest()
+
+        all_of = slice(None)
+        whole = {name: part(name, all_of, all_of) for name in content}
+        self.assertEqual(loaded(), whole)
+        self.assertEqual(loaded("--slice", "a.q:x:0:1/2"), whole | {"a.q:x": part("a.q:x", slice(2, 4), all_of)})
+        self.assertEqual(loaded("--slice", "a.*:1:2/3", "--slice", "a.o:0:0/4"),
+                         whole | {name: part(name, all_of, slice(4, 6)) for name in ("a.q:x", "a.o")},
+                         "the first that matches decides")
+        self.assertEqual(loaded("--slice", "a.o:0"), whole, "one device, one part")
+        self.assertEqual(loaded("--select", "a.o", "--select", "norm", "--slice", "a.*:0:3/4", "--slice", "norm:1:0/2"),
+                         {"a.o": part("a.o", slice(3, 4), all_of), "norm": part("norm", all_of, slice(0, 3))})
+        self.assertEqual(loaded("--select", "a.o", "--slice", "a.o:1:0/6"), {"a.o": part("a.o", all_of, slice(0, 1))})
+        planned = self.json_of("plan", str(path), "--device", "cuda:0,cuda:1", "--slice", "a.q:x:1")["tensors"]
+        self.assertEqual([entry["shape"] for entry in planned if entry["name"] == "a.q:x"], [[4, 3], [4, 3]])
+        self.assertEqual([entry["shape"] for entry in planned if entry["name"] == "norm"], [[4, 6], [4, 6]])
+
+    def test_slice_that_does_not_fit_says_so(self):
+        path = self.folder / "matrix.safetensors"
+        write_shard(path, [("a", "U8", [4, 6], noise("a", 24))])
+        self.check_fault(sluice("load", str(path), "--slice", "a:0:0/3"), 1, '"a"', "dimension 0 has 4", "3 parts")
+        self.check_fault(sluice("plan", str(path), "--slice", "a:2:0/2"), 1, '"a"', "no dimension 2")
+        self.check_fault(sluice("load", str(path), "--slice", "b*:0"), 1, "b*", "--slice")
+        for wrong in ("a", "a:x", "a:-1", ":0", "a:0:2/2", "a:0:1", "a:0:1/", "a:0:/2", "a:64", "a:0:1/2/3", ""):
+            result = sluice("load", str(path), "--slice", wrong)
+            if wrong == "a:0:1":  # GLOB a:0, DIM 1
+                self.check_fault(result, 1, "a:0")
+            else:
+                self.assertEqual(result.returncode, 2, wrong)
+                self.assertIn(b"--slice", result.stderr)
 
     def test_table_says_what_it_took(self):
         model, _ = self.checkpoint()

@@ -14,7 +14,7 @@ using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-constexpr int codes = 14;
+constexpr int codes = 15;
 
 TEST(Error, SaysWhatWhereAndWhatToDo) {
   const Error error(ErrorCode::bad_header, "tensor extends past the end of the file", {"/m/a.safetensors", 120, "x"},

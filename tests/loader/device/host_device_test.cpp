@@ -51,7 +51,7 @@ class HostDeviceTest : public testing::Test {
   std::vector<std::byte> delivered(std::size_t index) const {
     const Placement& placement = plan_->placements[index];
     std::vector<std::byte> bytes(placement.bytes);
-    arena_->read_back(placement.arena_offset, bytes.data(), bytes.size());
+    arena_->read_back(arena_->data() + placement.arena_offset, bytes.data(), bytes.size());
     return bytes;
   }
   std::vector<std::byte> source(std::size_t index) const {
@@ -71,6 +71,7 @@ class HostDeviceTest : public testing::Test {
   HostDevice device_{workers_};
   std::shared_ptr<const PlanData> plan_;
   std::vector<std::byte> slab_;
+  const Bindings bindings_;
   std::shared_ptr<Arena> arena_;
   Wakeup wakeup_;
   Tracer tracer_{false};
@@ -94,7 +95,7 @@ TEST_F(HostDeviceTest, RefusesAnArenaThatNoMachineHas) {
 }
 
 TEST_F(HostDeviceTest, CopiesAndCastsEveryDeliveryToItsPlace) {
-  const std::unique_ptr<Lane> lane = device_.open_lane(*plan_, *arena_, wakeup_, tracer_);
+  const std::unique_ptr<Lane> lane = device_.open_lane({*plan_, bindings_, *arena_, nullptr, wakeup_, tracer_});
   lane->deliver(work(9));
   const std::vector<LaneDone> done = collect(*lane, 1);
   EXPECT_EQ(done[0].tag, 9u);
@@ -102,7 +103,7 @@ TEST_F(HostDeviceTest, CopiesAndCastsEveryDeliveryToItsPlace) {
 }
 
 TEST_F(HostDeviceTest, CostsWhatThePlanSaid) {
-  const std::unique_ptr<Lane> lane = device_.open_lane(*plan_, *arena_, wakeup_, tracer_);
+  const std::unique_ptr<Lane> lane = device_.open_lane({*plan_, bindings_, *arena_, nullptr, wakeup_, tracer_});
   lane->deliver(work(0));
   const std::vector<LaneDone> done = collect(*lane, 1);
   EXPECT_EQ(done[0].copies, plan_->costs.copies);
@@ -112,7 +113,7 @@ TEST_F(HostDeviceTest, CostsWhatThePlanSaid) {
 }
 
 TEST_F(HostDeviceTest, PopulatingAnArenaThatIsBeingFilledHarmsNothing) {
-  const std::unique_ptr<Lane> lane = device_.open_lane(*plan_, *arena_, wakeup_, tracer_);
+  const std::unique_ptr<Lane> lane = device_.open_lane({*plan_, bindings_, *arena_, nullptr, wakeup_, tracer_});
   lane->deliver(work(0));
   arena_->populate(0, plan_->costs.devices[0].arena_bytes);
   collect(*lane, 1);
@@ -130,7 +131,7 @@ TEST_F(HostDeviceTest, DeliverReturnsWhileTheWorkersAreBusyAndTheLaneWaitsForThe
     });
   }
   begun->wait();
-  std::unique_ptr<Lane> lane = device_.open_lane(*plan_, *arena_, wakeup_, tracer_);
+  std::unique_ptr<Lane> lane = device_.open_lane({*plan_, bindings_, *arena_, nullptr, wakeup_, tracer_});
   lane->deliver(work(0));
   std::vector<LaneDone> done;
   lane->collect(done);

@@ -26,7 +26,7 @@ TEST(NullDevice, HasNothingToReadBack) {
   const std::shared_ptr<Arena> arena = device.allocate(100);
   std::byte byte{};
   try {
-    arena->read_back(0, &byte, 1);
+    arena->read_back(nullptr, &byte, 1);
     FAIL() << "something was read back";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
@@ -47,8 +47,9 @@ TEST(NullDevice, IsDoneAtOnceNotifiesAndCountsWhatThePlanCounted) {
   NullDevice device;
   Wakeup wakeup;
   Tracer tracer(false);
+  const Bindings bindings;
   const std::shared_ptr<Arena> arena = device.allocate(data.costs.devices[0].arena_bytes);
-  const std::unique_ptr<Lane> lane = device.open_lane(data, *arena, wakeup, tracer);
+  const std::unique_ptr<Lane> lane = device.open_lane({data, bindings, *arena, nullptr, wakeup, tracer});
   lane->deliver({nullptr, &data.extents[0], &data.parts[0], 7});
   pollfd notified{wakeup.fd(), POLLIN, 0};
   EXPECT_EQ(poll(&notified, 1, 0), 1);

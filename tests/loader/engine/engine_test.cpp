@@ -342,7 +342,7 @@ TEST(QueuedLoad, EndsAtOnceWhenItIsCancelledOrDropped) {
   write_shard(folder, "a.safetensors", small_model);
   const Plan plan = make_plan(Checkpoint::open(folder.path()), everything());
   const auto wakeup = std::make_shared<Wakeup>();
-  const auto cancelled = std::make_shared<LoadState>(Access::data(plan), wakeup, false);
+  const auto cancelled = std::make_shared<LoadState>(plan, memory_for(plan, {}), wakeup, false);
   {
     Load load = Access::load(cancelled);
     load.cancel();
@@ -350,7 +350,7 @@ TEST(QueuedLoad, EndsAtOnceWhenItIsCancelledOrDropped) {
     EXPECT_TRUE(load.progress().finished);
   }
   EXPECT_FALSE(cancelled->begin()) << "the engine would run it";
-  const auto dropped = std::make_shared<LoadState>(Access::data(plan), wakeup, false);
+  const auto dropped = std::make_shared<LoadState>(plan, memory_for(plan, {}), wakeup, false);
   { const Load load = Access::load(dropped); }
   EXPECT_FALSE(dropped->begin()) << "the engine would run it";
 }

@@ -186,14 +186,14 @@ class EmptyArena final : public Arena {
  public:
   std::byte* data() const noexcept override { return nullptr; }
   void populate(std::uint64_t, std::uint64_t) noexcept override {}
-  void read_back(std::uint64_t, void*, std::uint64_t) const override {}
+  void read_back(const void*, void*, std::uint64_t) const override {}
 };
 
 /// A lane whose driver takes its time to make a stream wait.
 class SlowLane final : public Lane {
  public:
   void deliver(const LaneWork&) override {}
-  bool order(CUstream_st*, std::span<const Extent>) override {
+  bool order(CUstream_st*, std::uint64_t) override {
     entered.set_value();
     may_leave.get_future().wait();
     left = true;
@@ -213,16 +213,15 @@ TEST(LoadInALane, PublishesMeanwhileAndClosesTheLaneAfterwards) {
   Request request;
   request.add("*").on(host());
   const Plan plan = make_plan(Checkpoint::open(folder.path()), request);
-  const auto state = std::make_shared<LoadState>(Access::data(plan), std::make_shared<Wakeup>(), false);
+  const auto state = std::make_shared<LoadState>(plan, memory_for(plan, {}), std::make_shared<Wakeup>(), false);
   ASSERT_TRUE(state->begin());
   const Load load = Access::load(state);
   std::vector<std::unique_ptr<Lane>> lanes;
   lanes.push_back(std::make_unique<SlowLane>());
   SlowLane& lane = static_cast<SlowLane&>(*lanes[0]);
   state->place({std::make_shared<EmptyArena>()}, lanes);
-  std::vector<std::uint32_t> extents(Access::data(plan)->extents.size());
-  std::iota(extents.begin(), extents.end(), 0);
-  state->publish({}, extents, {});
+  const LoadState::Handed handed[] = {{0, 1}, {1, 1}, {2, 1}};
+  state->publish({}, handed, {});
 
   std::thread caller([&] { EXPECT_EQ(load.wait_on(nullptr, "a").name, "a"); });
   lane.entered.get_future().wait();

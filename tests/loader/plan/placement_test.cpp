@@ -32,19 +32,21 @@ class Placed {
       placement.tensor = i;
       placement.dtype = cast && is_castable(tensor.dtype) ? *cast : tensor.dtype;
       placement.bytes = delivered_bytes(tensor.bytes, tensor.dtype, placement.dtype);
-      Wanted& wanted = wanted_.emplace_back();
-      wanted.begin = tensor.offset;
-      wanted.end = tensor.offset + tensor.bytes;
-      wanted.shard = tensor.shard;
-      wanted.dtype = tensor.dtype;
-      wanted.first_placement = static_cast<std::uint32_t>(plan_.placements.size());
-      wanted.placement_count = static_cast<std::uint32_t>(plan_.devices.size());
+      Route& route = plan_.routes.emplace_back();
+      route.begin = tensor.offset;
+      route.end = tensor.offset + tensor.bytes;
+      route.run_bytes = tensor.bytes;
+      route.shard = tensor.shard;
+      route.dtype = tensor.dtype;
+      route.tensor = i;
+      route.first_placement = static_cast<std::uint32_t>(plan_.placements.size());
+      route.placement_count = static_cast<std::uint32_t>(plan_.devices.size());
       for (std::size_t device = 0; device < plan_.devices.size(); ++device) {
         placement.device = static_cast<std::uint8_t>(device);
         plan_.placements.push_back(placement);
       }
     }
-    in_place_ = place(plan_, wanted_);
+    in_place_ = place(plan_);
   }
 
   std::vector<std::uint64_t> offsets(std::uint8_t device = 0) const {
@@ -66,7 +68,6 @@ class Placed {
 
  private:
   PlanData plan_;
-  BigVector<Wanted> wanted_;
   std::vector<ShardRange> in_place_;
 };
 

@@ -21,6 +21,7 @@
 
 #include "loader/base/limits.hpp"
 #include "loader/plan/access.hpp"
+#include "loader/plan/gather.hpp"
 #include "sluice/error.hpp"
 #include "tests/loader/support/catalogue_builder.hpp"
 
@@ -270,10 +271,38 @@ class Rehearsal {
           std::count_if(plan_.deliveries_of(extent).begin(), plan_.deliveries_of(extent).end(),
                         [&](const Delivery& other) { return plan_.placements[other.placement].device < device; }));
       const std::uint64_t table = (extent.bytes + 15) / 16 * 16 + 40 * tables_before;
-      copies += table - (end + 15) / 16 * 16 <= 64 * 1024 ? 1 : 2;
+      const Part& part = *std::find_if(plan_.parts_of(extent).begin(), plan_.parts_of(extent).end(),
+                                       [&](const Part& its) { return its.device == device; });
+      if (part.gathered) {
+        copies += 1 + count_gathers(deliveries, slab);
+      } else {
+        copies += table - (end + 15) / 16 * 16 <= 64 * 1024 ? 1 : 2;
+      }
       ++launches;
       scratch[device] = true;
     }
+  }
+
+  // Copies only what is needed, and holds it against all: what is delivered must be there.
+  static std::uint64_t count_gathers(const std::vector<Delivery>& deliveries, const Bytes& slab) {
+    std::uint64_t count = 0;
+    Bytes present(slab.size() + 16);
+    gather(deliveries, [&](const Gather& some) {
+      ++count;
+      for (std::uint64_t row = 0; row < some.rows; ++row) {
+        const std::uint64_t begin = some.offset + row * some.stride;
+        RC_ASSERT(begin + some.bytes <= present.size());
+        std::fill_n(present.begin() + static_cast<std::ptrdiff_t>(begin), some.bytes, std::uint8_t{1});
+      }
+    });
+    for (const Delivery& delivery : deliveries) {
+      for (std::uint64_t row = 0; row < delivery.rows; ++row) {
+        const auto begin =
+            present.begin() + static_cast<std::ptrdiff_t>(delivery.source_offset + row * delivery.source_stride);
+        RC_ASSERT(std::count(begin, begin + delivery.run_bytes, 1) == delivery.run_bytes);
+      }
+    }
+    return count;
   }
 
   const PlanData& plan_;

@@ -33,9 +33,23 @@ std::shared_ptr<const Catalogue> catalogue_of(const std::vector<std::string>& na
   return builder.build();
 }
 
+Selection select_or_throw(const std::vector<std::string>& names, const Request& request) {
+  Findings findings;
+  Selection selection = select(*catalogue_of(names), request, findings);
+  findings.throw_first();
+  return selection;
+}
+
+// The devices that a rule delivers to, by their numbers.
+std::vector<int> devices_of(const Selection& selection, std::size_t rule) {
+  std::vector<int> devices;
+  for (const Selection::OnDevice on : selection.targets_of(selection.rules[rule])) devices.push_back(on.device);
+  return devices;
+}
+
 // The rule that takes each tensor, or -1.
 std::vector<int> owners(const std::vector<std::string>& names, const Request& request) {
-  const Selection selection = select(*catalogue_of(names), request);
+  const Selection selection = select_or_throw(names, request);
   std::vector<int> owners;
   for (const std::uint32_t rule : selection.rule_of)
     owners.push_back(rule == Selection::none ? -1 : static_cast<int>(rule));
@@ -48,10 +62,16 @@ Request rules(const std::vector<std::string>& patterns) {
   return request;
 }
 
+Request optional_rules(const std::vector<std::string>& patterns) {
+  Request request;
+  for (const std::string& pattern : patterns) request.add(pattern).optional();
+  return request;
+}
+
 // The message of the error that select() throws.
 std::string refusal(const std::vector<std::string>& names, const Request& request, ErrorCode code) {
   try {
-    select(*catalogue_of(names), request);
+    select_or_throw(names, request);
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), code) << error.what();
     return error.what();
@@ -61,7 +81,17 @@ std::string refusal(const std::vector<std::string>& names, const Request& reques
 
 TEST(Request, LetsTheFirstRuleThatMatchesDecide) {
   EXPECT_THAT(owners({"a.weight", "a.bias", "b.weight", "c"}, rules({"a.*", "*.weight"})), ElementsAre(0, 0, 1, -1));
-  EXPECT_THAT(owners({"a.weight", "a.bias"}, rules({"*", "a.bias"})), ElementsAre(0, 0));
+  EXPECT_THAT(owners({"a.weight", "a.bias"}, optional_rules({"*", "a.bias"})), ElementsAre(0, 0));
+}
+
+TEST(Request, RefusesARuleThatEarlierOnesLeaveNothing) {
+  for (const char* const second : {"a.bias", "*", "*.bias", "a*"}) {
+    const Request request = rules({"a.*", "b", second});
+    const std::string told = refusal({"a.weight", "a.bias", "b"}, request, ErrorCode::invalid_argument);
+    EXPECT_THAT(told, HasSubstr("decides nothing")) << second;
+    EXPECT_THAT(told, HasSubstr(second));
+  }
+  EXPECT_THAT(owners({"a", "b"}, rules({"a", "*"})), ElementsAre(0, 1)) << "something is left";
 }
 
 TEST(Request, MatchesStarsAcrossDotsAndSlashes) {
@@ -80,7 +110,7 @@ TEST(Request, TakesWhatAPatternMatchesAndTheTensorOfThatName) {
 }
 
 TEST(Request, SeesTheNameOfATensorBehindThePatternOfAnEarlierRule) {
-  EXPECT_THAT(owners({"a*", "ab", "a[b]"}, rules({"a[b]", "a*", "*"})), ElementsAre(1, 0, 0));
+  EXPECT_THAT(owners({"a*", "ab", "a[b]"}, optional_rules({"a[b]", "a*", "*"})), ElementsAre(1, 0, 0));
 }
 
 TEST(Request, TakesANameWithANulByItsWholeNameOrByStarOnly) {
@@ -96,7 +126,7 @@ TEST(Request, KnowsBracketsQuestionMarksAndEscapes) {
 }
 
 TEST(Request, CountsARuleAsMatchedThatOnlyFindsWhatIsTaken) {
-  EXPECT_THAT(owners({"a", "b"}, rules({"*", "a", "b*"})), ElementsAre(0, 0));
+  EXPECT_THAT(owners({"a", "b"}, optional_rules({"*", "a", "b*"})), ElementsAre(0, 0));
 }
 
 // Draws a pattern and names, one of them the pattern's own, and compares what a rule takes with fnmatch.
@@ -187,9 +217,11 @@ TEST(Request, TakesPatternsAndDevicesUpToTheirLimits) {
   EXPECT_THAT(refusal({"a"}, request, ErrorCode::invalid_argument), HasSubstr("65536"));
 
   Request many;
-  for (std::size_t i = 0; i < limits::devices_max; ++i) many.add("*").on(cuda(static_cast<int>(i)));
+  for (std::size_t i = 0; i < limits::devices_max; ++i) {
+    many.add("*" + std::string(i, '*')).optional().on(cuda(static_cast<int>(i)));
+  }
   EXPECT_THAT(owners({"a"}, many), ElementsAre(0));
-  many.add("*").on(host());
+  many.add("a").optional().on(host());
   EXPECT_THAT(refusal({"a"}, many, ErrorCode::invalid_argument), HasSubstr("64 devices"));
 }
 
@@ -199,17 +231,17 @@ TEST(Request, NamesDevicesInTheOrderOfItsRules) {
   request.add("a").on(cuda(5));
   request.add("b");
   request.add("c").on({cuda(1), host(), cuda(5)});
-  const Selection selection = select(*catalogue_of({"a", "b", "c"}), request);
+  const Selection selection = select_or_throw({"a", "b", "c"}, request);
   EXPECT_THAT(selection.devices, ElementsAre(cuda(5), cuda(2), cuda(1), host()));
-  EXPECT_THAT(selection.targets_of(selection.rules[0]), ElementsAre(0));
-  EXPECT_THAT(selection.targets_of(selection.rules[1]), ElementsAre(1, 2));
-  EXPECT_THAT(selection.targets_of(selection.rules[2]), ElementsAre(0, 2, 3));
+  EXPECT_THAT(devices_of(selection, 0), ElementsAre(0));
+  EXPECT_THAT(devices_of(selection, 1), ElementsAre(1, 2));
+  EXPECT_THAT(devices_of(selection, 2), ElementsAre(0, 2, 3));
 }
 
 TEST(Request, LeavesOutItsOwnDevicesWhereEveryRuleNamesOthers) {
   Request request;
   request.add("a").on(cuda(0));
-  EXPECT_THAT(select(*catalogue_of({"a"}), request).devices, ElementsAre(cuda(0)));
+  EXPECT_THAT(select_or_throw({"a"}, request).devices, ElementsAre(cuda(0)));
 }
 
 }  // namespace

@@ -1,0 +1,510 @@
+#include "loader/plan/routing.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "loader/base/limits.hpp"
+#include "loader/plan/box.hpp"
+#include "loader/plan/coverage.hpp"
+#include "loader/plan/destination_check.hpp"
+#include "sluice/error.hpp"
+
+namespace sluice {
+namespace {
+
+Box whole(std::span<const std::uint64_t> shape) {
+  return box_of(Slice(), shape);
+}
+
+Few<std::uint64_t> counts_of(const Box& box) {
+  Few<std::uint64_t> counts;
+  for (const unsigned dimension : box.order) counts.push_back(box.count[dimension]);
+  return counts;
+}
+
+Layout layout_of(const Description& description) {
+  return {description.shape, description.strides};
+}
+
+// Makes `routes`, which lead from a tensor to a placement, routes of the plan. Throws Error{invalid_argument} without a
+// place where packed elements do not fill bytes.
+void add_routes(PlanData& plan, std::uint32_t index, std::uint32_t first_placement,
+                const std::vector<ElementRoute>& routes) {
+  const TensorInfo& tensor = plan.catalogue->tensors[index];
+  const Placement& placement = plan.placements[first_placement];
+  const bool cast = placement.dtype != tensor.dtype;
+  const std::uint64_t from = bits(tensor.dtype);
+  const std::uint64_t to = bits(placement.dtype);
+  const auto in_bytes = [](std::uint64_t elements, std::uint64_t bits_each) {
+    if (elements * bits_each % 8 == 0) return elements * bits_each / 8;
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("elements of {} bits are cut inside a byte, {} elements on", bits_each, elements), {},
+                "cut packed dtypes where elements end with a byte");
+  };
+  for (const ElementRoute& element : routes) {
+    Route route;
+    route.begin = tensor.offset + in_bytes(element.source, from);
+    route.target = in_bytes(element.target, to);
+    route.run_bytes = in_bytes(element.run, from);
+    route.end = route.begin + route.run_bytes;
+    route.shard = tensor.shard;
+    route.first_placement = first_placement;
+    route.placement_count = 1;
+    route.tensor = index;
+    route.first_loop = static_cast<std::uint32_t>(plan.loops.size());
+    route.loop_count = static_cast<std::uint8_t>(element.loops.size());
+    route.group = placement.group;
+    route.unit_bytes = cast ? static_cast<std::uint8_t>(from / 8) : 1;
+    route.dtype = tensor.dtype;
+    for (const Loop& loop : element.loops) {
+      const Loop bytes{loop.count, in_bytes(loop.source_stride, from), in_bytes(loop.target_stride, to)};
+      route.end += (bytes.count - 1) * bytes.source_stride;
+      plan.loops.push_back(bytes);
+    }
+    plan.routes.push_back(route);
+  }
+}
+
+class Router {
+ public:
+  Router(PlanData& plan, const Selection& selection, const Request& request, Findings& findings)
+      : plan_(plan),
+        selection_(selection),
+        request_(request),
+        findings_(findings),
+        filled_(request.destinations().size()) {}
+
+  Bindings run() && {
+    number_groups();
+    add_destinations();
+    reserve();
+    for (std::uint32_t i = 0; i < plan_.catalogue->tensors.size(); ++i) add_tensor(i);
+    sort_routes();
+    std::uint32_t number = 0;
+    for (const Destination& destination : request_.destinations()) check_coverage(destination, number++);
+    if (request_.strict) check_strict();
+    return std::move(bindings_);
+  }
+
+ private:
+  // What goes to one destination.
+  struct Filled {
+    std::vector<Box> boxes;
+    std::vector<std::uint32_t> tensors;  // of the boxes
+    bool at_fault = false;               // something that was meant to fill it does not
+  };
+
+  Error::Where at(const TensorInfo& tensor) const {
+    return {plan_.catalogue->shards[tensor.shard].path.string(), {}, std::string(tensor.name)};
+  }
+
+  // Runs `body`; what it throws becomes a finding about `tensor`. Whether it threw nothing.
+  template <typename Body>
+  bool holds(std::uint32_t rule, const TensorInfo& tensor, Body&& body) {
+    try {
+      body();
+      return true;
+    } catch (const Error& error) {
+      findings_.add(rule, Error(error.code(), error.message(), at(tensor), error.hint()));
+      return false;
+    }
+  }
+
+  void number_groups() {
+    std::vector<std::uint32_t> numbers;
+    bool plain = false;
+    for (const Destination& destination : request_.destinations()) numbers.push_back(destination.group().number);
+    for (const Rule& rule : request_.rules()) {
+      if (!rule.targets().empty() || rule.is_skip()) continue;
+      if (rule.group().number == 0) {
+        plain = true;
+      } else {
+        numbers.push_back(rule.group().number);
+      }
+    }
+    if (plain) numbers.push_back(0);
+    std::sort(numbers.begin(), numbers.end());
+    numbers.erase(std::unique(numbers.begin(), numbers.end()), numbers.end());
+    for (const std::uint32_t number : numbers) plan_.costs.groups.push_back({Group{number}, 0, 0, 0});
+  }
+
+  std::uint32_t index_of(Group group) const {
+    const auto& groups = plan_.costs.groups;
+    const auto found = std::partition_point(groups.begin(), groups.end(),
+                                            [&](const auto& its) { return its.group.number < group.number; });
+    return static_cast<std::uint32_t>(found - groups.begin());
+  }
+
+  void count(const Placement& placement) {
+    ++plan_.costs.devices[placement.device].tensors;
+    plan_.costs.delivered_bytes += placement.bytes;
+    PlanCosts::OfGroup& group = plan_.costs.groups[placement.group];
+    ++group.tensors;
+    group.delivered_bytes += placement.bytes;
+  }
+
+  void add_destinations() {
+    plan_.destination_count = static_cast<std::uint32_t>(request_.destinations().size());
+    plan_.placements.reserve(plan_.destination_count);
+    plan_.descriptions.reserve(plan_.destination_count);
+    std::uint32_t number = 0;
+    for (const Destination& destination : request_.destinations()) {
+      Placement& placement = plan_.placements.emplace_back();
+      placement.device = selection_.device_of_destination[number];
+      placement.dtype = destination.dtype();
+      placement.group = index_of(destination.group());
+      placement.description = number;
+      plan_.descriptions.push_back({destination.name(), destination.shape(), destination.strides()});
+      plan_.destinations_by_name.push_back(number);
+      try {
+        check_destination(destination);
+        placement.bytes = bytes_of(destination);
+        if (destination.has_memory()) {
+          plan_.regions.push_back({span_bytes_of(destination), placement.device});
+          bindings_.regions.push_back(static_cast<std::byte*>(destination.data()));
+          placement.region = static_cast<std::uint32_t>(plan_.regions.size());
+          plan_.costs.devices[placement.device].caller_bytes += placement.bytes;
+        }
+        count(placement);
+      } catch (const Error& error) {
+        findings_.add(Findings::first_destination + number, error);
+        filled_[number].at_fault = true;
+      }
+      ++number;
+    }
+    check_names();
+    check_memories();
+  }
+
+  void check_names() {
+    auto& by_name = plan_.destinations_by_name;
+    const auto key = [&](std::uint32_t number) {
+      return std::pair(std::string_view(plan_.descriptions[number].name), plan_.placements[number].device);
+    };
+    std::stable_sort(by_name.begin(), by_name.end(), [&](std::uint32_t a, std::uint32_t b) { return key(a) < key(b); });
+    for (std::size_t i = 0; i < by_name.size(); ++i) {
+      const DeviceId device = plan_.devices[plan_.placements[by_name[i]].device];
+      if (i > 0 && key(by_name[i - 1]) == key(by_name[i])) {
+        refuse(by_name[i], ErrorCode::invalid_argument, "its name is there twice on this device",
+               "names tell them apart");
+      }
+      const auto tensor = plan_.catalogue->find(plan_.descriptions[by_name[i]].name);
+      if (!tensor || selection_.rule_of[*tensor] == Selection::none) continue;
+      for (const Selection::OnDevice on : selection_.targets_of(selection_.rules[selection_.rule_of[*tensor]])) {
+        if (plan_.devices[on.device] != device) continue;
+        refuse(by_name[i], ErrorCode::invalid_argument, "a rule delivers the tensor of its name to this device",
+               "give the destination another name");
+      }
+    }
+  }
+
+  void check_memories() {
+    std::vector<std::uint32_t> in_order;
+    for (std::uint32_t i = 0; i < plan_.destination_count; ++i) {
+      if (plan_.placements[i].region != 0 && span_of(i) != 0) in_order.push_back(i);
+    }
+    const auto place = [&](std::uint32_t number) {
+      return std::pair(plan_.placements[number].device, begin_of(number));
+    };
+    std::sort(in_order.begin(), in_order.end(), [&](std::uint32_t a, std::uint32_t b) { return place(a) < place(b); });
+    for (std::size_t i = 1; i < in_order.size(); ++i) {
+      const std::uint32_t before = in_order[i - 1];
+      const std::uint32_t number = in_order[i];
+      if (place(before).first != place(number).first || begin_of(before) + span_of(before) <= begin_of(number))
+        continue;
+      refuse(std::max(before, number), ErrorCode::invalid_argument,
+             fmt::format("its memory overlaps that of \"{}\"", plan_.descriptions[std::min(before, number)].name));
+    }
+  }
+  std::uintptr_t begin_of(std::uint32_t number) const {
+    return reinterpret_cast<std::uintptr_t>(bindings_.regions[plan_.placements[number].region - 1]);
+  }
+  std::uint64_t span_of(std::uint32_t number) const { return plan_.regions[plan_.placements[number].region - 1].bytes; }
+
+  void refuse(std::uint32_t number, ErrorCode code, std::string message, std::string hint = {}) {
+    filled_[number].at_fault = true;
+    findings_.add(Findings::first_destination + number,
+                  Error(code,
+                        fmt::format("destination \"{}\" on {}: {}", plan_.descriptions[number].name,
+                                    name(plan_.devices[plan_.placements[number].device]), message),
+                        {plan_.catalogue->path.string(), {}, {}}, std::move(hint)));
+  }
+
+  // Most requests have tensors that are delivered whole, and nothing else.
+  void reserve() {
+    std::uint64_t placements = plan_.destination_count;
+    std::uint64_t routes = 0;
+    for (const std::uint32_t rule : selection_.rule_of) {
+      if (rule == Selection::none) continue;
+      placements += selection_.rules[rule].count;
+      routes += std::max<std::size_t>(1, request_rule(rule).targets().size());
+    }
+    plan_.placements.reserve(placements);
+    plan_.routes.reserve(routes);
+  }
+
+  const Rule& request_rule(std::uint32_t number) const { return request_.rules()[number]; }
+
+  void add_tensor(std::uint32_t index) {
+    const std::uint32_t number = selection_.rule_of[index];
+    if (number == Selection::none) {
+      plan_.left_out.push_back(index);
+      return;
+    }
+    const TensorInfo& tensor = plan_.catalogue->tensors[index];
+    const Rule& rule = request_rule(number);
+    const Selection::RuleTargets& targets = selection_.rules[number];
+    if (!rule.targets().empty()) {
+      for (const Rule::Target& target : rule.targets()) add_target(number, index, rule, target);
+    } else if (rule.taken() != nullptr || rule.split()) {
+      holds(number, tensor, [&] { add_cut(index, rule, targets); });
+    } else if (targets.count != 0) {
+      add_whole(index, rule, targets);
+    }
+  }
+
+  Dtype dtype_of(const TensorInfo& tensor, const Selection::RuleTargets& targets) const {
+    return targets.cast && is_castable(tensor.dtype) ? *targets.cast : tensor.dtype;
+  }
+
+  void add_whole(std::uint32_t index, const Rule& rule, const Selection::RuleTargets& targets) {
+    const TensorInfo& tensor = plan_.catalogue->tensors[index];
+    const auto first = static_cast<std::uint32_t>(plan_.placements.size());
+    Placement placement;
+    placement.tensor = index;
+    placement.dtype = dtype_of(tensor, targets);
+    placement.bytes = delivered_bytes(tensor.bytes, tensor.dtype, placement.dtype);
+    placement.group = index_of(rule.group());
+    for (const Selection::OnDevice on : selection_.targets_of(targets)) {
+      placement.device = on.device;
+      plan_.placements.push_back(placement);
+      count(placement);
+    }
+    if (tensor.bytes == 0) return;
+    Route route;
+    route.begin = tensor.offset;
+    route.end = tensor.offset + tensor.bytes;
+    route.run_bytes = tensor.bytes;
+    route.shard = tensor.shard;
+    route.first_placement = first;
+    route.placement_count = targets.count;
+    route.tensor = index;
+    route.group = placement.group;
+    route.unit_bytes = placement.dtype == tensor.dtype ? 1 : static_cast<std::uint8_t>(bits(tensor.dtype) / 8);
+    route.dtype = tensor.dtype;
+    plan_.routes.push_back(route);
+  }
+
+  void add_cut(std::uint32_t index, const Rule& rule, const Selection::RuleTargets& targets) {
+    const TensorInfo& tensor = plan_.catalogue->tensors[index];
+    for (const Selection::OnDevice on : selection_.targets_of(targets)) {
+      Slice slice = rule.taken() == nullptr ? Slice() : *rule.taken();
+      if (rule.split()) {
+        const std::uint64_t parts = rule.split()->parts == 0 ? targets.count : rule.split()->parts;
+        if (targets.count % parts != 0) {
+          throw Error(
+              ErrorCode::invalid_argument,
+              fmt::format("rule \"{}\" splits into {} parts for {} devices", rule.pattern(), parts, targets.count), {},
+              "the number of parts must divide that of the devices");
+        }
+        slice.part(rule.split()->dimension, on.nth * parts / targets.count, parts);
+      }
+      const Box from = box_of(slice, tensor.shape);
+      const Few<std::uint64_t> shape = counts_of(from);
+      Placement placement;
+      placement.tensor = index;
+      placement.description = static_cast<std::uint32_t>(plan_.descriptions.size());
+      placement.dtype = dtype_of(tensor, targets);
+      placement.bytes = from.elements() * bits(placement.dtype) / 8;
+      placement.group = index_of(rule.group());
+      placement.device = on.device;
+      plan_.descriptions.push_back({std::string(tensor.name), {shape.begin(), shape.end()}, {}});
+      plan_.placements.push_back(placement);
+      count(placement);
+      add_routes(plan_, index, static_cast<std::uint32_t>(plan_.placements.size() - 1),
+                 routes_between(from, whole(shape.all()), layout_of(plan_.descriptions.back())));
+    }
+  }
+
+  void add_target(std::uint32_t number, std::uint32_t index, const Rule& rule, const Rule::Target& target) {
+    const auto found = selection_.destinations.find(target.destination);
+    if (found == selection_.destinations.end()) return;  // told already
+    Filled& filled = filled_[found->second];
+    if (filled.at_fault) return;
+    const TensorInfo& tensor = plan_.catalogue->tensors[index];
+    const auto route = [&] {
+      check_dtype(tensor, rule, *target.destination);
+      const Box from = box_of(target.from, tensor.shape);
+      Box into = box_of(target.into, target.destination->shape());
+      if (!filled.boxes.empty() && !(filled.boxes.front().shape == into.shape)) {
+        throw Error(ErrorCode::invalid_argument,
+                    fmt::format("slices into \"{}\" see it as {} and as {}", target.destination->name(),
+                                text_of_shape(filled.boxes.front().shape.all()), text_of_shape(into.shape.all())),
+                    {}, "all slices into one destination must see it with one shape");
+      }
+      add_routes(plan_, index, found->second, routes_between(from, into, layout_of(plan_.descriptions[found->second])));
+      filled.boxes.push_back(std::move(into));
+      filled.tensors.push_back(index);
+    };
+    if (selection_.rules[number].at_fault || !holds(number, tensor, [&] { in_destination(route, target); })) {
+      filled.at_fault = true;
+    }
+  }
+
+  // Runs `body`, and names the destination in what it throws.
+  template <typename Body>
+  static void in_destination(Body&& body, const Rule::Target& target) {
+    try {
+      body();
+    } catch (const Error& error) {
+      throw Error(error.code(),
+                  fmt::format("{} -> {}{} on {}: {}", text(target.from), target.destination->name(), text(target.into),
+                              name(target.destination->device()), error.message()),
+                  {}, error.hint());
+    }
+  }
+
+  static void check_dtype(const TensorInfo& tensor, const Rule& rule, const Destination& destination) {
+    const Dtype to = destination.dtype();
+    if (rule.cast() && *rule.cast() != to) {
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("the rule casts to {}, the destination holds {}", name(*rule.cast()), name(to)), {},
+                  "cast to the destination's dtype");
+    }
+    if (tensor.dtype == to) return;
+    if (!is_castable(tensor.dtype) || !is_castable(to)) {
+      throw Error(ErrorCode::invalid_argument,
+                  fmt::format("the tensor is {}, which cannot become {}", name(tensor.dtype), name(to)), {},
+                  "give the destination the tensor's dtype");
+    }
+    if (rule.cast()) return;
+    throw Error(ErrorCode::invalid_argument,
+                fmt::format("the tensor is {}, the destination {}, and the rule casts to nothing", name(tensor.dtype),
+                            name(to)),
+                {}, fmt::format("say .cast({}), or give the destination the tensor's dtype", name(to)));
+  }
+
+  void sort_routes() {
+    const auto before = [](const Route& a, const Route& b) {
+      return std::tie(a.shard, a.begin) < std::tie(b.shard, b.begin);
+    };
+    if (!std::is_sorted(plan_.routes.begin(), plan_.routes.end(), before)) {
+      std::stable_sort(plan_.routes.begin(), plan_.routes.end(), before);
+    }
+  }
+
+  std::string_view name_of_tensor(std::uint32_t tensor) const { return plan_.catalogue->tensors[tensor].name; }
+
+  void check_coverage(const Destination& destination, std::uint32_t number) {
+    Filled& filled = filled_[number];
+    if (filled.at_fault) return;
+    const std::vector<std::uint64_t>& own_shape = destination.shape();
+    const std::span<const std::uint64_t> shape =
+        filled.boxes.empty() ? std::span(own_shape) : filled.boxes.front().shape.all();
+    const std::uint64_t elements = elements_of(shape);
+    if (filled.boxes.size() == 1 && filled.boxes.front().elements() == elements) return;
+    const Coverage coverage = cover(shape, filled.boxes);
+    if (coverage.overlap) {
+      refuse(number, ErrorCode::incomplete,
+             fmt::format("{} is written twice, by \"{}\" and by \"{}\"", text(coverage.shared),
+                         name_of_tensor(filled.tensors[coverage.overlap->first]),
+                         name_of_tensor(filled.tensors[coverage.overlap->second])),
+             "every element must be written once");
+      return;
+    }
+    if (coverage.gaps.empty() || destination.unwritten() == Destination::Unwritten::kept) return;
+    if (destination.unwritten() == Destination::Unwritten::zero) {
+      for (const Box& gap : coverage.gaps) add_fill(number, gap);
+      return;
+    }
+    std::uint64_t missing = 0;
+    for (const Box& gap : coverage.gaps) missing += gap.elements();
+    refuse(number, ErrorCode::incomplete,
+           fmt::format("no rule writes {} of it: {} of {} elements are missing", text(coverage.gaps.front()), missing,
+                       elements),
+           "add a rule for them, or say zero() or keep()");
+  }
+
+  void add_fill(std::uint32_t number, const Box& gap) {
+    const Placement& placement = plan_.placements[number];
+    const std::uint64_t bits_each = bits(placement.dtype);
+    try {
+      // As if zeros came from a tensor of the gap's shape.
+      const Few<std::uint64_t> counts = counts_of(gap);
+      for (const ElementRoute& route :
+           routes_between(whole(counts.all()), gap, layout_of(plan_.descriptions[number]))) {
+        add_fill(number, route, bits_each);
+      }
+    } catch (const Error& error) {
+      refuse(number, error.code(), error.message(), error.hint());
+    }
+  }
+
+  void add_fill(std::uint32_t number, const ElementRoute& route, std::uint64_t bits_each) {
+    std::uint64_t outer = 1;
+    const std::size_t loops = route.loops.size();
+    for (std::size_t i = 0; i + 1 < loops; ++i) outer *= route.loops[i].count;
+    if (plan_.fills.size() + outer > limits::routes_max) {
+      throw Error(ErrorCode::limit_exceeded, fmt::format("more than {} places become zero", limits::routes_max), {},
+                  "clear the memory yourself and say keep()");
+    }
+    for (std::uint64_t index = 0; index < outer; ++index) {
+      Fill fill;
+      std::uint64_t target = route.target;
+      std::uint64_t rest = index;
+      for (std::size_t i = loops; i-- > 1;) {
+        const Loop& loop = route.loops[i - 1];
+        target += rest % loop.count * loop.target_stride;
+        rest /= loop.count;
+      }
+      if (target * bits_each % 8 != 0 || route.run * bits_each % 8 != 0) {
+        throw Error(ErrorCode::invalid_argument, "packed elements that become zero do not fill bytes");
+      }
+      fill.offset = target * bits_each / 8;
+      fill.run_bytes = route.run * bits_each / 8;
+      fill.placement = number;
+      if (loops > 0) {
+        fill.rows = route.loops[loops - 1].count;
+        fill.stride = route.loops[loops - 1].target_stride * bits_each / 8;
+      }
+      plan_.fills.push_back(fill);
+    }
+  }
+
+  void check_strict() {
+    const std::size_t count = plan_.left_out.size();
+    if (count == 0) return;
+    constexpr std::size_t names_max = 3;
+    std::string names;
+    for (std::size_t i = 0; i < std::min(count, names_max); ++i) {
+      names += fmt::format("{}\"{}\"", names.empty() ? "" : ", ", name_of_tensor(plan_.left_out[i]));
+    }
+    findings_.add(Findings::whole_request,
+                  Error(ErrorCode::incomplete,
+                        fmt::format("no rule matches {} of {} tensors: {}{}", count, selection_.rule_of.size(), names,
+                                    count > names_max ? ", ..." : ""),
+                        {plan_.catalogue->path.string(), {}, {}}, "add rules for them, skip() among them"));
+  }
+
+  PlanData& plan_;
+  const Selection& selection_;
+  const Request& request_;
+  Findings& findings_;
+  Bindings bindings_;
+  std::vector<Filled> filled_;  // by destination
+};
+
+}  // namespace
+
+Bindings make_routes(PlanData& plan, const Selection& selection, const Request& request, Findings& findings) {
+  return Router(plan, selection, request, findings).run();
+}
+
+}  // namespace sluice

@@ -1,0 +1,93 @@
+#include "loader/tool/request_of.hpp"
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "loader/plan/access.hpp"
+#include "loader/plan/selection.hpp"
+#include "sluice/error.hpp"
+
+namespace sluice::tool {
+namespace {
+
+// The index of the first of `patterns` that matches, by tensor, or Selection::none.
+std::vector<std::uint32_t> first_matches(const Arguments& arguments, const Checkpoint& checkpoint,
+                                         const std::vector<std::string>& patterns, const std::string& option) {
+  Request request;
+  for (const std::string& pattern : patterns) {
+    Request alone;
+    alone.add(pattern);
+    Findings findings;
+    select(*Access::catalogue(checkpoint), alone, findings);
+    try {
+      findings.throw_first();
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::tensor_not_found) throw;
+      const bool suggests = error.hint().starts_with("did you mean");
+      throw Error(error.code(), "no tensor matches " + option, {error.path(), error.offset(), error.tensor()},
+                  suggests ? error.hint() : "`sluice inspect " + arguments.path.string() + "` lists the names");
+    }
+    request.add(pattern).optional();
+  }
+  Findings findings;
+  Selection selection = select(*Access::catalogue(checkpoint), request, findings);
+  findings.throw_first();
+  return std::move(selection.rule_of);
+}
+
+// A pattern that matches the name and nothing else.
+std::string exact_pattern(std::string_view name) {
+  std::string pattern;
+  for (const char letter : name) {
+    if (letter == '*' || letter == '?' || letter == '[' || letter == '\\') pattern += '\\';
+    pattern += letter;
+  }
+  return pattern;
+}
+
+void cut(Rule& rule, const SliceArgument& slice) {
+  if (slice.part) {
+    rule.take(part(slice.dimension, slice.part->first, slice.part->second));
+  } else {
+    rule.split(slice.dimension);
+  }
+}
+
+}  // namespace
+
+Request request_of(const Arguments& arguments, const Checkpoint& checkpoint) {
+  Request request;
+  request.devices = arguments.devices;
+  const auto add = [&](std::string pattern) -> Rule& {
+    Rule& rule = request.add(std::move(pattern)).optional();
+    if (arguments.dtype) rule.cast(*arguments.dtype);
+    return rule;
+  };
+  std::vector<std::string> globs;
+  for (const SliceArgument& slice : arguments.slices) globs.push_back(slice.glob);
+  const std::vector<std::uint32_t> slices =
+      globs.empty() ? std::vector<std::uint32_t>() : first_matches(arguments, checkpoint, globs, "--slice");
+  if (arguments.selects.empty()) {
+    for (std::size_t i = 0; i < arguments.slices.size(); ++i) {
+      // Of two slices of one pattern the first decides.
+      Rule& rule = add(arguments.slices[i].glob);
+      if (rule.taken() == nullptr && !rule.split()) cut(rule, arguments.slices[i]);
+    }
+    add("*");  // a checkpoint without tensors is loaded as such
+    return request;
+  }
+  const std::vector<std::uint32_t> selects = first_matches(arguments, checkpoint, arguments.selects, "--select");
+  if (globs.empty()) {
+    for (const std::string& pattern : arguments.selects) add(pattern);
+    return request;
+  }
+  for (std::size_t i = 0; i < selects.size(); ++i) {
+    if (selects[i] == Selection::none) continue;
+    Rule& rule = add(exact_pattern(checkpoint.tensors()[i].name));
+    if (slices[i] != Selection::none) cut(rule, arguments.slices[slices[i]]);
+  }
+  return request;
+}
+
+}  // namespace sluice::tool

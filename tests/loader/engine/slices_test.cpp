@@ -1,0 +1,369 @@
+// Goal: every element of a destination is the one that its slices name, whatever the boxes, shapes, orders, casts and
+// memory; and nothing beside is written.
+// Method: whole loads of random requests against a reference that works element by element; thousands by hand:
+// SLUICE_SEEDS=5000 build/release/tests/loader_engine_test --gtest_filter='Slices.*'. Then worked examples.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "loader/plan/access.hpp"
+#include "loader/plan/plan.hpp"
+#include "tests/loader/support/sanitized.hpp"
+#include "tests/loader/support/slice_cases.hpp"
+#include "tests/loader/support/small_model.hpp"
+#include "tests/loader/support/temporary_folder.hpp"
+
+namespace sluice {
+namespace {
+
+std::uint64_t seeds_of_slices() {
+  const char* const told = std::getenv("SLUICE_SEEDS");
+  return told != nullptr ? std::strtoull(told, nullptr, 10) : sanitized ? 100 : 500;
+}
+
+TEST(Slices, AreWhatAReferenceTakesElementByElement) {
+  Options options = small_options();
+  options.slab_bytes = 64 << 10;
+  options.staging_bytes = 256 << 10;
+  Engine engine(options);
+  const TemporaryFolder folder;
+  for (std::uint64_t seed = 1; seed <= seeds_of_slices() && !testing::Test::HasFailure(); ++seed) {
+    SCOPED_TRACE(fmt::format("seed {}", seed));
+    SliceCase sliced(seed, {host(), null()}, true);
+    const std::filesystem::path file =
+        write_shard(folder, "model.safetensors", sliced.tensors(), static_cast<unsigned>(seed % 9));
+    const Checkpoint checkpoint = Checkpoint::open(file);
+    const std::vector<Error> errors = check(checkpoint, sliced.request());
+    for (const Error& error : errors) ADD_FAILURE() << error.what();
+    if (!errors.empty()) break;
+    const Plan plan = make_plan(checkpoint, sliced.request(), options);
+    EXPECT_EQ(check_plan(*Access::data(plan)), "");
+    const Load load = engine.start(plan);
+    load.wait();
+    sliced.expect_right(load);
+  }
+}
+
+// --- worked examples: elements are their numbers ------------------------------------------------------------------
+
+class Numbers : public testing::Test {
+ protected:
+  // A tensor of I32 whose elements are `first`, `first` + 1 and so on.
+  void tensor(const std::string& name, const Shape& shape, std::int32_t first) {
+    header_ += fmt::format("{}\"{}\":{{\"dtype\":\"I32\",\"shape\":[{}],\"data_offsets\":[{},{}]}}",
+                           header_.empty() ? "" : ",", name, fmt::join(shape, ","), bytes_.size() * 4,
+                           (bytes_.size() + product(shape)) * 4);
+    for (std::uint64_t i = 0; i < product(shape); ++i) bytes_.push_back(first + static_cast<std::int32_t>(i));
+  }
+  Checkpoint open(const std::string& file = "model.safetensors") {
+    const std::string header = "{" + header_ + "}";
+    std::vector<std::byte> content(8 + header.size() + bytes_.size() * 4);
+    const std::uint64_t length = header.size();
+    std::memcpy(content.data(), &length, 8);
+    std::memcpy(&content[8], header.data(), header.size());
+    std::memcpy(&content[8 + header.size()], bytes_.data(), bytes_.size() * 4);
+    header_.clear();
+    bytes_.clear();
+    return Checkpoint::open(folder_.write(file, content));
+  }
+  static std::vector<std::int32_t> values(const Load& load, const std::string& name, DeviceId device = host()) {
+    const Tensor& tensor = load.wait(name, device);
+    std::vector<std::int32_t> values(tensor.bytes / 4);
+    load.read_back(tensor, 0, values.data(), tensor.bytes);
+    return values;
+  }
+  static Destination& i32(Request& request, const std::string& name, const Shape& shape) {
+    return request.destination(name, shape, Dtype::i32, host());
+  }
+  std::vector<std::int32_t> load(const Request& request) { return values(start(request), "d"); }
+  Load start(const Request& request) {
+    if (!checkpoint_) checkpoint_.emplace(open());
+    return engine_.start(make_plan(*checkpoint_, request, small_options()));
+  }
+
+  const TemporaryFolder folder_;
+  std::optional<Checkpoint> checkpoint_;
+  Engine engine_{small_options()};
+
+ private:
+  std::string header_;
+  std::vector<std::int32_t> bytes_;
+};
+
+using testing::ElementsAre;
+
+TEST_F(Numbers, OfColumnAndRowParallelMatrices) {
+  tensor("w", {4, 4}, 0);
+  Request request;
+  request.add("w").to(i32(request, "d", {2, 4}), part(0, 1, 2));
+  EXPECT_THAT(load(request), ElementsAre(8, 9, 10, 11, 12, 13, 14, 15));
+  Request rows;
+  rows.add("w").to(i32(rows, "d", {4, 2}), part(1, 1, 2));
+  EXPECT_THAT(load(rows), ElementsAre(2, 3, 6, 7, 10, 11, 14, 15));
+}
+
+TEST_F(Numbers, OfReplicatedHeads) {
+  tensor("k", {4, 1}, 0);  // two heads of two rows, for four ranks
+  Request request;
+  const std::uint64_t rank = 3;
+  const std::uint64_t copies = 2;
+  request.add("k").to(i32(request, "d", {2, 1}), part(0, rank / copies, 4 / copies));
+  EXPECT_THAT(load(request), ElementsAre(2, 3));
+}
+
+TEST_F(Numbers, OfAPaddedVocabularyThatIsTied) {
+  tensor("embed", {5, 2}, 0);
+  Request request;
+  Destination& embed = i32(request, "d", {3, 2}).zero();
+  Destination& head = i32(request, "head", {5, 2});
+  request.add("embed").to(embed, take(0, 3, 2), take(0, 0, 2)).to(head);
+  const Load loaded = start(request);
+  EXPECT_THAT(values(loaded, "d"), ElementsAre(6, 7, 8, 9, 0, 0));
+  EXPECT_EQ(values(loaded, "head").size(), 10u);
+}
+
+TEST_F(Numbers, OfFusedAndInterleavedGates) {
+  tensor("gate", {2, 2}, 0);
+  tensor("up", {2, 2}, 10);
+  Request fused;
+  Destination& both = i32(fused, "d", {4, 2});
+  fused.add("gate").to(both, {}, take(0, 0, 2));
+  fused.add("up").to(both, {}, take(0, 2, 2));
+  EXPECT_THAT(load(fused), ElementsAre(0, 1, 2, 3, 10, 11, 12, 13));
+  Request interleaved;
+  Destination& rows = i32(interleaved, "d", {4, 2});
+  interleaved.add("gate").to(rows, {}, as({2, 2, 2}).at(1, 1));
+  interleaved.add("up").to(rows, {}, as({2, 2, 2}).at(1, 0));
+  EXPECT_THAT(load(interleaved), ElementsAre(10, 11, 0, 1, 12, 13, 2, 3));
+  Request columns;  // packed along the other dimension
+  Destination& side = i32(columns, "d", {2, 4});
+  columns.add("gate").to(side, {}, take(1, 0, 2));
+  columns.add("up").to(side, {}, take(1, 2, 2));
+  EXPECT_THAT(load(columns), ElementsAre(0, 1, 10, 11, 2, 3, 12, 13));
+}
+
+TEST_F(Numbers, OfExpertsFusedOnDiskInTensorAndExpertParallel) {
+  tensor("gate_up", {2, 4, 1}, 0);  // [E, 2F, H], two ranks of F
+  Request request;
+  request.add("gate_up").to(i32(request, "d", {1, 2, 1, 1}), as({2, 2, 2, 1}).part(0, 1, 2).part(2, 1, 2));
+  EXPECT_THAT(load(request), ElementsAre(5, 7));
+  Request interleaved;  // gate and up in turn
+  interleaved.add("gate_up").to(i32(interleaved, "d", {2, 2, 2, 1}), as({2, 2, 2, 1}).order({0, 2, 1, 3}));
+  EXPECT_THAT(load(interleaved), ElementsAre(0, 2, 1, 3, 4, 6, 5, 7));
+}
+
+TEST_F(Numbers, OfTransposedExperts) {
+  tensor("experts", {1, 2, 4}, 0);  // [E, D, 2F]
+  Request request;
+  request.add("experts").to(i32(request, "d", {1, 4, 2}), order({0, 2, 1}));
+  EXPECT_THAT(load(request), ElementsAre(0, 4, 1, 5, 2, 6, 3, 7));
+}
+
+TEST_F(Numbers, OfStackedExpertsWithReplicasAndScalars) {
+  for (int e = 0; e < 3; ++e) tensor(fmt::format("e{}", e), {2}, 10 * e);
+  tensor("scale", {}, 7);
+  Request request;
+  Destination& stacked = i32(request, "d", {4, 2});
+  const int logical[] = {2, 0, 2, 1};
+  for (std::uint64_t slot = 0; slot < 4; ++slot) {
+    request.add(fmt::format("e{}", logical[slot])).to(stacked, {}, at(0, slot));
+  }
+  request.add("scale").to(i32(request, "scales", {3}).zero(), {}, at(0, 1));
+  const Load loaded = start(request);
+  EXPECT_THAT(values(loaded, "d"), ElementsAre(20, 21, 0, 1, 20, 21, 10, 11));
+  EXPECT_THAT(values(loaded, "scales"), ElementsAre(0, 7, 0));
+}
+
+TEST_F(Numbers, OfHeadsThatAreFusedInTurn) {
+  tensor("qkv", {2, 3, 2, 1}, 0);  // GPT-NeoX: [heads, 3, d, H]
+  Request request;
+  Destination& d = i32(request, "d", {12});
+  Rule& rule = request.add("qkv");
+  for (std::uint64_t i = 0; i < 3; ++i) rule.to(d, at(1, i), as({3, 2, 2}).at(0, i));
+  EXPECT_THAT(load(request), ElementsAre(0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11));
+}
+
+TEST_F(Numbers, OfBlockScalesBesideTheirWeights) {
+  tensor("weight", {4, 4}, 0);
+  tensor("scales", {2, 2}, 100);
+  Request request;
+  const Slice rows = part(0, 1, 2);
+  request.add("weight").to(i32(request, "w", {2, 4}), rows);
+  request.add("scales").to(i32(request, "d", {1, 2}), blocks_of(rows, {4, 4}, {2, 2}));
+  EXPECT_THAT(load(request), ElementsAre(102, 103));
+}
+
+TEST_F(Numbers, OfRulesThatCutWithoutADestination) {
+  tensor("w", {4, 2}, 0);
+  tensor("v", {4}, 50);
+  Request request;
+  request.add("w").take(take(0, 1, 2));
+  request.add("v").split(0);
+  const Load loaded = start(request);
+  EXPECT_THAT(values(loaded, "w"), ElementsAre(2, 3, 4, 5));
+  EXPECT_THAT(loaded.find("w")->shape, ElementsAre(2, 2));
+  EXPECT_THAT(values(loaded, "v"), ElementsAre(50, 51, 52, 53)) << "one device, one part";
+}
+
+// --- memory, groups, reload ------------------------------------------------------------------------------------------
+
+TEST_F(Numbers, LandInMemoryWithAPitch) {
+  tensor("w", {2, 3}, 0);
+  std::vector<std::int32_t> memory(9, -1);
+  Request request;
+  i32(request, "d", {2, 3}).memory(&memory[1], 28).strides({4, 1});
+  request.add("w").to(const_cast<Destination&>(request.destinations().front()));
+  const Load loaded = start(request);
+  EXPECT_THAT(values(loaded, "d"), ElementsAre(0, 1, 2, 3, 4, 5)) << "read back without the gaps";
+  EXPECT_THAT(memory, ElementsAre(-1, 0, 1, 2, -1, 3, 4, 5, -1));
+  EXPECT_EQ(loaded.find("d")->data, &memory[1]);
+  EXPECT_THAT(loaded.find("d")->strides, ElementsAre(4, 1));
+}
+
+class Layers : public Numbers {
+ protected:
+  // 8 layers whose tensors lie in no order, 64 KiB each, and something that every group needs a little of.
+  Layers() {
+    for (int i = 0; i < 8; ++i) tensor(fmt::format("layer{}", order_[i]), {16'384}, order_[i] * 100'000);
+    tensor("shared", {8, 4}, 5);
+  }
+  Request request() const {
+    Request request;
+    for (std::uint32_t i = 0; i < 8; ++i) {
+      Destination& layer = request.destination(fmt::format("l{}", i), {16'388}, Dtype::i32, host()).group({i});
+      request.add(fmt::format("layer{}", i)).to(layer, {}, take(0, 0, 16'384));
+      request.add("shared").to(layer, at(0, i), take(0, 16'384, 4));
+    }
+    return request;
+  }
+  static constexpr int order_[] = {5, 1, 7, 0, 3, 6, 2, 4};
+};
+
+TEST_F(Layers, AreReadGroupByGroup) {
+  checkpoint_.emplace(open());
+  const Plan plan = make_plan(*checkpoint_, request(), small_options());
+  EXPECT_EQ(check_plan(*Access::data(plan)), "");
+  ASSERT_EQ(plan.costs().groups.size(), 8u);
+  std::uint64_t until = 0;
+  for (const PlanCosts::OfGroup& group : plan.costs().groups) {
+    EXPECT_EQ(group.tensors, 1u);
+    EXPECT_EQ(group.delivered_bytes, 16'388u * 4);
+    EXPECT_GE(group.read_bytes_until, until);
+    EXPECT_LE(group.read_bytes_until - until, 16'384u * 4 + 3 * 4096) << "no more than its blocks";
+    until = group.read_bytes_until;
+  }
+  EXPECT_LE(until, checkpoint_->bytes() + 2 * 4096);
+  const Load load = engine_.start(plan);
+  for (std::uint32_t i = 0; i < 8; ++i) {
+    load.wait(Group{i}, host());
+    EXPECT_TRUE(load.ready(Group{i}, host()));
+    const std::vector<std::int32_t> got = values(load, fmt::format("l{}", i));
+    EXPECT_EQ(got[0], static_cast<std::int32_t>(i) * 100'000);
+    EXPECT_EQ(got[16'384], 5 + static_cast<std::int32_t>(i) * 4);
+  }
+  load.wait_on(nullptr, Group{7}, host());
+  EXPECT_FALSE(load.ready(Group{8}, host()));
+  EXPECT_FALSE(load.ready(Group{0}, cuda(0)));
+  for (const auto& [group, device] : {std::pair{Group{8}, host()}, {Group{0}, cuda(0)}}) {
+    try {
+      load.wait(group, device);
+      ADD_FAILURE() << "nothing goes there";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::tensor_not_found);
+    }
+  }
+}
+
+TEST_F(Layers, ArriveAllTheSameWhenOneIsPreferred) {
+  checkpoint_.emplace(open());
+  const Plan plan = make_plan(*checkpoint_, request(), small_options());
+  for (std::uint32_t preferred = 0; preferred < 10; ++preferred) {
+    Load load = engine_.start(plan);
+    load.prefer(Group{preferred});
+    if (preferred < 8) load.wait(Group{preferred}, host());
+    load.prefer(Group{3});
+    load.wait();
+    EXPECT_EQ(values(load, "l6")[16'387], 5 + 6 * 4 + 3);
+  }
+}
+
+TEST_F(Layers, SignalTheirArrivalOnADescriptor) {
+  Load load = start(request());
+  const int descriptor = load.descriptor();
+  ASSERT_GE(descriptor, 0);
+  EXPECT_EQ(load.descriptor(), descriptor);
+  while (!load.progress().finished) {
+    pollfd waiting{descriptor, POLLIN, 0};
+    ASSERT_EQ(poll(&waiting, 1, 60'000), 1);
+    std::uint64_t count = 0;
+    ASSERT_EQ(read(descriptor, &count, sizeof count), static_cast<ssize_t>(sizeof count));
+  }
+  load.wait();
+}
+
+TEST_F(Layers, AreReplacedInPlaceByAnotherCheckpoint) {
+  checkpoint_.emplace(open());
+  const Plan plan = make_plan(*checkpoint_, request(), small_options());
+  // The same tensors in another order, with other values.
+  tensor("shared", {8, 4}, 1005);
+  for (int i = 0; i < 8; ++i) tensor(fmt::format("layer{}", i), {16'384}, i * 100'000 + 7);
+  tensor("more", {1}, 0);
+  const Checkpoint other = open("other.safetensors");
+  const Load first = engine_.start(plan);
+  first.wait();
+  const std::vector<Memory> arenas = first.arenas();
+  ASSERT_EQ(arenas.size(), 1u);
+  EXPECT_EQ(arenas[0].bytes, plan.costs().devices[0].arena_bytes);
+  const Plan next = make_plan(other, plan);
+  EXPECT_EQ(check_plan(*Access::data(next)), "");
+  EXPECT_EQ(next.costs().devices[0].arena_bytes, arenas[0].bytes);
+  {
+    const Load second = engine_.start(next, {.arenas = arenas, .after = {}});
+    second.wait();
+    EXPECT_EQ(second.find("l3")->data, first.find("l3")->data);
+  }
+  for (int i = 0; i < 8; ++i) {
+    const auto* const got = static_cast<const std::int32_t*>(first.find(fmt::format("l{}", i))->data);
+    EXPECT_EQ(got[1], i * 100'000 + 8);
+    EXPECT_EQ(got[16'385], 1005 + i * 4 + 1);
+  }
+}
+
+TEST_F(Layers, AreNotReplacedByWhatDoesNotFit) {
+  checkpoint_.emplace(open());
+  Request strict = request();
+  strict.strict = true;
+  const Plan plan = make_plan(*checkpoint_, strict, small_options());
+  const auto refusal = [&](const Checkpoint& other) {
+    try {
+      make_plan(other, plan);
+    } catch (const Error& error) {
+      return std::string(name(error.code())) + ": " + error.what();
+    }
+    return std::string("accepted");
+  };
+  EXPECT_EQ(refusal(*checkpoint_), "accepted");
+  tensor("shared", {8, 4}, 0);
+  EXPECT_THAT(refusal(open("few.safetensors")), testing::HasSubstr("tensor_not_found"));
+  tensor("shared", {4, 8}, 0);
+  for (int i = 0; i < 8; ++i) tensor(fmt::format("layer{}", i), {16'384}, 0);
+  EXPECT_THAT(
+      refusal(open("shape.safetensors")),
+      testing::AllOf(testing::HasSubstr("invalid_argument"), testing::HasSubstr("I32 [4, 8] here, and I32 [8, 4]")));
+  tensor("shared", {8, 4}, 0);
+  for (int i = 0; i < 9; ++i) tensor(fmt::format("layer{}", i), {16'384}, 0);
+  EXPECT_THAT(refusal(open("more.safetensors")),
+              testing::AllOf(testing::HasSubstr("incomplete"), testing::HasSubstr("layer8")));
+}
+
+}  // namespace
+}  // namespace sluice
