@@ -80,6 +80,7 @@ void Attention::see(std::size_t head, std::size_t position, const float* query, 
   for (std::size_t i = 0; i < count; ++i) {
     const float* const key = keys_.data() + (first + i) * stride + offset;
     float dot = 0;
+#pragma omp simd reduction(+ : dot)
     for (std::size_t j = 0; j < width; ++j) dot += query[j] * key[j];
     shares[i] = dot * config_.query_scale;
   }

@@ -19,9 +19,9 @@ except ImportError:
 
 import reference
 
-# Of the largest logit. The engine computes in F32, whose rounding errors of 6e-8 add up over sums of some hundred numbers
-# and seven layers to a few 1e-7; mistakes in the model cost more: one that is easily made, not to round the
-# embeddings' scale to BF16, 1e-4.
+# Of the largest logit. The engine computes in F32: its rounding errors of 6e-8 add up, over sums of a hundred numbers and
+# seven layers, to 5e-7 here. The smallest of mistakes in the model, an embeddings' scale that is not rounded to BF16, costs
+# 1e-3.
 TOLERANCE = 5e-6
 
 TOKENS = [2, 17, 300, 45, 99, 150, 151, 3, 8, 260, 211, 12, 12, 77, 198, 5, 1, 64, 29, 140]

@@ -16,7 +16,7 @@ namespace {
 FOR_NEWER_PROCESSORS_TOO float dot(const float* x, const std::uint16_t* weights, std::size_t count) {
   float sum = 0;
 #pragma omp simd reduction(+ : sum)
-  for (std::size_t i = 0; i < count; ++i) sum += x[i] * std::bit_cast<float>(std::uint32_t{weights[i]} << 16);
+  for (std::size_t i = 0; i < count; ++i) sum += x[i] * widened(weights[i]);
   return sum;
 }
 
@@ -26,10 +26,6 @@ float gelu(float x) {
 }
 
 }  // namespace
-
-float widened(std::uint16_t bf16) {
-  return std::bit_cast<float>(std::uint32_t{bf16} << 16);
-}
 
 Rows multiply(const Rows& x, const Matrix& matrix) {
   Rows product(x.count(), matrix.rows);
@@ -46,7 +42,8 @@ void add(Rows& to, const Rows& added) {
 
 void normalise(std::span<float> x, const Matrix& norm, float epsilon) {
   float squares = 0;
-  for (const float value : x) squares += value * value;
+#pragma omp simd reduction(+ : squares)
+  for (std::size_t i = 0; i < x.size(); ++i) squares += x[i] * x[i];
   const float scale = 1 / std::sqrt(squares / static_cast<float>(x.size()) + epsilon);
   for (std::size_t i = 0; i < x.size(); ++i) x[i] *= scale * (1 + widened(norm.data[i]));
 }

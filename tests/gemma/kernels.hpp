@@ -1,7 +1,9 @@
 // Kernels: the arithmetic of a layer on rows of F32, one row per token, with parameters in BF16. On the calling thread.
 #pragma once
 
+#include <bit>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -18,7 +20,9 @@ struct Rows {
   std::vector<float> values;
 };
 
-float widened(std::uint16_t bf16);
+inline float widened(std::uint16_t bf16) {
+  return std::bit_cast<float>(std::uint32_t{bf16} << 16);
+}
 
 /// x * matrix^T.
 Rows multiply(const Rows& x, const Matrix& matrix);
