@@ -23,9 +23,9 @@ class Rank {
  public:
   Rank(Request& request, const Config& config, std::size_t rank, std::size_t world, sluice::DeviceId device)
       : request_(request), config_(config), rank_(rank), world_(world), device_(device) {
-    const auto divides = [](std::size_t a, std::size_t b) { return a % b == 0; };
-    if (!divides(config.heads, world) || !divides(config.inner, world) ||
-        !(divides(config.kv_heads, world) || divides(world, config.kv_heads))) {
+    const auto divisible = [](std::size_t count, std::size_t parts) { return count % parts == 0; };
+    if (!divisible(config.heads, world) || !divisible(config.inner, world) ||
+        !(divisible(config.kv_heads, world) || divisible(world, config.kv_heads))) {
       throw std::runtime_error("heads and feed-forward width do not divide by " + std::to_string(world) + " ranks");
     }
   }
@@ -38,21 +38,19 @@ class Rank {
              Weights::layer_group(config_.layers));
   }
 
-  // Puts all that was added into one block, which `allocate` makes.
-  template <typename Allocate>
-  void place(Allocate allocate) {
-    constexpr std::size_t alignment = 256;
-    std::size_t bytes = 0;
-    std::vector<std::size_t> offsets;
-    for (const Parameter& parameter : parameters_) {
-      offsets.push_back(bytes);
-      bytes += (size(*parameter.matrix) + alignment - 1) / alignment * alignment;
-    }
-    auto* const block = static_cast<std::byte*>(allocate(bytes));
-    for (std::size_t i = 0; i < parameters_.size(); ++i) {
-      auto& [matrix, destination] = parameters_[i];
-      destination->memory(block + offsets[i], size(*matrix));
-      matrix->data = reinterpret_cast<const std::uint16_t*>(block + offsets[i]);
+  // Of the block that place() fills.
+  std::size_t bytes() const {
+    std::size_t sum = 0;
+    for (const Parameter& parameter : parameters_) sum += aligned(*parameter.matrix);
+    return sum;
+  }
+
+  // Puts all that was added one behind the other.
+  void place(std::byte* block) {
+    for (auto& [matrix, destination] : parameters_) {
+      destination->memory(block, size(*matrix));
+      matrix->data = reinterpret_cast<const std::uint16_t*>(block);
+      block += aligned(*matrix);
     }
   }
 
@@ -63,6 +61,7 @@ class Rank {
   };
 
   static std::size_t size(const Matrix& matrix) { return matrix.rows * matrix.columns * sizeof *matrix.data; }
+  static std::size_t aligned(const Matrix& matrix) { return (size(matrix) + 255) / 256 * 256; }
 
   void add_embeddings(Matrix& embeddings) {
     const std::size_t rows = (config_.vocabulary + world_ - 1) / world_;
@@ -136,16 +135,10 @@ Weights::Weights(const Config& config, std::vector<sluice::DeviceId> devices)
   for (std::size_t i = 0; i < ranks_.size(); ++i) {
     Rank rank(request_, config, i, ranks_.size(), devices_[i]);
     rank.add(ranks_[i]);
-    if (devices_[i] != sluice::host()) continue;
-    rank.place([this](std::size_t bytes) {
-      // In huge pages, if the system has any: first touches of small ones would take longer than reading into them.
-      constexpr std::size_t huge_page = std::size_t{2} << 20;
-      const std::size_t whole_pages = (bytes + huge_page - 1) / huge_page * huge_page;
-      blocks_.emplace_back(std::aligned_alloc(huge_page, whole_pages));
-      if (blocks_.back() == nullptr) throw std::bad_alloc();
-      madvise(blocks_.back().get(), whole_pages, MADV_HUGEPAGE);
-      return blocks_.back().get();
-    });
+    if (devices_[i] == sluice::host()) {
+      blocks_.push_back(allocate(rank.bytes()));
+      rank.place(static_cast<std::byte*>(blocks_.back().get()));
+    }
   }
   request_.add("lm_head.weight").skip().optional();  // a copy of the embeddings, where it is saved at all
   request_.strict = true;                            // a tensor that nobody here knows is another model's
@@ -155,6 +148,12 @@ void Weights::wait(const sluice::Load& load, Group group) const {
   for (const sluice::DeviceId device : devices_) load.wait(group, device);
 }
 
-void Weights::Free::operator()(void* block) const {
-  std::free(block);
+Weights::Block Weights::allocate(std::size_t bytes) {
+  // In huge pages, where the system has some: the first touches of small ones take longer than reading into them.
+  constexpr std::size_t huge_page = std::size_t{2} << 20;
+  const std::size_t whole_pages = (bytes + huge_page - 1) / huge_page * huge_page;
+  Block block(std::aligned_alloc(huge_page, whole_pages));
+  if (block == nullptr) throw std::bad_alloc();
+  madvise(block.get(), whole_pages, MADV_HUGEPAGE);  // a refusal costs time only
+  return block;
 }

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <sluice/sluice.hpp>
 #include <vector>
@@ -27,8 +28,8 @@ struct LayerWeights {
 };
 
 struct RankWeights {
-  Matrix
-      embeddings;  // this rank's rows of the vocabulary, then rows of zeros as ranks have equally many; also the head
+  // Its rows of the vocabulary, and zeros behind the last, as ranks have equally many rows. It is the head, too.
+  Matrix embeddings;
   std::vector<LayerWeights> layers;
   Matrix final_norm;
 };
@@ -55,11 +56,14 @@ class Weights {
 
  private:
   struct Free {
-    void operator()(void* block) const;
+    void operator()(void* block) const { std::free(block); }
   };
+  using Block = std::unique_ptr<void, Free>;
+
+  static Block allocate(std::size_t bytes);
 
   std::vector<sluice::DeviceId> devices_;
   std::vector<RankWeights> ranks_;
   sluice::Request request_;
-  std::vector<std::unique_ptr<void, Free>> blocks_;
+  std::vector<Block> blocks_;  // of the ranks on the host
 };
