@@ -22,9 +22,9 @@ def main():
     wrong = 0
     for prompt, continuation in CONTINUATIONS.items():
         for ranks in "1", "2":
-            spoken = subprocess.run([gemma, folder, prompt, "6", ranks], stdout=subprocess.PIPE, text=True).stdout
-            print(spoken)
-            if not spoken.startswith(prompt + continuation):
+            done = subprocess.run([gemma, folder, prompt, "6", ranks], stdout=subprocess.PIPE, text=True)
+            print(done.stdout)
+            if done.returncode != 0 or not done.stdout.startswith(prompt + continuation):
                 print(f"WRONG: \"{prompt}\" should go on \"{continuation}\"")
                 wrong += 1
     return 1 if wrong else 0
