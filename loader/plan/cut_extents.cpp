@@ -322,33 +322,49 @@ class Filler {
   // What of `extent` belongs to `routes`, some of which may end before it: one part per device, in each its deliveries
   // by source offset.
   void fill(Extent& extent, std::span<const Route> routes) {
-    collect(extent, routes);
     extent.first_part = static_cast<std::uint32_t>(plan_.parts.size());
-    std::uint32_t before = 0;
-    for (std::size_t device = 0; device < plan_.devices.size(); ++device) {
-      std::vector<Delivery>& mine = of_device_[device];
-      if (mine.empty()) continue;
-      const auto by_source = [](const Delivery& a, const Delivery& b) { return a.source_offset < b.source_offset; };
-      if (!std::is_sorted(mine.begin(), mine.end(), by_source)) std::stable_sort(mine.begin(), mine.end(), by_source);
-      const DeliveryRange range{static_cast<std::uint32_t>(plan_.deliveries.size()),
-                                static_cast<std::uint32_t>(mine.size())};
-      plan_.deliveries.insert(plan_.deliveries.end(), mine.begin(), mine.end());
-      plan_.parts.push_back(make_part(plan_, extent, static_cast<std::uint8_t>(device), range, before));
-      before += range.count;
-      mine.clear();
+    const auto first = static_cast<std::uint32_t>(plan_.deliveries.size());
+    if (plan_.devices.size() == 1) {
+      collect(
+          extent, routes, [this](std::uint8_t) -> auto& { return plan_.deliveries; });
+      add_part(extent, 0, first, 0);
+    } else {
+      collect(
+          extent, routes, [this](std::uint8_t device) -> auto& { return of_device_[device]; });
+      for (std::size_t device = 0; device < plan_.devices.size(); ++device) {
+        BigVector<Delivery>& mine = of_device_[device];
+        const auto begin = static_cast<std::uint32_t>(plan_.deliveries.size());
+        plan_.deliveries.insert(plan_.deliveries.end(), mine.begin(), mine.end());
+        mine.clear();
+        add_part(extent, static_cast<std::uint8_t>(device), begin, begin - first);
+      }
     }
     extent.part_count = static_cast<std::uint8_t>(plan_.parts.size() - extent.first_part);
   }
 
  private:
-  void collect(const Extent& extent, std::span<const Route> routes) {
+  // The part that consists of the deliveries from `first` on, if there are any.
+  void add_part(const Extent& extent, std::uint8_t device, std::uint32_t first, std::uint32_t before) {
+    const auto begin = plan_.deliveries.begin() + first;
+    if (begin == plan_.deliveries.end()) return;
+    const auto by_source = [](const Delivery& a, const Delivery& b) { return a.source_offset < b.source_offset; };
+    if (!std::is_sorted(begin, plan_.deliveries.end(), by_source)) {
+      std::stable_sort(begin, plan_.deliveries.end(), by_source);
+    }
+    const DeliveryRange range{first, static_cast<std::uint32_t>(plan_.deliveries.size()) - first};
+    plan_.parts.push_back(make_part(plan_, extent, device, range, before));
+  }
+
+  // Where `place_of(device)` is what takes the device's deliveries.
+  template <typename PlaceOf>
+  void collect(const Extent& extent, std::span<const Route> routes, PlaceOf place_of) {
     const std::uint64_t extent_end = extent.offset + extent.bytes;
     for (const Route& route : routes) {
       if (route.end <= extent.offset) continue;
       for (std::uint32_t i = 0; i < route.placement_count; ++i) {
         const std::uint32_t index = route.first_placement + i;
         Placement& placement = plan_.placements[index];
-        std::vector<Delivery>& mine = of_device_[placement.device];
+        BigVector<Delivery>& mine = place_of(placement.device);
         RouteWalk(route, plan_.loops_of(route), placement.dtype).rows(extent.offset, extent_end, [&](const Rows& rows) {
           Delivery& delivery = mine.emplace_back();
           delivery.target_offset = placement.arena_offset + rows.target;
@@ -367,7 +383,7 @@ class Filler {
   }
 
   PlanData& plan_;
-  std::array<std::vector<Delivery>, limits::devices_max> of_device_;  // of the extent at hand
+  std::array<BigVector<Delivery>, limits::devices_max> of_device_;  // of the extent at hand, where there are several
 };
 
 // Groups in ascending order; within a group, the order of files.

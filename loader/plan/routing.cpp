@@ -262,8 +262,10 @@ class Router {
     const Rule& rule = request_rule(number);
     const Selection::RuleTargets& targets = selection_.rules[number];
     if (!rule.targets().empty()) {
+      has_cuts_ = true;
       for (const Rule::Target& target : rule.targets()) add_target(number, index, rule, target);
     } else if (rule.taken() != nullptr || rule.split()) {
+      has_cuts_ = true;
       holds(number, tensor, [&] { add_cut(index, rule, targets); });
     } else if (targets.count != 0) {
       add_whole(index, rule, targets);
@@ -391,7 +393,9 @@ class Router {
                 {}, fmt::format("say .cast({}), or give the destination the tensor's dtype", name(to)));
   }
 
+  // Tensors that are delivered whole come in file order.
   void sort_routes() {
+    if (!has_cuts_) return;
     const auto before = [](const Route& a, const Route& b) {
       return std::tie(a.shard, a.begin) < std::tie(b.shard, b.begin);
     };
@@ -499,6 +503,7 @@ class Router {
   Findings& findings_;
   Bindings bindings_;
   std::vector<Filled> filled_;  // by destination
+  bool has_cuts_ = false;
 };
 
 }  // namespace
