@@ -22,9 +22,9 @@ CudaArena::CudaArena(std::shared_ptr<const Context> context, std::uint64_t bytes
   allocated_ = std::make_unique<const DeviceMemory>(*context_, bytes + arena_alignment_bytes - driver_alignment_bytes);
 }
 
-// Attributes promise what calls then refuse, and by any answer: in a container without the rights, or where a driver
-// sets no access to memory that it created for RDMA (WSL 2 before driver R615). What another allocation cannot mend, it
-// will tell of itself. Only for want of memory nothing else is tried.
+// Some calls refuse what attributes promise, with any error: in a container without the rights, or on WSL 2 before
+// driver R615, which sets no access to memory that it created for RDMA. So every error but want of memory leads to
+// cuMemAlloc, and if that fails, too, its error is the one thrown.
 void CudaArena::map(std::uint64_t bytes) {
   const CurrentContext current(*context_);
   const MappedMemorySupport support =

@@ -26,7 +26,7 @@ std::uint64_t CudaDevice::free_bytes() const {
   std::size_t free = 0;
   std::size_t total = 0;
   context_->check(context_->driver().cuMemGetInfo(&free, &total), "cuMemGetInfo");
-  // Arenas are of whole units where they are mapped: what is left beside them is free for none.
+  // A mapped arena takes whole units: a part of one that is free is of no use to it.
   const MappedMemorySupport support =
       find_mapped_memory_support(context_->driver(), context_->device(), context_->ordinal());
   return support.refusal.empty() ? align_down(free, support.granularity) : free;

@@ -20,7 +20,7 @@ struct MappedMemorySupport {
   std::uint64_t round_up(std::uint64_t bytes) const noexcept;
 };
 
-/// Asks the driver, which may be too old for it. Throws nothing of the driver's: whatever it refuses is a refusal.
+/// Asks the driver. Whatever the driver lacks or answers with an error becomes the refusal; nothing is thrown for it.
 MappedMemorySupport find_mapped_memory_support(const Driver& driver, cu::Device device, int ordinal);
 
 /// Addresses where nothing is mapped yet.

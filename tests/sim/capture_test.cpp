@@ -96,11 +96,12 @@ TEST(Capture, ForbidsToItsOwnThreadUnlessOneOfTheModesIsRelaxed) {
   }
 }
 
+struct NamedCall {
+  const char* name;
+  std::function<Result(Scene&)> make;
+};
+
 TEST(Capture, IsSpoiledByWhateverAllocatesPinsLoadsOrWaits) {
-  struct Call {
-    const char* name;
-    std::function<Result(Scene&)> make;
-  };
   static std::byte page[4096];
   cu::DevicePointer pointer = 0;
   void* memory = nullptr;
@@ -111,7 +112,7 @@ TEST(Capture, IsSpoiledByWhateverAllocatesPinsLoadsOrWaits) {
   cu::Context context = nullptr;
   cu::MemoryHandle created = 0;
   const cu::MemoryProperties properties;
-  const std::vector<Call> calls = {
+  const std::vector<NamedCall> calls = {
       {"cuMemAlloc", [&](Scene&) { return cu::cuMemAlloc_v2(&pointer, 1); }},
       {"cuMemFree", [&](Scene& its) { return cu::cuMemFree_v2(its.allocations[0]); }},
       {"cuMemHostAlloc", [&](Scene&) { return cu::cuMemHostAlloc(&memory, 1, 0); }},
@@ -142,7 +143,7 @@ TEST(Capture, IsSpoiledByWhateverAllocatesPinsLoadsOrWaits) {
       {"cuDevicePrimaryCtxRetain", [&](Scene&) { return cu::cuDevicePrimaryCtxRetain(&context, 0); }},
       {"cuDevicePrimaryCtxRelease", [&](Scene&) { return cu::cuDevicePrimaryCtxRelease_v2(0); }},
   };
-  for (const Call& call : calls) {
+  for (const NamedCall& call : calls) {
     SCOPED_TRACE(call.name);
     Scene scene;
     scene.allocate(1);

@@ -345,7 +345,7 @@ class MappedContract : public Contract {
   static constexpr std::size_t units = 3;
   MappedMemorySupport support_;
   std::size_t unit_ = 0;
-  std::size_t part_ = 0;
+  std::size_t part_ = 0;  // of what is in the slab, as much as a unit holds
   cu::DevicePointer begin_ = 0;
   cu::MemoryHandle created_ = 0;
 };
