@@ -35,13 +35,13 @@ inline constexpr std::uint64_t in_place_bytes_min = 256 * 1024;
 // Copies of one extent to one CUDA device that are cheaper than a copy to scratch and a kernel launch.
 inline constexpr unsigned copies_per_extent_max = 4;
 
-// The shortest rows that a copy engine takes out of a slab by itself: for shorter ones, the cost of a row exceeds that of
-// its bytes, and a kernel moves them.
+// The shortest rows that a copy engine takes out of a slab by itself: for shorter ones, the cost of a row exceeds that
+// of its bytes, and a kernel moves them.
 inline constexpr std::uint64_t copy_row_bytes_min = 256;
 
-// How many copies bring to scratch only what a GPU needs of an extent, where that is less than all; each takes the driver
-// some 2 us. More only where each saves copy_gap_bytes_max. Rows that are shorter, or runs that are closer together, than
-// what one request on the link carries are not worth a row or a copy of their own.
+// How many copies bring to scratch only what a GPU needs of an extent, where that is less than all; each takes the
+// driver some 2 us. More only where each saves copy_gap_bytes_max. Rows that are shorter, or runs that are closer
+// together, than what one request on the link carries are not worth a row or a copy of their own.
 inline constexpr unsigned gathers_max = 16;
 inline constexpr std::uint64_t gather_row_bytes_min = 32;
 inline constexpr std::uint64_t gather_gap_bytes_max = 512;

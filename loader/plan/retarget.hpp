@@ -1,5 +1,5 @@
-// retarget(): a plan's placements, as they lie, filled from another checkpoint: what a reload in place is made of. Pure;
-// one thread.
+// retarget(): a plan's placements, as they lie, filled from another checkpoint: what a reload in place is made of.
+// Pure; one thread.
 #pragma once
 
 #include <memory>

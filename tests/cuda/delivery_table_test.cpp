@@ -200,7 +200,8 @@ RC_GTEST_PROP(DeliveryTable, WritesNoByteMoreThanItsPiecesAndNothingWithoutRoom,
   std::fill(exact.begin(), exact.end(), std::byte{0xa5});
   RC_ASSERT(room == std::vector<std::byte>(room.size(), std::byte{0xa5}));
   if (bytes != 0) {
-    RC_ASSERT(!write_delivery_table(plan, Targets{}, plan.deliveries, exact.first(bytes - draw(1, 60) % bytes - 1)).has_value());
+    RC_ASSERT(!write_delivery_table(plan, Targets{}, plan.deliveries, exact.first(bytes - draw(1, 60) % bytes - 1))
+                   .has_value());
   }
 }
 
