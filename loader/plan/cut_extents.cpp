@@ -304,6 +304,12 @@ class Cutter {
 
   std::uint64_t deliveries_in(std::uint64_t begin, std::uint64_t end, std::span<const Route> routes) const {
     std::uint64_t count = 0;
+    if (plan_.loops.empty()) {
+      // One each, but for routes that end before; an estimate that is too high is counted below.
+      for (const Route& route : routes) count += route.placement_count;
+      if (count <= bounds_.deliveries) return count;
+      count = 0;
+    }
     for (const Route& route : routes) {
       count += RouteWalk(route, plan_.loops_of(route), route.dtype).count(begin, end) * route.placement_count;
     }

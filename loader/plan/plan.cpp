@@ -25,25 +25,21 @@ namespace {
 
 // A sparse file of exabytes would otherwise take all memory.
 void check_size(const PlanData& plan) {
-  std::uint64_t bytes = 0;
+  if (plan.routed_bytes / plan.slab_bytes < limits::extents_max) return;
+  // Routes of one tensor may overlap: what they all want together counts once.
+  std::uint64_t wanted = 0;
+  std::uint64_t end = 0;
+  std::uint32_t shard = 0;
   for (const Route& route : plan.routes) {
-    bytes += route.end - route.begin;
-    if (bytes / plan.slab_bytes < limits::extents_max) continue;
-    // Routes of one tensor may overlap: what they all want together counts once.
-    std::uint64_t wanted = 0;
-    std::uint64_t end = 0;
-    std::uint32_t shard = 0;
-    for (const Route& its : plan.routes) {
-      if (its.shard != shard) end = 0;
-      shard = its.shard;
-      if (its.end > end) wanted += its.end - std::max(end, its.begin);
-      end = std::max(end, its.end);
-    }
-    if (wanted / plan.slab_bytes < limits::extents_max) return;
-    throw Error(ErrorCode::limit_exceeded,
-                fmt::format("the request wants more than {} slabs of {} bytes", limits::extents_max, plan.slab_bytes),
-                {plan.catalogue->path.string(), {}, {}}, "raise slab_bytes");
+    if (route.shard != shard) end = 0;
+    shard = route.shard;
+    if (route.end > end) wanted += route.end - std::max(end, route.begin);
+    end = std::max(end, route.end);
   }
+  if (wanted / plan.slab_bytes < limits::extents_max) return;
+  throw Error(ErrorCode::limit_exceeded,
+              fmt::format("the request wants more than {} slabs of {} bytes", limits::extents_max, plan.slab_bytes),
+              {plan.catalogue->path.string(), {}, {}}, "raise slab_bytes");
 }
 
 // What the extent, the last to be read so far, brings to groups, and in which pieces.
@@ -70,9 +66,6 @@ void count_costs(PlanData& plan) {
         costs.devices[part.device].scratch_bytes = scratch_slabs * plan.slab_bytes;
       }
     }
-  }
-  for (const Route& route : plan.routes) {
-    costs.run_bytes_min = costs.run_bytes_min == 0 ? route.run_bytes : std::min(costs.run_bytes_min, route.run_bytes);
   }
   const std::uint64_t staged_extents = costs.extents - costs.in_place_extents;
   costs.staging_bytes = plan.slab_bytes * std::min(plan.staging_bytes / plan.slab_bytes, staged_extents);

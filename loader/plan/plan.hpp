@@ -150,6 +150,7 @@ struct PlanData {
   std::vector<std::uint32_t> left_out;              // tensors that no rule matches
   BigVector<Route> routes;                          // in order of shard and offset
   BigVector<Loop> loops;
+  std::uint64_t routed_bytes = 0;  // from each route's begin to its end, all together
   BigVector<Extent> extents;
   BigVector<Part> parts;
   BigVector<Delivery> deliveries;

@@ -39,6 +39,8 @@ class Retargeting {
     plan_->destination_count = like_.destination_count;
     plan_->destinations_by_name = like_.destinations_by_name;
     plan_->loops = like_.loops;
+    plan_->routed_bytes = like_.routed_bytes;
+    plan_->costs.run_bytes_min = like_.costs.run_bytes_min;
     plan_->slab_bytes = like_.slab_bytes;
     plan_->staging_bytes = like_.staging_bytes;
     plan_->alignment_bytes = like_.alignment_bytes;

@@ -33,6 +33,13 @@ Layout layout_of(const Description& description) {
   return {description.shape, description.strides};
 }
 
+void add_route(PlanData& plan, const Route& route) {
+  plan.routed_bytes += route.end - route.begin;
+  std::uint64_t& shortest = plan.costs.run_bytes_min;
+  shortest = shortest == 0 ? route.run_bytes : std::min(shortest, route.run_bytes);
+  plan.routes.push_back(route);
+}
+
 // Makes `routes`, which lead from a tensor to a placement, routes of the plan. Throws Error{invalid_argument} without a
 // place where packed elements do not fill bytes.
 void add_routes(PlanData& plan, std::uint32_t index, std::uint32_t first_placement,
@@ -68,7 +75,7 @@ void add_routes(PlanData& plan, std::uint32_t index, std::uint32_t first_placeme
       route.end += (bytes.count - 1) * bytes.source_stride;
       plan.loops.push_back(bytes);
     }
-    plan.routes.push_back(route);
+    add_route(plan, route);
   }
 }
 
@@ -301,7 +308,7 @@ class Router {
     route.group = placement.group;
     route.unit_bytes = placement.dtype == tensor.dtype ? 1 : static_cast<std::uint8_t>(bits(tensor.dtype) / 8);
     route.dtype = tensor.dtype;
-    plan_.routes.push_back(route);
+    add_route(plan_, route);
   }
 
   void add_cut(std::uint32_t index, const Rule& rule, const Selection::RuleTargets& targets) {
