@@ -13,34 +13,6 @@
 namespace sluice {
 namespace {
 
-/// Where the bytes of a tensor with strides lie, counted row-major without gaps.
-class StridedBytes {
- public:
-  explicit StridedBytes(const Tensor& tensor) : tensor_(tensor) {
-    std::size_t i = tensor.shape.size();
-    while (i > 0 && (tensor.shape[i - 1] == 1 || tensor.strides[i - 1] == even_)) even_ *= tensor.shape[--i];
-  }
-
-  struct Piece {
-    std::uint64_t offset = 0;
-    std::uint64_t bytes = 0;  // that follow without a gap
-  };
-  Piece at(std::uint64_t byte) const {
-    const std::uint64_t even_bytes = even_ * bits(tensor_.dtype) / 8;
-    std::uint64_t index = byte / even_bytes * even_;
-    std::uint64_t element = 0;
-    for (std::size_t i = tensor_.shape.size(); i-- > 0;) {
-      element += index % tensor_.shape[i] * tensor_.strides[i];
-      index /= tensor_.shape[i];
-    }
-    return {element * bits(tensor_.dtype) / 8 + byte % even_bytes, even_bytes - byte % even_bytes};
-  }
-
- private:
-  const Tensor& tensor_;
-  std::uint64_t even_ = 1;  // elements that lie together
-};
-
 std::exception_ptr cancelled() noexcept {
   try {
     throw Error(ErrorCode::cancelled, "the load was cancelled");
@@ -63,8 +35,8 @@ LoadState::LoadState(const Plan& plan, LoadMemory memory, std::shared_ptr<Wakeup
       placements_of_(groups_.size(), 0),
       tensors_(plan.tensors()) {
   for (const Placement& placement : plan_->placements) {
-    GroupLeft& group = groups_[placement.group * plan_->devices.size() + placement.device];
-    ++placements_of_[placement.group * plan_->devices.size() + placement.device];
+    GroupLeft& group = groups_[group_of(placement)];
+    ++placements_of_[group_of(placement)];
     ++group.to_arrive;
     if (placement.deliveries != 0) ++group.to_hand;
   }
@@ -120,19 +92,15 @@ void LoadState::publish(std::span<const std::uint32_t> placements, std::span<con
     const MutexLock lock(mutex_);
     stats_ = stats;
     if (placements.empty() && handed.empty()) return;
-    const auto group_of = [&](std::uint32_t placement) SLUICE_REQUIRES(mutex_) -> GroupLeft& {
-      const Placement& where = plan_->placements[placement];
-      return groups_[where.group * plan_->devices.size() + where.device];
-    };
     for (const Handed& its : handed) {
       handed_[its.placement] = its.count;
-      GroupLeft& group = group_of(its.placement);
+      GroupLeft& group = groups_[group_of(plan_->placements[its.placement])];
       --group.to_hand;
       group.handed = std::max(group.handed, its.count);
     }
     for (const std::uint32_t placement : placements) {
       arrived_[placement] = true;
-      --group_of(placement).to_arrive;
+      --groups_[group_of(plan_->placements[placement])].to_arrive;
     }
     arrivals_.insert(arrivals_.end(), placements.begin(), placements.end());
     if (arrival_event_ && !placements.empty()) arrival_event_->notify();
@@ -360,11 +328,15 @@ void LoadState::read_back(std::uint32_t placement, std::uint64_t offset, std::by
   const Tensor& tensor = tensors_[placement];
   const auto* const data = static_cast<const std::byte*>(tensor.data);
   if (tensor.strides.empty()) return arena->read_back(data + offset, target, bytes);
-  const StridedBytes memory(tensor);
+  const Layout layout{tensor.shape, tensor.strides};
+  const Places places(layout);
+  const std::uint64_t bits_each = bits(tensor.dtype);
+  const std::uint64_t even_bytes = places.even() * bits_each / 8;
   while (bytes > 0) {
-    const StridedBytes::Piece piece = memory.at(offset);
-    const std::uint64_t part = std::min(piece.bytes, bytes);
-    arena->read_back(data + piece.offset, target, part);
+    const std::uint64_t skipped = offset % even_bytes;
+    const std::uint64_t part = std::min(even_bytes - skipped, bytes);
+    const std::uint64_t element = places.of(offset / even_bytes * places.even());
+    arena->read_back(data + element * bits_each / 8 + skipped, target, part);
     offset += part;
     target += part;
     bytes -= part;

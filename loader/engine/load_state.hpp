@@ -95,6 +95,9 @@ class LoadState {
   bool order(std::size_t device, CUstream_st* stream, std::uint64_t count) SLUICE_REQUIRES(mutex_);
   /// Index into groups_. Throws Error{tensor_not_found} where nothing of the group goes to the device.
   std::size_t find_group(Group group, DeviceId device) const;
+  std::size_t group_of(const Placement& placement) const noexcept {
+    return placement.group * plan_->devices.size() + placement.device;
+  }
   std::optional<std::size_t> group_at(Group group, DeviceId device) const noexcept;
 
   /// A group on a device.

@@ -72,6 +72,12 @@ std::uint64_t elements_of(std::span<const std::uint64_t> shape) noexcept {
   return overflow ? std::numeric_limits<std::uint64_t>::max() : elements;
 }
 
+Few<std::uint64_t> counts_of(const Box& box) {
+  Few<std::uint64_t> counts;
+  for (const unsigned dimension : box.order) counts.push_back(box.count[dimension]);
+  return counts;
+}
+
 std::uint64_t Box::elements() const noexcept {
   return elements_of(count.all());
 }

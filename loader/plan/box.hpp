@@ -21,6 +21,9 @@ struct Box {
   std::uint64_t elements() const noexcept;
 };
 
+/// The counts of a box in the order in which its dimensions count.
+Few<std::uint64_t> counts_of(const Box& box);
+
 /// The product of a shape's dimensions, at most UINT64_MAX.
 std::uint64_t elements_of(std::span<const std::uint64_t> shape) noexcept;
 

@@ -140,15 +140,10 @@ class WantedRanges {
       --outer;
       span += (loops[outer].count - 1) * loops[outer].source_stride;
     }
-    std::uint64_t count = 1;
-    for (std::size_t i = 0; i < outer; ++i) count *= loops[i].count;
+    const std::span<const Loop> apart = loops.first(outer);
+    const std::uint64_t count = iterations_of(apart);
     for (std::uint64_t number = 0; number < count; ++number) {
-      std::uint64_t begin = route.begin;
-      std::uint64_t rest = number;
-      for (std::size_t i = outer; i-- > 0;) {
-        begin += rest % loops[i].count * loops[i].source_stride;
-        rest /= loops[i].count;
-      }
+      const std::uint64_t begin = route.begin + loop_place(apart, number).source;
       pending_.push_back({begin, begin + span, route.group});
     }
   }
@@ -282,7 +277,7 @@ class Cutter {
   // Where an extent ends that begins at `begin` and meets `routes`, whose deliveries must fit its table; no further
   // than `cut`. At a block, unless even one block's deliveries are too many.
   std::uint64_t cut_by_deliveries(std::uint64_t begin, std::uint64_t cut, std::span<const Route> routes) const {
-    if (deliveries_in(begin, cut, routes) <= bounds_.deliveries) return cut;
+    if (fit_easily(routes) || deliveries_in(begin, cut, routes) <= bounds_.deliveries) return cut;
     // The deliveries grow with the cut: the last one that will do is between these.
     const auto last = [&](std::uint64_t good, std::uint64_t bad, std::uint64_t step) {
       while (bad - good > step) {
@@ -302,14 +297,15 @@ class Cutter {
                 {plan_.catalogue->shards[routes.front().shard].path.string(), begin, {}}, "raise slab_bytes");
   }
 
+  // Without a look at what each brings: one delivery at most, where there are no loops.
+  bool fit_easily(std::span<const Route> routes) const {
+    std::uint64_t count = 0;
+    for (const Route& route : routes) count += route.placement_count;
+    return plan_.loops.empty() && count <= bounds_.deliveries;
+  }
+
   std::uint64_t deliveries_in(std::uint64_t begin, std::uint64_t end, std::span<const Route> routes) const {
     std::uint64_t count = 0;
-    if (plan_.loops.empty()) {
-      // One each, but for routes that end before; an estimate that is too high is counted below.
-      for (const Route& route : routes) count += route.placement_count;
-      if (count <= bounds_.deliveries) return count;
-      count = 0;
-    }
     for (const Route& route : routes) {
       count += RouteWalk(route, plan_.loops_of(route), route.dtype).count(begin, end) * route.placement_count;
     }

@@ -45,8 +45,7 @@ void send_to_scratch(const PlanData& plan, const Extent& extent, std::uint32_t d
   const std::span<const Delivery> deliveries = plan.deliveries_of(part);
   std::uint64_t end = 0;
   for (const Delivery& delivery : deliveries) {
-    const std::uint64_t rows_bytes = std::uint64_t{delivery.rows - 1} * delivery.source_stride + delivery.run_bytes;
-    end = std::max(end, align_up(delivery.source_offset + rows_bytes, table_alignment_bytes));
+    end = std::max(end, align_up(delivery.source_end(), table_alignment_bytes));
   }
   part.scratch_begin = static_cast<std::uint32_t>(align_down(deliveries.front().source_offset, table_alignment_bytes));
   part.scratch_end = static_cast<std::uint32_t>(end);

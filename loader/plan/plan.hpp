@@ -96,6 +96,11 @@ struct Delivery {
   std::uint32_t rows = 1;
   std::uint32_t placement = 0;
   Dtype source_dtype = Dtype::u8;  // the catalogue's; a cast where the placement's is another
+
+  /// Behind its last row, in the extent.
+  std::uint64_t source_end() const noexcept {
+    return source_offset + std::uint64_t{rows - 1} * source_stride + run_bytes;
+  }
 };
 
 /// What one extent brings to one device, and by how many copies and launches: worked out once, by the plan, and handed

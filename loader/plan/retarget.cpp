@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <numeric>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -129,9 +128,7 @@ class Retargeting {
       route.end = route.end - before.offset + now.offset;
       route.first_placement = moved_[route.first_placement];
     }
-    std::stable_sort(plan_->routes.begin(), plan_->routes.end(), [](const Route& a, const Route& b) {
-      return std::tie(a.shard, a.begin) < std::tie(b.shard, b.begin);
-    });
+    std::stable_sort(plan_->routes.begin(), plan_->routes.end(), comes_before);
   }
 
   const PlanData& like_;

@@ -65,12 +65,6 @@ BoxLoops loops_of(const Box& box, const Strides& strides) {
   return loops;
 }
 
-std::string counts_text(const Box& box) {
-  Few<std::uint64_t> counts;
-  for (const unsigned dimension : box.order) counts.push_back(box.count[dimension]);
-  return text_of_shape(counts.all());
-}
-
 // In the order of the source, neighbouring loops that walk evenly through both sides made one, and the innermost a run
 // where it is one on both sides.
 ElementRoute canonical(const BoxLoops& from, const BoxLoops& into) {
@@ -100,43 +94,15 @@ ElementRoute canonical(const BoxLoops& from, const BoxLoops& into) {
   return route;
 }
 
-// Where element `index` of a layout lies, counted row-major, and how many follow it there without a gap.
-class Places {
- public:
-  explicit Places(const Layout& layout) : layout_(layout) {
-    std::size_t i = layout.shape.size();
-    while (i > 0 && (layout.shape[i - 1] == 1 || layout.strides[i - 1] == even_)) even_ *= layout.shape[--i];
-  }
-  std::uint64_t of(std::uint64_t index) const {
-    std::uint64_t place = 0;
-    for (std::size_t i = layout_.shape.size(); i-- > 0;) {
-      place += index % layout_.shape[i] * layout_.strides[i];
-      index /= layout_.shape[i];
-    }
-    return place;
-  }
-  std::uint64_t follow(std::uint64_t index) const { return even_ - index % even_; }
-
- private:
-  const Layout& layout_;
-  std::uint64_t even_ = 1;
-};
-
 // A route that was made for memory without gaps, run by run to where the gaps leave it.
 std::vector<ElementRoute> spread(const ElementRoute& dense, const Layout& layout) {
   const Places places(layout);
-  std::uint64_t runs = 1;
-  for (const Loop& loop : dense.loops) runs *= loop.count;
+  const std::uint64_t runs = iterations_of(dense.loops.all());
   std::vector<ElementRoute> routes;
   for (std::uint64_t number = 0; number < runs; ++number) {
-    std::uint64_t source = dense.source;
-    std::uint64_t target = dense.target;
-    std::uint64_t rest = number;
-    for (std::size_t i = dense.loops.size(); i-- > 0;) {
-      source += rest % dense.loops[i].count * dense.loops[i].source_stride;
-      target += rest % dense.loops[i].count * dense.loops[i].target_stride;
-      rest /= dense.loops[i].count;
-    }
+    const LoopPlace place = loop_place(dense.loops.all(), number);
+    const std::uint64_t source = dense.source + place.source;
+    const std::uint64_t target = dense.target + place.target;
     for (std::uint64_t done = 0; done < dense.run;) {
       if (routes.size() == limits::routes_max) {
         throw Error(ErrorCode::limit_exceeded,
@@ -146,7 +112,7 @@ std::vector<ElementRoute> spread(const ElementRoute& dense, const Layout& layout
       ElementRoute& route = routes.emplace_back();
       route.source = source + done;
       route.target = places.of(target + done);
-      route.run = std::min(dense.run - done, places.follow(target + done));
+      route.run = std::min(dense.run - done, places.even() - (target + done) % places.even());
       done += route.run;
     }
   }
@@ -159,26 +125,35 @@ std::uint64_t delivered_bytes(std::uint64_t source_bytes, Dtype from, Dtype to) 
   return from == to ? source_bytes : source_bytes / (bits(from) / 8) * (bits(to) / 8);
 }
 
+Places::Places(const Layout& layout) noexcept : layout_(layout) {
+  std::size_t i = layout.shape.size();
+  while (i > 0 && (layout.shape[i - 1] == 1 || layout.strides[i - 1] == even_)) even_ *= layout.shape[--i];
+}
+
+std::uint64_t Places::of(std::uint64_t index) const noexcept {
+  std::uint64_t place = 0;
+  for (std::size_t i = layout_.shape.size(); i-- > 0;) {
+    place += index % layout_.shape[i] * layout_.strides[i];
+    index /= layout_.shape[i];
+  }
+  return place;
+}
+
 std::vector<ElementRoute> routes_between(const Box& from, const Box& into, const Layout& layout) {
   const BoxLoops source = loops_of(from, dense_strides(from.shape.all()));
   const std::optional<Strides> strides = seen_strides(layout, into.shape.all());
   const BoxLoops target = loops_of(into, strides ? *strides : dense_strides(into.shape.all()));
   if (!(source.counts == target.counts)) {
     throw Error(ErrorCode::invalid_argument,
-                fmt::format("counts differ: {} of {} go to {} of {}", counts_text(from),
-                            text_of_shape(from.shape.all()), counts_text(into), text_of_shape(into.shape.all())),
+                fmt::format("counts differ: {} of {} go to {} of {}", text_of_shape(counts_of(from).all()),
+                            text_of_shape(from.shape.all()), text_of_shape(counts_of(into).all()),
+                            text_of_shape(into.shape.all())),
                 {}, "both slices must have the same counts in the same order, but for dimensions of one element");
   }
   if (from.elements() == 0) return {};
   const ElementRoute route = canonical(source, target);
   if (!strides) return spread(route, layout);
   return {route};
-}
-
-std::uint64_t RouteWalk::run_count() const noexcept {
-  std::uint64_t count = 1;
-  for (const Loop& loop : loops_) count *= loop.count;
-  return count;
 }
 
 std::uint64_t RouteWalk::run_behind(std::uint64_t offset) const noexcept {
@@ -192,14 +167,10 @@ std::uint64_t RouteWalk::run_behind(std::uint64_t offset) const noexcept {
 }
 
 Rows RouteWalk::run_at(std::uint64_t number) const noexcept {
+  const LoopPlace place = loop_place(loops_, number);
   Rows run;
-  run.target = route_.target;
-  for (std::size_t i = loops_.size(); i-- > 0;) {
-    const std::uint64_t index = number % loops_[i].count;
-    run.source += index * loops_[i].source_stride;
-    run.target += index * loops_[i].target_stride;
-    number /= loops_[i].count;
-  }
+  run.source = place.source;
+  run.target = route_.target + place.target;
   return run;
 }
 
@@ -216,7 +187,7 @@ RouteWalk::Runs RouteWalk::runs_in(std::uint64_t begin, std::uint64_t end) const
   runs.first = run_behind(begin);
   // The run that holds byte end - 1, or else the last one before it.
   runs.last = run_behind(end - 1);
-  if (runs.last < run_count() && run_at(runs.last).source < end) ++runs.last;
+  if (runs.last < iterations_of(loops_) && run_at(runs.last).source < end) ++runs.last;
   if (runs.first >= runs.last) return {};
   const std::uint64_t first_begin = run_at(runs.first).source;
   if (begin > first_begin) runs.cut_off_first = begin - first_begin;

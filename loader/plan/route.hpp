@@ -24,6 +24,29 @@ struct Loop {
   std::uint64_t target_stride = 0;
 };
 
+/// Where iteration `number` of some loops is, behind the first: the innermost loop turns fastest.
+struct LoopPlace {
+  std::uint64_t source = 0;
+  std::uint64_t target = 0;
+};
+inline LoopPlace loop_place(std::span<const Loop> loops, std::uint64_t number) noexcept {
+  LoopPlace place;
+  for (std::size_t i = loops.size(); i-- > 0;) {
+    const std::uint64_t index = number % loops[i].count;
+    place.source += index * loops[i].source_stride;
+    place.target += index * loops[i].target_stride;
+    number /= loops[i].count;
+  }
+  return place;
+}
+
+/// How many iterations loops have.
+inline std::uint64_t iterations_of(std::span<const Loop> loops) noexcept {
+  std::uint64_t count = 1;
+  for (const Loop& loop : loops) count *= loop.count;
+  return count;
+}
+
 struct Route {
   std::uint64_t begin = 0;      // in the shard, of the first run
   std::uint64_t end = 0;        // in the shard, behind the last
@@ -40,6 +63,11 @@ struct Route {
   Dtype dtype = Dtype::u8;      // of the source
 };
 
+/// The order of shard and offset.
+inline bool comes_before(const Route& a, const Route& b) noexcept {
+  return a.shard < b.shard || (a.shard == b.shard && a.begin < b.begin);
+}
+
 /// Bytes that `source_bytes` of dtype `from` fill as `to`. Whole elements of castable dtypes only, or `from` == `to`.
 std::uint64_t delivered_bytes(std::uint64_t source_bytes, Dtype from, Dtype to) noexcept;
 
@@ -55,6 +83,20 @@ struct ElementRoute {
   std::uint64_t target = 0;
   std::uint64_t run = 1;
   Few<Loop> loops;
+};
+
+/// Where the elements of a layout with strides lie, counted row-major.
+class Places {
+ public:
+  /// REQUIRES: the layout has strides, and outlives this.
+  explicit Places(const Layout& layout) noexcept;
+  std::uint64_t of(std::uint64_t index) const noexcept;
+  /// Elements that lie together, from each multiple of this on.
+  std::uint64_t even() const noexcept { return even_; }
+
+ private:
+  const Layout& layout_;
+  std::uint64_t even_ = 1;
 };
 
 /// How the elements of `from` go to those of `into`, a box of a placement that lies as `layout` says: nearly always by
@@ -97,7 +139,6 @@ class RouteWalk {
   Runs runs_in(std::uint64_t begin, std::uint64_t end) const noexcept;
   // The number of the first run that ends behind `offset`, counted from the route's begin.
   std::uint64_t run_behind(std::uint64_t offset) const noexcept;
-  std::uint64_t run_count() const noexcept;
   // Where run `number` begins.
   Rows run_at(std::uint64_t number) const noexcept;
   std::uint64_t row_count() const noexcept { return loops_.empty() ? 1 : loops_.back().count; }

@@ -3,10 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <optional>
 #include <string>
 #include <string_view>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -21,12 +19,6 @@ namespace {
 
 Box whole(std::span<const std::uint64_t> shape) {
   return box_of(Slice(), shape);
-}
-
-Few<std::uint64_t> counts_of(const Box& box) {
-  Few<std::uint64_t> counts;
-  for (const unsigned dimension : box.order) counts.push_back(box.count[dimension]);
-  return counts;
 }
 
 Layout layout_of(const Description& description) {
@@ -403,12 +395,7 @@ class Router {
   // Tensors that are delivered whole come in file order.
   void sort_routes() {
     if (!has_cuts_) return;
-    const auto before = [](const Route& a, const Route& b) {
-      return std::tie(a.shard, a.begin) < std::tie(b.shard, b.begin);
-    };
-    if (!std::is_sorted(plan_.routes.begin(), plan_.routes.end(), before)) {
-      std::stable_sort(plan_.routes.begin(), plan_.routes.end(), before);
-    }
+    std::stable_sort(plan_.routes.begin(), plan_.routes.end(), comes_before);
   }
 
   std::string_view name_of_tensor(std::uint32_t tensor) const { return plan_.catalogue->tensors[tensor].name; }
@@ -459,22 +446,16 @@ class Router {
   }
 
   void add_fill(std::uint32_t number, const ElementRoute& route, std::uint64_t bits_each) {
-    std::uint64_t outer = 1;
     const std::size_t loops = route.loops.size();
-    for (std::size_t i = 0; i + 1 < loops; ++i) outer *= route.loops[i].count;
-    if (plan_.fills.size() + outer > limits::routes_max) {
+    const std::span<const Loop> outer = route.loops.all().first(loops == 0 ? 0 : loops - 1);
+    const std::uint64_t count = iterations_of(outer);
+    if (plan_.fills.size() + count > limits::routes_max) {
       throw Error(ErrorCode::limit_exceeded, fmt::format("more than {} places become zero", limits::routes_max), {},
                   "clear the memory yourself and say keep()");
     }
-    for (std::uint64_t index = 0; index < outer; ++index) {
+    for (std::uint64_t index = 0; index < count; ++index) {
       Fill fill;
-      std::uint64_t target = route.target;
-      std::uint64_t rest = index;
-      for (std::size_t i = loops; i-- > 1;) {
-        const Loop& loop = route.loops[i - 1];
-        target += rest % loop.count * loop.target_stride;
-        rest /= loop.count;
-      }
+      const std::uint64_t target = route.target + loop_place(outer, index).target;
       if (target * bits_each % 8 != 0 || route.run * bits_each % 8 != 0) {
         throw Error(ErrorCode::invalid_argument, "packed elements that become zero do not fill bytes");
       }

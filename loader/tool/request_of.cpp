@@ -14,12 +14,12 @@ namespace {
 // The index of the first of `patterns` that matches, by tensor, or Selection::none.
 std::vector<std::uint32_t> first_matches(const Arguments& arguments, const Checkpoint& checkpoint,
                                          const std::vector<std::string>& patterns, const std::string& option) {
-  Request request;
-  for (const std::string& pattern : patterns) {
+  std::vector<std::uint32_t> first(checkpoint.tensors().size(), Selection::none);
+  for (std::uint32_t number = 0; number < patterns.size(); ++number) {
     Request alone;
-    alone.add(pattern);
+    alone.add(patterns[number]);
     Findings findings;
-    select(*Access::catalogue(checkpoint), alone, findings);
+    const Selection selection = select(*Access::catalogue(checkpoint), alone, findings);
     try {
       findings.throw_first();
     } catch (const Error& error) {
@@ -28,12 +28,11 @@ std::vector<std::uint32_t> first_matches(const Arguments& arguments, const Check
       throw Error(error.code(), "no tensor matches " + option, {error.path(), error.offset(), error.tensor()},
                   suggests ? error.hint() : "`sluice inspect " + arguments.path.string() + "` lists the names");
     }
-    request.add(pattern).optional();
+    for (std::size_t i = 0; i < first.size(); ++i) {
+      if (first[i] == Selection::none && selection.rule_of[i] != Selection::none) first[i] = number;
+    }
   }
-  Findings findings;
-  Selection selection = select(*Access::catalogue(checkpoint), request, findings);
-  findings.throw_first();
-  return std::move(selection.rule_of);
+  return first;
 }
 
 // A pattern that matches the name and nothing else.
