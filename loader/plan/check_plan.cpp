@@ -99,7 +99,7 @@ class Checker {
     std::uint64_t promise = std::min<std::uint64_t>(256, std::bit_floor(placement.bytes));
     const auto routes = routes_of(i);
     const bool is_run = i >= plan_.destination_count && routes.size() == 1 &&
-                        plan_.routes[routes[0].second].loop_count == 0 &&
+                        plan_.loops_of(plan_.routes[routes[0].second]).empty() &&
                         plan_.routes[routes[0].second].dtype == placement.dtype;
     if (is_run && plan_.devices[placement.device].kind == DeviceId::Kind::host) {
       while (plan_.routes[routes[0].second].begin % promise != 0) promise /= 2;
@@ -149,7 +149,7 @@ class Checker {
   }
 
   std::uint64_t source_bytes(const Route& route) const {
-    std::uint64_t bytes = route.run_bytes;
+    std::uint64_t bytes = run_bytes_of(route, plan_.loops_of(route));
     for (const Loop& loop : plan_.loops_of(route)) bytes *= loop.count;
     return bytes;
   }
@@ -427,18 +427,19 @@ class Checker {
       }
       std::uint64_t rest = source - route.begin;
       std::uint64_t before = 0;  // bytes of the route that come before
-      std::uint64_t place = route.target;
+      std::uint64_t place = plan_.path_of(route).target;
       for (const Loop& loop : plan_.loops_of(route)) {
         const std::uint64_t index = rest / loop.source_stride;
         rest -= index * loop.source_stride;
         before = before * loop.count + index;
         place += index * loop.target_stride;
       }
-      if (rest + delivery.run_bytes > route.run_bytes) {
+      const std::uint64_t run_bytes = run_bytes_of(route, plan_.loops_of(route));
+      if (rest + delivery.run_bytes > run_bytes) {
         violation = "reaches out of a run of its tensor";
         continue;
       }
-      before = before * route.run_bytes + rest;
+      before = before * run_bytes + rest;
       place += delivered_bytes(rest, route.dtype, plan_.placements[delivery.placement].dtype);
       std::uint64_t& routed = routed_[static_cast<std::size_t>(&to - by_placement_.data())];
       if (routed != before) {

@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <limits>
 #include <span>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "loader/base/alignment.hpp"
 #include "loader/base/limits.hpp"
@@ -107,19 +107,21 @@ class WantedRanges {
   WantedRanges(const PlanData& plan, Gatherer& gatherer) : plan_(plan), gatherer_(gatherer) {}
 
   void gather() && {
-    const BigVector<Route>& routes = plan_.routes;
-    for (std::size_t i = 0; i < routes.size(); ++i) {
+    const std::span<const Route> routes = plan_.routes;
+    for (std::size_t i = 0; i < routes.size();) {
       const Route& route = routes[i];
       if (!pending_.empty() && (route.shard != shard_ || route.begin >= end_)) flush();
-      const bool alone = pending_.empty() && (i + 1 == routes.size() || routes[i + 1].shard != route.shard ||
-                                              routes[i + 1].begin >= route.end);
-      if (alone && route.loop_count == 0) {
-        gatherer_.add({route.begin, route.end, route.shard}, route.group);
-        continue;
+      if (pending_.empty()) {
+        if (const std::size_t count = neighbours(routes.subspan(i)); count != 0) {
+          gatherer_.add({route.begin, routes[i + count - 1].end, route.shard}, route.group);
+          i += count;
+          continue;
+        }
       }
       shard_ = route.shard;
       end_ = pending_.empty() ? route.end : std::max(end_, route.end);
       add(route);
+      ++i;
     }
     flush();
   }
@@ -131,11 +133,23 @@ class WantedRanges {
     std::uint32_t group = 0;
   };
 
+  // How many routes, from the first on, take one range of one group without a break, and nothing else takes any of it.
+  std::size_t neighbours(std::span<const Route> routes) const {
+    const Route& first = routes.front();
+    for (std::size_t i = 0;; ++i) {
+      const Route& route = routes[i];
+      const bool is_last = i + 1 == routes.size() || routes[i + 1].shard != first.shard;
+      // A route that the next one overlaps, or that takes no range, is the caller's to look at.
+      if (!plan_.is_one_run(route) || (!is_last && routes[i + 1].begin < route.end)) return i;
+      if (is_last || routes[i + 1].begin != route.end || routes[i + 1].group != first.group) return i + 1;
+    }
+  }
+
   // The runs of the route, those close to each other in one range.
   void add(const Route& route) {
     const std::span<const Loop> loops = plan_.loops_of(route);
     std::size_t outer = loops.size();  // loops whose iterations lie too far apart
-    std::uint64_t span = route.run_bytes;
+    std::uint64_t span = run_bytes_of(route, loops);
     while (outer > 0 && loops[outer - 1].source_stride <= span + limits::gap_bytes_max) {
       --outer;
       span += (loops[outer].count - 1) * loops[outer].source_stride;
@@ -202,7 +216,9 @@ class Cursor {
       rest_ = rest_.subspan(1);
     }
   }
-  /// Those from here on that begin before `end` of the shard. Where routes overlap, some may end before the place.
+  /// All from here on.
+  std::span<const Route> rest() const { return rest_; }
+  /// Those of them that begin before `end` of the shard. Where routes overlap, some may end before the place.
   std::span<const Route> met(std::uint32_t shard, std::uint64_t end) const {
     const auto is_met = [&](const Route& route) { return route.shard == shard && route.begin < end; };
     // They are few among many: the search goes as far as they do.
@@ -218,16 +234,89 @@ class Cursor {
   std::span<const Route> rest_;
 };
 
+// Fills extents with parts, and parts with deliveries.
+class Filler {
+ public:
+  explicit Filler(PlanData& plan) : plan_(plan), next_(plan.devices.size()) {}
+
+  // What of `extent` belongs to the first of `routes`, some of which may end before it: one part per device, in each
+  // its deliveries by source offset.
+  void fill(Extent& extent, std::span<const Route> routes) {
+    extent.first_part = static_cast<std::uint32_t>(plan_.parts.size());
+    const auto first = static_cast<std::uint32_t>(plan_.deliveries.size());
+    const std::uint64_t end = extent.offset + extent.bytes;
+    std::fill(next_.begin(), next_.end(), 0);
+    bool in_order = true;
+    std::size_t met = 0;
+    for (; met < routes.size() && routes[met].shard == extent.shard && routes[met].begin < end; ++met) {
+      const Route& route = routes[met];
+      if (route.end <= extent.offset) continue;
+      in_order = in_order && plan_.is_one_run(route);
+      const auto count = plan_.is_one_run(route)
+                             ? 1
+                             : static_cast<std::uint32_t>(plan_.walk(route, route.dtype).count(extent.offset, end));
+      for (std::uint32_t i = 0; i < route.placement_count; ++i) next_[device_of(route, i)] += count;
+    }
+    std::uint32_t place = first;
+    for (std::uint32_t& next : next_) place += std::exchange(next, place);
+    plan_.deliveries.resize(place);
+    for (const Route& route : routes.first(met)) {
+      if (route.end <= extent.offset) continue;
+      for (std::uint32_t i = 0; i < route.placement_count; ++i) deliver(extent, route, route.first_placement + i);
+    }
+    std::uint32_t begin = first;
+    for (std::size_t device = 0; device < next_.size(); ++device) {
+      const DeliveryRange mine{begin, next_[device] - begin};
+      if (mine.count != 0) add_part(extent, static_cast<std::uint8_t>(device), mine, begin - first, in_order);
+      begin = next_[device];
+    }
+    extent.part_count = static_cast<std::uint8_t>(plan_.parts.size() - extent.first_part);
+  }
+
+ private:
+  std::uint8_t device_of(const Route& route, std::uint32_t placement) const {
+    return plan_.placements[route.first_placement + placement].device;
+  }
+
+  void add_part(const Extent& extent, std::uint8_t device, DeliveryRange mine, std::uint32_t before, bool in_order) {
+    const std::span<Delivery> deliveries = std::span(plan_.deliveries).subspan(mine.first, mine.count);
+    const auto by_source = [](const Delivery& a, const Delivery& b) { return a.source_offset < b.source_offset; };
+    if (!in_order && !std::is_sorted(deliveries.begin(), deliveries.end(), by_source)) {
+      std::stable_sort(deliveries.begin(), deliveries.end(), by_source);
+    }
+    plan_.parts.push_back(make_part(plan_, extent, device, mine, before));
+  }
+
+  // What of the extent the route brings to one of its placements.
+  void deliver(const Extent& extent, const Route& route, std::uint32_t index) {
+    Placement& placement = plan_.placements[index];
+    std::uint32_t& next = next_[placement.device];
+    plan_.walk(route, placement.dtype).rows(extent.offset, extent.offset + extent.bytes, [&](const Rows& rows) {
+      Delivery& delivery = plan_.deliveries[next++];
+      delivery.target_offset = placement.arena_offset + rows.target;
+      delivery.source_offset = static_cast<std::uint32_t>(route.begin + rows.source - extent.offset);
+      delivery.run_bytes = static_cast<std::uint32_t>(rows.run_bytes);
+      delivery.rows = rows.rows;
+      delivery.source_stride = rows.rows > 1 ? static_cast<std::uint32_t>(rows.source_stride) : delivery.run_bytes;
+      delivery.target_stride =
+          rows.rows > 1 ? rows.target_stride : delivered_bytes(rows.run_bytes, route.dtype, placement.dtype);
+      delivery.placement = index;
+      delivery.source_dtype = route.dtype;
+      ++placement.deliveries;
+    });
+  }
+
+  PlanData& plan_;
+  std::vector<std::uint32_t> next_;  // by device, where the extent's next delivery goes
+};
+
+// Cuts ranges into extents.
 class Cutter {
  public:
-  explicit Cutter(PlanData& plan) : plan_(plan), bounds_(bounds_of(plan)) {}
+  explicit Cutter(PlanData& plan) : plan_(plan), filler_(plan), bounds_(bounds_of(plan)) {}
 
   void cut(std::vector<ReadRange> ranges) {
-    std::uint64_t count = 0;
-    // An extent is a slab, but for less than a block where elements straddle blocks: this reserves enough, nearly
-    // always.
-    for (const ReadRange& range : ranges) count += (range.end - range.begin) / bounds_.bytes + 1;
-    plan_.extents.reserve(count);
+    reserve(ranges);
     Cursor cursor(plan_.routes);
     for (std::size_t i = 0; i < ranges.size(); ++i) {
       ReadRange& range = ranges[i];
@@ -235,20 +324,38 @@ class Cutter {
       if (i + 1 < ranges.size()) settle_border(range, ranges[i + 1], cursor);
       for (std::uint64_t begin = range.begin; begin < range.end;) {
         const std::uint64_t end = next_cut(range, begin, cursor);
-        Extent& extent = plan_.extents.emplace_back();
-        extent.offset = begin;
-        extent.bytes = static_cast<std::uint32_t>(end - begin);
-        extent.shard = range.shard;
-        extent.group = range.group;
-        extent.in_place = range.in_place;
-        extent.aligned =
-            begin % block_bytes == 0 && (end % block_bytes == 0 || end == plan_.catalogue->shards[range.shard].bytes);
+        add(range, begin, end, cursor);
         begin = end;
       }
     }
   }
 
  private:
+  void reserve(const std::vector<ReadRange>& ranges) {
+    std::uint64_t count = 0;
+    // An extent is a slab, but for less than a block where elements straddle blocks: this reserves enough, nearly
+    // always.
+    for (const ReadRange& range : ranges) count += (range.end - range.begin) / bounds_.bytes + 1;
+    plan_.extents.reserve(count);
+    plan_.parts.reserve(count * plan_.devices.size());
+    // A cut makes one more delivery of the route that it meets, on each of its devices.
+    plan_.deliveries.reserve(plan_.placements.size() + count * plan_.devices.size());
+  }
+
+  void add(const ReadRange& range, std::uint64_t begin, std::uint64_t end, const Cursor& cursor) {
+    Extent& extent = plan_.extents.emplace_back();
+    extent.offset = begin;
+    extent.bytes = static_cast<std::uint32_t>(end - begin);
+    extent.shard = range.shard;
+    extent.group = range.group;
+    extent.in_place = range.in_place;
+    extent.aligned =
+        begin % block_bytes == 0 && (end % block_bytes == 0 || end == plan_.catalogue->shards[range.shard].bytes);
+    filler_.fill(extent, cursor.rest());
+    // A gap that was to be read along, but fills an extent of its own.
+    if (extent.part_count == 0) plan_.extents.pop_back();
+  }
+
   // Two groups' ranges that touch meet between elements.
   static void settle_border(ReadRange& range, ReadRange& next, const Cursor& cursor) {
     if (range.in_place || next.in_place || range.shard != next.shard || range.end != next.begin) return;
@@ -307,85 +414,14 @@ class Cutter {
   std::uint64_t deliveries_in(std::uint64_t begin, std::uint64_t end, std::span<const Route> routes) const {
     std::uint64_t count = 0;
     for (const Route& route : routes) {
-      count += RouteWalk(route, plan_.loops_of(route), route.dtype).count(begin, end) * route.placement_count;
+      count += plan_.walk(route, route.dtype).count(begin, end) * route.placement_count;
     }
     return count;
   }
 
   PlanData& plan_;
+  Filler filler_;
   const ExtentBounds bounds_;
-};
-
-// Fills extents with parts, and parts with deliveries.
-class Filler {
- public:
-  explicit Filler(PlanData& plan) : plan_(plan) {}
-
-  // What of `extent` belongs to `routes`, some of which may end before it: one part per device, in each its deliveries
-  // by source offset.
-  void fill(Extent& extent, std::span<const Route> routes) {
-    extent.first_part = static_cast<std::uint32_t>(plan_.parts.size());
-    const auto first = static_cast<std::uint32_t>(plan_.deliveries.size());
-    if (plan_.devices.size() == 1) {
-      collect(
-          extent, routes, [this](std::uint8_t) -> auto& { return plan_.deliveries; });
-      add_part(extent, 0, first, 0);
-    } else {
-      collect(
-          extent, routes, [this](std::uint8_t device) -> auto& { return of_device_[device]; });
-      for (std::size_t device = 0; device < plan_.devices.size(); ++device) {
-        BigVector<Delivery>& mine = of_device_[device];
-        const auto begin = static_cast<std::uint32_t>(plan_.deliveries.size());
-        plan_.deliveries.insert(plan_.deliveries.end(), mine.begin(), mine.end());
-        mine.clear();
-        add_part(extent, static_cast<std::uint8_t>(device), begin, begin - first);
-      }
-    }
-    extent.part_count = static_cast<std::uint8_t>(plan_.parts.size() - extent.first_part);
-  }
-
- private:
-  // The part that consists of the deliveries from `first` on, if there are any.
-  void add_part(const Extent& extent, std::uint8_t device, std::uint32_t first, std::uint32_t before) {
-    const auto begin = plan_.deliveries.begin() + first;
-    if (begin == plan_.deliveries.end()) return;
-    const auto by_source = [](const Delivery& a, const Delivery& b) { return a.source_offset < b.source_offset; };
-    if (!std::is_sorted(begin, plan_.deliveries.end(), by_source)) {
-      std::stable_sort(begin, plan_.deliveries.end(), by_source);
-    }
-    const DeliveryRange range{first, static_cast<std::uint32_t>(plan_.deliveries.size()) - first};
-    plan_.parts.push_back(make_part(plan_, extent, device, range, before));
-  }
-
-  // Where `place_of(device)` is what takes the device's deliveries.
-  template <typename PlaceOf>
-  void collect(const Extent& extent, std::span<const Route> routes, PlaceOf place_of) {
-    const std::uint64_t extent_end = extent.offset + extent.bytes;
-    for (const Route& route : routes) {
-      if (route.end <= extent.offset) continue;
-      for (std::uint32_t i = 0; i < route.placement_count; ++i) {
-        const std::uint32_t index = route.first_placement + i;
-        Placement& placement = plan_.placements[index];
-        BigVector<Delivery>& mine = place_of(placement.device);
-        RouteWalk(route, plan_.loops_of(route), placement.dtype).rows(extent.offset, extent_end, [&](const Rows& rows) {
-          Delivery& delivery = mine.emplace_back();
-          delivery.target_offset = placement.arena_offset + rows.target;
-          delivery.source_offset = static_cast<std::uint32_t>(route.begin + rows.source - extent.offset);
-          delivery.run_bytes = static_cast<std::uint32_t>(rows.run_bytes);
-          delivery.rows = rows.rows;
-          delivery.source_stride = rows.rows > 1 ? static_cast<std::uint32_t>(rows.source_stride) : delivery.run_bytes;
-          delivery.target_stride =
-              rows.rows > 1 ? rows.target_stride : delivered_bytes(rows.run_bytes, route.dtype, placement.dtype);
-          delivery.placement = index;
-          delivery.source_dtype = route.dtype;
-          ++placement.deliveries;
-        });
-      }
-    }
-  }
-
-  PlanData& plan_;
-  std::array<BigVector<Delivery>, limits::devices_max> of_device_;  // of the extent at hand, where there are several
 };
 
 // Groups in ascending order; within a group, the order of files.
@@ -402,18 +438,6 @@ void cut_extents(PlanData& plan, const std::vector<ShardRange>& in_place) {
   Gatherer gatherer(*plan.catalogue, in_place);
   WantedRanges(plan, gatherer).gather();
   Cutter(plan).cut(std::move(gatherer).take());
-
-  // A cut makes one more delivery of the route that it meets, on each of its devices.
-  plan.deliveries.reserve(plan.placements.size() + plan.extents.size() * plan.devices.size());
-  plan.parts.reserve(plan.extents.size() * plan.devices.size());
-  Cursor cursor(plan.routes);
-  Filler filler(plan);
-  for (Extent& extent : plan.extents) {
-    cursor.skip_to(extent.shard, extent.offset);
-    filler.fill(extent, cursor.met(extent.shard, extent.offset + extent.bytes));
-  }
-  // A gap that was to be read along, but fills an extent of its own.
-  std::erase_if(plan.extents, [](const Extent& extent) { return extent.part_count == 0; });
   sort_extents(plan);
 }
 

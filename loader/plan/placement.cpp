@@ -13,19 +13,17 @@ namespace {
 std::uint64_t alignment_of(const PlanData& plan, const Placement& placement) {
   const std::uint64_t natural = natural_alignment(placement.dtype);
   if (plan.alignment_bytes != 0) return std::max<std::uint64_t>(plan.alignment_bytes, natural);
-  const std::uint64_t size = std::bit_floor(placement.bytes);
-  return std::max<std::uint64_t>(std::min<std::uint64_t>(limits::tensor_alignment_bytes, size), natural);
+  if (placement.bytes >= limits::tensor_alignment_bytes) return limits::tensor_alignment_bytes;
+  return std::max(std::bit_floor(placement.bytes), natural);
 }
 
-// The same where `route` fills it, in one run where `identity` says so.
-std::uint64_t promised_alignment(const PlanData& plan, const Placement& placement, const Route& route, bool identity) {
-  if (!identity) return alignment_of(plan, placement);  // what writes elements gains nothing by their being misaligned
+// The same where it is a run that begins at `begin` of the shard.
+std::uint64_t alignment_in_run(const PlanData& plan, const Placement& placement, std::uint64_t begin) {
   if (plan.alignment_bytes != 0) return plan.alignment_bytes;
   const std::uint64_t alignment = alignment_of(plan, placement);
-  if (plan.devices[placement.device].kind != DeviceId::Kind::host) return alignment;
+  if (begin % alignment == 0 || plan.devices[placement.device].kind != DeviceId::Kind::host) return alignment;
   // As it is in the shard, and no more: so that storage can be read straight into place.
-  const std::uint64_t in_shard = std::uint64_t{1} << std::countr_zero(route.begin | limits::tensor_alignment_bytes);
-  return std::max<std::uint64_t>(std::min(alignment, in_shard), natural_alignment(placement.dtype));
+  return std::max<std::uint64_t>(begin & -begin, natural_alignment(placement.dtype));
 }
 
 // A run that is being gathered. Each of its tensors asks that the run's distance, arena - shard, have a remainder
@@ -41,10 +39,17 @@ struct Run {
   std::uint32_t number = 0;  // index of its distance
   bool identity = false;     // neighbours may join
   bool direct = false;       // only the host takes it, and a distance that is a multiple of a block suits it
+
+  // Whether it can go on with `route`, as it is in the shard, and keep one distance.
+  bool takes(const Route& route, std::uint64_t alignment, std::uint64_t its_remainder) const {
+    return identity && end == route.begin && shard == route.shard && (!direct || group == route.group) &&
+           ((remainder ^ its_remainder) & (std::min(modulus, alignment) - 1)) == 0;
+  }
 };
 
 // One device's arena as it fills.
 struct ArenaFill {
+  bool on_host = false;
   std::uint64_t bytes = 0;
   Run run;
 };
@@ -62,7 +67,9 @@ class Distance {
 
 class Placer {
  public:
-  explicit Placer(PlanData& plan) : plan_(plan), arenas_(plan.devices.size()), run_of_(plan.placements.size()) {}
+  explicit Placer(PlanData& plan) : plan_(plan), arenas_(plan.devices.size()) {
+    for (std::size_t i = 0; i < arenas_.size(); ++i) arenas_[i].on_host = plan.devices[i].kind == DeviceId::Kind::host;
+  }
 
   void add_destination(Placement& placement) {
     if (placement.region != 0 || placement.bytes == 0) return;
@@ -71,29 +78,29 @@ class Placer {
     bytes = placement.arena_offset + placement.bytes;
   }
 
-  // `alone`: nothing else is wanted of the route's bytes.
+  // `alone`: nothing else is wanted of the route's bytes. Until finish(), the number of the run stands for the offset.
   void add(const Route& route, std::uint32_t index, bool alone) {
-    const Placement& placement = plan_.placements[index];
+    Placement& placement = plan_.placements[index];
     ArenaFill& arena = arenas_[placement.device];
-    Run next;
-    next.identity = placement.dtype == route.dtype && route.loop_count == 0;
-    const std::uint64_t alignment = promised_alignment(plan_, placement, route, next.identity);
-    next.begin = route.begin;
-    next.end = route.end;
-    next.bytes = placement.bytes;
-    next.modulus = alignment;
-    next.remainder = (0 - route.begin) & (alignment - 1);
-    next.shard = route.shard;
-    next.group = route.group;
-    next.direct = next.identity && next.remainder == 0 && alone && route.placement_count == 1 &&
-                  plan_.devices[placement.device].kind == DeviceId::Kind::host;
-    if (!join(arena.run, next)) {
+    Run& run = arena.run;
+    const bool identity = placement.dtype == route.dtype && plan_.is_one_run(route);
+    // What writes elements gains nothing by their being misaligned.
+    const std::uint64_t alignment =
+        identity ? alignment_in_run(plan_, placement, route.begin) : alignment_of(plan_, placement);
+    const std::uint64_t remainder = (0 - route.begin) & (alignment - 1);
+    const bool direct = alone && arena.on_host && identity && remainder == 0 && route.placement_count == 1;
+    if (!identity || direct != run.direct || !run.takes(route, alignment, remainder)) {
       finish(arena);
-      next.number = static_cast<std::uint32_t>(distances_.size());
-      distances_.emplace_back();
-      arena.run = next;
+      run = {route.begin, route.end,     0,        alignment, remainder, route.shard,
+             route.group, next_number(), identity, direct};
     }
-    run_of_[index] = arena.run.number;
+    run.bytes += placement.bytes;
+    run.end = route.end;
+    if (alignment > run.modulus) {
+      run.modulus = alignment;
+      run.remainder = remainder;
+    }
+    placement.arena_offset = run.number;
   }
 
   // Gives the open runs their places, and the placements their offsets.
@@ -105,8 +112,8 @@ class Placer {
     for (const Route& route : plan_.routes) {
       if (route.first_placement < plan_.destination_count) continue;
       for (std::uint32_t i = 0; i < route.placement_count; ++i) {
-        const std::uint32_t index = route.first_placement + i;
-        plan_.placements[index].arena_offset = distances_[run_of_[index]].arena_offset_of(route.begin);
+        std::uint64_t& offset = plan_.placements[route.first_placement + i].arena_offset;
+        offset = distances_[offset].arena_offset_of(route.begin);
       }
     }
   }
@@ -114,19 +121,9 @@ class Placer {
   std::vector<ShardRange> take_in_place() && { return std::move(in_place_); }
 
  private:
-  // Makes `run` longer by `next` if both can keep one distance.
-  static bool join(Run& run, const Run& next) {
-    if (!run.identity || !next.identity || run.direct != next.direct) return false;
-    if (run.shard != next.shard || run.end != next.begin || (run.direct && run.group != next.group)) return false;
-    const std::uint64_t both = std::min(run.modulus, next.modulus);
-    if (((run.remainder ^ next.remainder) & (both - 1)) != 0) return false;
-    if (next.modulus > run.modulus) {
-      run.modulus = next.modulus;
-      run.remainder = next.remainder;
-    }
-    run.end = next.end;
-    run.bytes += next.bytes;
-    return true;
+  std::uint32_t next_number() {
+    distances_.emplace_back();
+    return static_cast<std::uint32_t>(distances_.size() - 1);
   }
 
   // Gives the arena's open run its place behind what is there.
@@ -142,12 +139,10 @@ class Placer {
     const std::uint64_t place = arena.bytes + ((run.begin + run.remainder - arena.bytes) & (modulus - 1));
     distances_[run.number] = Distance(run.begin, place);
     arena.bytes = place + run.bytes;
-    arena.run = {};
   }
 
   PlanData& plan_;
   std::vector<ArenaFill> arenas_;    // by device
-  BigVector<std::uint32_t> run_of_;  // by placement
   std::vector<Distance> distances_;  // by run
   std::vector<ShardRange> in_place_;
 };
@@ -159,11 +154,13 @@ std::vector<ShardRange> place(PlanData& plan) {
   for (std::uint32_t i = 0; i < plan.destination_count; ++i) placer.add_destination(plan.placements[i]);
   const BigVector<Route>& routes = plan.routes;
   std::uint64_t end = 0;  // of what comes before in the shard
+  std::uint32_t shard = 0;
   for (std::size_t i = 0; i < routes.size(); ++i) {
     const Route& route = routes[i];
-    if (i != 0 && routes[i - 1].shard != route.shard) end = 0;
-    const bool last = i + 1 == routes.size() || routes[i + 1].shard != route.shard;
-    const bool alone = end <= route.begin && (last || route.end <= routes[i + 1].begin);
+    if (route.shard != shard) end = 0;
+    shard = route.shard;
+    const bool overlapped = i + 1 < routes.size() && routes[i + 1].begin < route.end && routes[i + 1].shard == shard;
+    const bool alone = end <= route.begin && !overlapped;
     end = std::max(end, route.end);
     if (route.first_placement < plan.destination_count) continue;
     for (std::uint32_t j = 0; j < route.placement_count; ++j) placer.add(route, route.first_placement + j, alone);

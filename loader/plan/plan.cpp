@@ -42,21 +42,26 @@ void check_size(const PlanData& plan) {
               {plan.catalogue->path.string(), {}, {}}, "raise slab_bytes");
 }
 
-// What the extent, the last to be read so far, brings to groups, and in which pieces.
-void count_runs(PlanData& plan, const Extent& extent) {
-  for (const Delivery& delivery : plan.deliveries_of(extent)) {
-    plan.costs.groups[plan.placements[delivery.placement].group].read_bytes_until = plan.costs.read_bytes;
+// How much is read until each group is there.
+void count_reads(PlanData& plan) {
+  PlanCosts& costs = plan.costs;
+  for (const Extent& extent : plan.extents) {
+    costs.read_bytes += extent.bytes;
+    if (costs.groups.size() == 1) continue;
+    for (const Delivery& delivery : plan.deliveries_of(extent)) {
+      costs.groups[plan.placements[delivery.placement].group].read_bytes_until = costs.read_bytes;
+    }
   }
+  if (costs.groups.size() == 1) costs.groups.front().read_bytes_until = costs.read_bytes;
 }
 
 void count_costs(PlanData& plan) {
   PlanCosts& costs = plan.costs;
   costs.extents = plan.extents.size();
   costs.deliveries = plan.deliveries.size();
+  count_reads(plan);
   for (const Extent& extent : plan.extents) {
-    costs.read_bytes += extent.bytes;
     if (extent.in_place) ++costs.in_place_extents;
-    count_runs(plan, extent);
     for (const Part& part : plan.parts_of(extent)) {
       costs.copies += part.copies;
       costs.launches += part.launches;

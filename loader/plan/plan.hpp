@@ -154,6 +154,7 @@ struct PlanData {
   std::vector<std::uint32_t> destinations_by_name;  // their placements, by name, then by device
   std::vector<std::uint32_t> left_out;              // tensors that no rule matches
   BigVector<Route> routes;                          // in order of shard and offset
+  BigVector<Path> paths;
   BigVector<Loop> loops;
   std::uint64_t routed_bytes = 0;  // from each route's begin to its end, all together
   BigVector<Extent> extents;
@@ -182,8 +183,15 @@ struct PlanData {
     if (placement.description == Placement::none) return {};
     return descriptions[placement.description].strides;
   }
+  Path path_of(const Route& route) const noexcept { return route.path == 0 ? Path() : paths[route.path - 1]; }
   std::span<const Loop> loops_of(const Route& route) const noexcept {
-    return std::span(loops).subspan(route.first_loop, route.loop_count);
+    const Path path = path_of(route);
+    return std::span(loops).subspan(path.first_loop, path.loop_count);
+  }
+  bool is_one_run(const Route& route) const noexcept { return route.path == 0 || path_of(route).loop_count == 0; }
+  /// Delivering its bytes as `to`.
+  RouteWalk walk(const Route& route, Dtype to) const noexcept {
+    return {route, path_of(route).target, loops_of(route), to};
   }
   std::span<const Part> parts_of(const Extent& extent) const noexcept {
     return std::span(parts).subspan(extent.first_part, extent.part_count);

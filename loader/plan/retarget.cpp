@@ -37,6 +37,7 @@ class Retargeting {
     plan_->fills = like_.fills;
     plan_->destination_count = like_.destination_count;
     plan_->destinations_by_name = like_.destinations_by_name;
+    plan_->paths = like_.paths;
     plan_->loops = like_.loops;
     plan_->routed_bytes = like_.routed_bytes;
     plan_->costs.run_bytes_min = like_.costs.run_bytes_min;

@@ -121,10 +121,6 @@ std::vector<ElementRoute> spread(const ElementRoute& dense, const Layout& layout
 
 }  // namespace
 
-std::uint64_t delivered_bytes(std::uint64_t source_bytes, Dtype from, Dtype to) noexcept {
-  return from == to ? source_bytes : source_bytes / (bits(from) / 8) * (bits(to) / 8);
-}
-
 Places::Places(const Layout& layout) noexcept : layout_(layout) {
   std::size_t i = layout.shape.size();
   while (i > 0 && (layout.shape[i - 1] == 1 || layout.strides[i - 1] == even_)) even_ *= layout.shape[--i];
@@ -163,14 +159,14 @@ std::uint64_t RouteWalk::run_behind(std::uint64_t offset) const noexcept {
     number = number * loop.count + index;
     offset -= index * loop.source_stride;
   }
-  return number + (offset >= route_.run_bytes ? 1 : 0);
+  return number + (offset >= run_bytes_ ? 1 : 0);
 }
 
 Rows RouteWalk::run_at(std::uint64_t number) const noexcept {
   const LoopPlace place = loop_place(loops_, number);
   Rows run;
   run.source = place.source;
-  run.target = route_.target + place.target;
+  run.target = target_ + place.target;
   return run;
 }
 
@@ -181,9 +177,6 @@ RouteWalk::Runs RouteWalk::runs_in(std::uint64_t begin, std::uint64_t end) const
   if (begin >= end) return runs;
   begin -= route_.begin;
   end -= route_.begin;
-  if (loops_.empty()) {
-    return {0, 1, begin, route_.run_bytes - end};
-  }
   runs.first = run_behind(begin);
   // The run that holds byte end - 1, or else the last one before it.
   runs.last = run_behind(end - 1);
@@ -191,15 +184,14 @@ RouteWalk::Runs RouteWalk::runs_in(std::uint64_t begin, std::uint64_t end) const
   if (runs.first >= runs.last) return {};
   const std::uint64_t first_begin = run_at(runs.first).source;
   if (begin > first_begin) runs.cut_off_first = begin - first_begin;
-  const std::uint64_t last_end = run_at(runs.last - 1).source + route_.run_bytes;
+  const std::uint64_t last_end = run_at(runs.last - 1).source + run_bytes_;
   if (last_end > end) runs.cut_off_last = last_end - end;
   return runs;
 }
 
-std::uint64_t RouteWalk::count(std::uint64_t begin, std::uint64_t end) const noexcept {
+std::uint64_t RouteWalk::count_in_loops(std::uint64_t begin, std::uint64_t end) const noexcept {
   Runs runs = runs_in(begin, end);
   if (runs.first == runs.last) return 0;
-  if (loops_.empty()) return 1;
   std::uint64_t count = 0;
   if (runs.cut_off_first != 0) {
     ++count;

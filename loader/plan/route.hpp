@@ -12,6 +12,7 @@
 #include <span>
 #include <vector>
 
+#include "loader/base/limits.hpp"
 #include "loader/plan/box.hpp"
 #include "sluice/dtype.hpp"
 
@@ -47,21 +48,34 @@ inline std::uint64_t iterations_of(std::span<const Loop> loops) noexcept {
   return count;
 }
 
+/// How a route goes that is not a whole tensor on its way to the beginning of a placement.
+struct Path {
+  std::uint64_t target = 0;      // in the placement, of the first run
+  std::uint32_t first_loop = 0;  // in PlanData::loops
+  std::uint32_t loop_count = 0;
+};
+
 struct Route {
-  std::uint64_t begin = 0;      // in the shard, of the first run
-  std::uint64_t end = 0;        // in the shard, behind the last
-  std::uint64_t target = 0;     // in the placement, of the first run
-  std::uint64_t run_bytes = 0;  // source bytes; at least one element
+  std::uint64_t begin = 0;  // in the shard, of the first run
+  std::uint64_t end = 0;    // in the shard, behind the last
   std::uint32_t shard = 0;
+  std::uint32_t tensor = 0;  // index into Catalogue::tensors
   std::uint32_t first_placement = 0;
-  std::uint32_t placement_count = 0;  // neighbours, one device each, that get the same
-  std::uint32_t first_loop = 0;       // in PlanData::loops
-  std::uint32_t tensor = 0;           // index into Catalogue::tensors
-  std::uint32_t group = 0;            // index into PlanCosts::groups
-  std::uint8_t loop_count = 0;
+  std::uint32_t group = 0;           // index into PlanCosts::groups
+  std::uint32_t path = 0;            // 0: one run, to the placement's beginning; else PlanData::paths[path - 1]
+  std::uint8_t placement_count = 0;  // neighbours, one device each, that get the same
   std::uint8_t unit_bytes = 1;  // extents may be cut at multiples of these from `begin`: an element where it is cast
   Dtype dtype = Dtype::u8;      // of the source
 };
+static_assert(sizeof(Route) == 40, "a plan has one per tensor, and writing them takes much of its time");
+static_assert(limits::devices_max <= UINT8_MAX);
+
+/// Source bytes of each run, at least one element: what is not between the runs.
+inline std::uint64_t run_bytes_of(const Route& route, std::span<const Loop> loops) noexcept {
+  std::uint64_t bytes = route.end - route.begin;
+  for (const Loop& loop : loops) bytes -= (loop.count - 1) * loop.source_stride;
+  return bytes;
+}
 
 /// The order of shard and offset.
 inline bool comes_before(const Route& a, const Route& b) noexcept {
@@ -69,7 +83,9 @@ inline bool comes_before(const Route& a, const Route& b) noexcept {
 }
 
 /// Bytes that `source_bytes` of dtype `from` fill as `to`. Whole elements of castable dtypes only, or `from` == `to`.
-std::uint64_t delivered_bytes(std::uint64_t source_bytes, Dtype from, Dtype to) noexcept;
+inline std::uint64_t delivered_bytes(std::uint64_t source_bytes, Dtype from, Dtype to) noexcept {
+  return from == to ? source_bytes : source_bytes / (bits(from) / 8) * (bits(to) / 8);
+}
 
 /// The memory of a destination: its shape, and elements from one index to the next in each dimension.
 struct Layout {
@@ -117,16 +133,19 @@ struct Rows {
 /// Walks what a route brings out of a range of its tensor.
 class RouteWalk {
  public:
-  /// Of a route with `loops` that delivers its `from` as `to`.
-  RouteWalk(const Route& route, std::span<const Loop> loops, Dtype to) noexcept
-      : route_(route), loops_(loops), to_(to) {}
+  /// Of a route with `loops` that delivers its bytes as `to`, the first of them to `target`.
+  RouteWalk(const Route& route, std::uint64_t target, std::span<const Loop> loops, Dtype to) noexcept
+      : route_(route), target_(target), loops_(loops), run_bytes_(run_bytes_of(route, loops)), to_(to) {}
 
   /// Calls `take(Rows)` for what lies in the shard's bytes [begin, end), in their order: the
   /// end of a run that begins before them, rows, the beginning of a run that ends behind them.
   template <typename Take>
   void rows(std::uint64_t begin, std::uint64_t end, Take&& take) const;
   /// How many that are.
-  std::uint64_t count(std::uint64_t begin, std::uint64_t end) const noexcept;
+  std::uint64_t count(std::uint64_t begin, std::uint64_t end) const noexcept {
+    if (!loops_.empty()) return count_in_loops(begin, end);
+    return std::max(begin, route_.begin) < std::min(end, route_.end) ? 1 : 0;
+  }
 
  private:
   // Runs, numbered in the order of the shard.
@@ -137,6 +156,7 @@ class RouteWalk {
     std::uint64_t cut_off_last = 0;   // and of the last one behind it
   };
   Runs runs_in(std::uint64_t begin, std::uint64_t end) const noexcept;
+  std::uint64_t count_in_loops(std::uint64_t begin, std::uint64_t end) const noexcept;
   // The number of the first run that ends behind `offset`, counted from the route's begin.
   std::uint64_t run_behind(std::uint64_t offset) const noexcept;
   // Where run `number` begins.
@@ -144,7 +164,9 @@ class RouteWalk {
   std::uint64_t row_count() const noexcept { return loops_.empty() ? 1 : loops_.back().count; }
 
   const Route& route_;
+  const std::uint64_t target_;
   const std::span<const Loop> loops_;
+  const std::uint64_t run_bytes_;
   const Dtype to_;
 };
 
@@ -156,7 +178,7 @@ void RouteWalk::rows(std::uint64_t begin, std::uint64_t end, Take&& take) const 
     if (std::max(begin, route_.begin) >= std::min(end, route_.end)) return;
     Rows run;
     run.source = first;
-    run.target = route_.target + delivered_bytes(first, route_.dtype, to_);
+    run.target = target_ + delivered_bytes(first, route_.dtype, to_);
     run.run_bytes = last - first;
     return take(run);
   }
@@ -165,7 +187,7 @@ void RouteWalk::rows(std::uint64_t begin, std::uint64_t end, Take&& take) const 
     Rows some = run_at(number);
     some.source += skipped;
     some.target += delivered_bytes(skipped, route_.dtype, to_);
-    some.run_bytes = route_.run_bytes - skipped - left_out;
+    some.run_bytes = run_bytes_ - skipped - left_out;
     take(some);
   };
   if (runs.first == runs.last) return;
@@ -179,7 +201,7 @@ void RouteWalk::rows(std::uint64_t begin, std::uint64_t end, Take&& take) const 
   const std::uint64_t in_a_row = row_count();
   while (runs.first < whole) {
     Rows some = run_at(runs.first);
-    some.run_bytes = route_.run_bytes;
+    some.run_bytes = run_bytes_;
     some.rows = static_cast<std::uint32_t>(std::min(in_a_row - runs.first % in_a_row, whole - runs.first));
     if (some.rows > 1) {
       some.source_stride = loops_.back().source_stride;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -25,11 +26,11 @@ Layout layout_of(const Description& description) {
   return {description.shape, description.strides};
 }
 
-void add_route(PlanData& plan, const Route& route) {
-  plan.routed_bytes += route.end - route.begin;
+// Tells the plan of a route that it got.
+void count_route(PlanData& plan, std::uint64_t spanned_bytes, std::uint64_t run_bytes) {
+  plan.routed_bytes += spanned_bytes;
   std::uint64_t& shortest = plan.costs.run_bytes_min;
-  shortest = shortest == 0 ? route.run_bytes : std::min(shortest, route.run_bytes);
-  plan.routes.push_back(route);
+  shortest = shortest == 0 ? run_bytes : std::min(shortest, run_bytes);
 }
 
 // Makes `routes`, which lead from a tensor to a placement, routes of the plan. Throws Error{invalid_argument} without a
@@ -50,24 +51,30 @@ void add_routes(PlanData& plan, std::uint32_t index, std::uint32_t first_placeme
   for (const ElementRoute& element : routes) {
     Route route;
     route.begin = tensor.offset + in_bytes(element.source, from);
-    route.target = in_bytes(element.target, to);
-    route.run_bytes = in_bytes(element.run, from);
-    route.end = route.begin + route.run_bytes;
+    const std::uint64_t run_bytes = in_bytes(element.run, from);
+    route.end = route.begin + run_bytes;
     route.shard = tensor.shard;
     route.first_placement = first_placement;
     route.placement_count = 1;
     route.tensor = index;
-    route.first_loop = static_cast<std::uint32_t>(plan.loops.size());
-    route.loop_count = static_cast<std::uint8_t>(element.loops.size());
     route.group = placement.group;
     route.unit_bytes = cast ? static_cast<std::uint8_t>(from / 8) : 1;
     route.dtype = tensor.dtype;
+    Path path;
+    path.target = in_bytes(element.target, to);
+    path.first_loop = static_cast<std::uint32_t>(plan.loops.size());
+    path.loop_count = static_cast<std::uint32_t>(element.loops.size());
     for (const Loop& loop : element.loops) {
       const Loop bytes{loop.count, in_bytes(loop.source_stride, from), in_bytes(loop.target_stride, to)};
       route.end += (bytes.count - 1) * bytes.source_stride;
       plan.loops.push_back(bytes);
     }
-    add_route(plan, route);
+    if (path.target != 0 || path.loop_count != 0) {
+      plan.paths.push_back(path);
+      route.path = static_cast<std::uint32_t>(plan.paths.size());
+    }
+    count_route(plan, route.end - route.begin, run_bytes);
+    plan.routes.push_back(route);
   }
 }
 
@@ -82,9 +89,10 @@ class Router {
 
   Bindings run() && {
     number_groups();
+    look_at_rules();
     add_destinations();
     reserve();
-    for (std::uint32_t i = 0; i < plan_.catalogue->tensors.size(); ++i) add_tensor(i);
+    add_tensors();
     sort_routes();
     std::uint32_t number = 0;
     for (const Destination& destination : request_.destinations()) check_coverage(destination, number++);
@@ -93,6 +101,18 @@ class Router {
   }
 
  private:
+  // What is asked of a rule for each tensor that it decides.
+  struct OfRule {
+    const Rule* rule = nullptr;
+    std::span<const Selection::OnDevice> devices;  // that get the rule's own tensors
+    std::optional<Dtype> cast;
+    bool is_cut = false;       // its tensors are not delivered as they are in the shard
+    std::uint32_t routes = 0;  // of each tensor, most probably
+    std::uint32_t group = 0;   // index into PlanCosts::groups
+    // What it has delivered whole so far, to each device.
+    std::uint32_t tensors = 0;
+    std::uint64_t bytes = 0;
+  };
   // What goes to one destination.
   struct Filled {
     std::vector<Box> boxes;
@@ -134,6 +154,20 @@ class Router {
     for (const std::uint32_t number : numbers) plan_.costs.groups.push_back({Group{number}, 0, 0, 0});
   }
 
+  void look_at_rules() {
+    rules_.reserve(request_.rules().size());
+    for (const Rule& rule : request_.rules()) {
+      const Selection::RuleTargets& targets = selection_.rules[rules_.size()];
+      OfRule& of = rules_.emplace_back();
+      of.rule = &rule;
+      of.devices = selection_.targets_of(targets);
+      of.cast = targets.cast;
+      of.is_cut = !rule.targets().empty() || rule.taken() != nullptr || rule.split();
+      of.routes = static_cast<std::uint32_t>(std::max<std::size_t>(1, rule.targets().size()));
+      of.group = index_of(rule.group());
+    }
+  }
+
   std::uint32_t index_of(Group group) const {
     const auto& groups = plan_.costs.groups;
     const auto found = std::partition_point(groups.begin(), groups.end(),
@@ -141,12 +175,12 @@ class Router {
     return static_cast<std::uint32_t>(found - groups.begin());
   }
 
-  void count(const Placement& placement) {
-    ++plan_.costs.devices[placement.device].tensors;
-    plan_.costs.delivered_bytes += placement.bytes;
-    PlanCosts::OfGroup& group = plan_.costs.groups[placement.group];
-    ++group.tensors;
-    group.delivered_bytes += placement.bytes;
+  // `tensors` of `bytes` together, on one device.
+  void count(std::uint8_t device, std::uint32_t group, std::uint32_t tensors, std::uint64_t bytes) {
+    plan_.costs.devices[device].tensors += tensors;
+    plan_.costs.delivered_bytes += bytes;
+    plan_.costs.groups[group].tensors += tensors;
+    plan_.costs.groups[group].delivered_bytes += bytes;
   }
 
   void add_destinations() {
@@ -171,7 +205,7 @@ class Router {
           placement.region = static_cast<std::uint32_t>(plan_.regions.size());
           plan_.costs.devices[placement.device].caller_bytes += placement.bytes;
         }
-        count(placement);
+        count(placement.device, placement.group, 1, placement.bytes);
       } catch (const Error& error) {
         findings_.add(Findings::first_destination + number, error);
         filled_[number].at_fault = true;
@@ -242,93 +276,98 @@ class Router {
     std::uint64_t routes = 0;
     for (const std::uint32_t rule : selection_.rule_of) {
       if (rule == Selection::none) continue;
-      placements += selection_.rules[rule].count;
-      routes += std::max<std::size_t>(1, request_rule(rule).targets().size());
+      placements += rules_[rule].devices.size();
+      routes += rules_[rule].routes;
     }
     plan_.placements.reserve(placements);
     plan_.routes.reserve(routes);
   }
 
-  const Rule& request_rule(std::uint32_t number) const { return request_.rules()[number]; }
-
-  void add_tensor(std::uint32_t index) {
-    const std::uint32_t number = selection_.rule_of[index];
-    if (number == Selection::none) {
-      plan_.left_out.push_back(index);
-      return;
+  void add_tensors() {
+    for (std::uint32_t i = 0; i < selection_.rule_of.size(); ++i) {
+      const std::uint32_t number = selection_.rule_of[i];
+      if (number == Selection::none) {
+        plan_.left_out.push_back(i);
+      } else if (rules_[number].is_cut) {
+        add_parts(i, number);
+      } else {
+        add_whole(i, rules_[number]);
+      }
     }
-    const TensorInfo& tensor = plan_.catalogue->tensors[index];
-    const Rule& rule = request_rule(number);
-    const Selection::RuleTargets& targets = selection_.rules[number];
-    if (!rule.targets().empty()) {
-      has_cuts_ = true;
-      for (const Rule::Target& target : rule.targets()) add_target(number, index, rule, target);
-    } else if (rule.taken() != nullptr || rule.split()) {
-      has_cuts_ = true;
-      holds(number, tensor, [&] { add_cut(index, rule, targets); });
-    } else if (targets.count != 0) {
-      add_whole(index, rule, targets);
+    for (const OfRule& rule : rules_) {
+      for (const Selection::OnDevice on : rule.devices) count(on.device, rule.group, rule.tensors, rule.bytes);
     }
   }
 
-  Dtype dtype_of(const TensorInfo& tensor, const Selection::RuleTargets& targets) const {
-    return targets.cast && is_castable(tensor.dtype) ? *targets.cast : tensor.dtype;
+  void add_parts(std::uint32_t index, std::uint32_t number) {
+    const OfRule& rule = rules_[number];
+    has_cuts_ = true;
+    if (rule.rule->targets().empty()) {
+      holds(number, plan_.catalogue->tensors[index], [&] { add_cut(index, rule); });
+    }
+    for (const Rule::Target& target : rule.rule->targets()) add_target(number, index, *rule.rule, target);
   }
 
-  void add_whole(std::uint32_t index, const Rule& rule, const Selection::RuleTargets& targets) {
+  static Dtype dtype_of(const TensorInfo& tensor, const OfRule& rule) {
+    return rule.cast && is_castable(tensor.dtype) ? *rule.cast : tensor.dtype;
+  }
+
+  void add_whole(std::uint32_t index, OfRule& rule) {
+    if (rule.devices.empty()) return;
     const TensorInfo& tensor = plan_.catalogue->tensors[index];
-    const auto first = static_cast<std::uint32_t>(plan_.placements.size());
     Placement placement;
     placement.tensor = index;
-    placement.dtype = dtype_of(tensor, targets);
+    placement.group = rule.group;
+    placement.dtype = dtype_of(tensor, rule);
     placement.bytes = delivered_bytes(tensor.bytes, tensor.dtype, placement.dtype);
-    placement.group = index_of(rule.group());
-    for (const Selection::OnDevice on : selection_.targets_of(targets)) {
+    ++rule.tensors;
+    rule.bytes += placement.bytes;
+    if (tensor.bytes != 0) {
+      Route& route = plan_.routes.emplace_back();
+      route.begin = tensor.offset;
+      route.end = tensor.offset + tensor.bytes;
+      route.shard = tensor.shard;
+      route.first_placement = static_cast<std::uint32_t>(plan_.placements.size());
+      route.tensor = index;
+      route.group = rule.group;
+      route.placement_count = static_cast<std::uint8_t>(rule.devices.size());
+      route.unit_bytes = placement.dtype == tensor.dtype ? 1 : static_cast<std::uint8_t>(bits(tensor.dtype) / 8);
+      route.dtype = tensor.dtype;
+      count_route(plan_, tensor.bytes, tensor.bytes);
+    }
+    for (const Selection::OnDevice on : rule.devices) {
       placement.device = on.device;
       plan_.placements.push_back(placement);
-      count(placement);
     }
-    if (tensor.bytes == 0) return;
-    Route route;
-    route.begin = tensor.offset;
-    route.end = tensor.offset + tensor.bytes;
-    route.run_bytes = tensor.bytes;
-    route.shard = tensor.shard;
-    route.first_placement = first;
-    route.placement_count = targets.count;
-    route.tensor = index;
-    route.group = placement.group;
-    route.unit_bytes = placement.dtype == tensor.dtype ? 1 : static_cast<std::uint8_t>(bits(tensor.dtype) / 8);
-    route.dtype = tensor.dtype;
-    add_route(plan_, route);
   }
 
-  void add_cut(std::uint32_t index, const Rule& rule, const Selection::RuleTargets& targets) {
+  void add_cut(std::uint32_t index, const OfRule& of) {
     const TensorInfo& tensor = plan_.catalogue->tensors[index];
-    for (const Selection::OnDevice on : selection_.targets_of(targets)) {
+    const Rule& rule = *of.rule;
+    const std::size_t devices = of.devices.size();
+    for (const Selection::OnDevice on : of.devices) {
       Slice slice = rule.taken() == nullptr ? Slice() : *rule.taken();
       if (rule.split()) {
-        const std::uint64_t parts = rule.split()->parts == 0 ? targets.count : rule.split()->parts;
-        if (targets.count % parts != 0) {
-          throw Error(
-              ErrorCode::invalid_argument,
-              fmt::format("rule \"{}\" splits into {} parts for {} devices", rule.pattern(), parts, targets.count), {},
-              "the number of parts must divide that of the devices");
+        const std::uint64_t parts = rule.split()->parts == 0 ? devices : rule.split()->parts;
+        if (devices % parts != 0) {
+          throw Error(ErrorCode::invalid_argument,
+                      fmt::format("rule \"{}\" splits into {} parts for {} devices", rule.pattern(), parts, devices),
+                      {}, "the number of parts must divide that of the devices");
         }
-        slice.part(rule.split()->dimension, on.nth * parts / targets.count, parts);
+        slice.part(rule.split()->dimension, on.nth * parts / devices, parts);
       }
       const Box from = box_of(slice, tensor.shape);
       const Few<std::uint64_t> shape = counts_of(from);
       Placement placement;
       placement.tensor = index;
       placement.description = static_cast<std::uint32_t>(plan_.descriptions.size());
-      placement.dtype = dtype_of(tensor, targets);
+      placement.dtype = dtype_of(tensor, of);
       placement.bytes = from.elements() * bits(placement.dtype) / 8;
-      placement.group = index_of(rule.group());
+      placement.group = of.group;
       placement.device = on.device;
       plan_.descriptions.push_back({std::string(tensor.name), {shape.begin(), shape.end()}, {}});
       plan_.placements.push_back(placement);
-      count(placement);
+      count(placement.device, placement.group, 1, placement.bytes);
       add_routes(plan_, index, static_cast<std::uint32_t>(plan_.placements.size() - 1),
                  routes_between(from, whole(shape.all()), layout_of(plan_.descriptions.back())));
     }
@@ -490,6 +529,7 @@ class Router {
   const Request& request_;
   Findings& findings_;
   Bindings bindings_;
+  std::vector<OfRule> rules_;   // as in the request
   std::vector<Filled> filled_;  // by destination
   bool has_cuts_ = false;
 };

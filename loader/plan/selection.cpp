@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -26,46 +27,48 @@ class Glob {
       : pattern_(pattern),
         simple_(pattern.find_first_of("?[\\") == std::string::npos),
         head_(std::string_view(pattern).substr(0, pattern.find_first_of("*?[\\"))),
-        tail_(std::string_view(pattern).substr(pattern.find_last_of("*?[]\\") + 1)) {
+        tail_(std::string_view(pattern).substr(pattern.find_last_of(simple_ ? "*" : "*?[]\\") + 1)) {
     if (!simple_) return;
-    for (std::size_t begin = 0; begin <= pattern.size();) {
-      const std::size_t end = std::min(pattern.find('*', begin), pattern.size());
-      pieces_.push_back(std::string_view(pattern).substr(begin, end - begin));
+    const std::string_view inside = std::string_view(pattern).substr(0, pattern.size() - tail_.size());
+    for (std::size_t begin = head_.size() + 1; begin < inside.size();) {
+      const std::size_t end = inside.find('*', begin);
+      if (end > begin) pieces_.emplace_back(pattern.data() + begin, pattern.data() + end);
       begin = end + 1;
     }
   }
 
   bool matches(std::string_view name) {
     if (pattern_ == "*") return true;
+    if (name.size() < head_.size() + tail_.size() || !name.starts_with(head_) || !name.ends_with(tail_)) return false;
+    if (simple_ && !holds_pieces(name.substr(head_.size(), name.size() - head_.size() - tail_.size()))) return false;
     // fnmatch ends at the first NUL, which would match by half a name.
     if (name.find('\0') != std::string_view::npos) return false;
-    if (simple_) return matches_pieces(name);
-    if (!name.starts_with(head_) || !name.ends_with(tail_)) return false;
+    if (simple_) return true;
     terminated_.assign(name);
     return fnmatch(pattern_.c_str(), terminated_.c_str(), 0) == 0;
   }
 
  private:
-  // The first piece begins the name, the last one ends it, and the others follow each other in what is between.
-  bool matches_pieces(std::string_view name) const {
-    const std::string_view head = pieces_.front();
-    const std::string_view tail = pieces_.back();
-    if (name.size() < head.size() + tail.size() || !name.starts_with(head) || !name.ends_with(tail)) return false;
-    name = name.substr(head.size(), name.size() - head.size() - tail.size());
-    for (std::size_t i = 1; i + 1 < pieces_.size(); ++i) {
-      const std::size_t found = name.find(pieces_[i]);
-      if (found == std::string_view::npos) return false;
-      name.remove_prefix(found + pieces_[i].size());
+  using Piece = std::boyer_moore_horspool_searcher<const char*>;
+
+  // Whether the pieces follow each other in `rest`.
+  bool holds_pieces(std::string_view rest) const {
+    const char* begin = rest.data();
+    const char* const end = begin + rest.size();
+    for (const Piece& piece : pieces_) {
+      const auto [found, behind] = piece(begin, end);
+      if (found == end) return false;
+      begin = behind;
     }
     return true;
   }
 
   const std::string& pattern_;
-  const bool simple_;                     // no wildcard but `*`
-  const std::string_view head_;           // what stands before the first wildcard
-  const std::string_view tail_;           // what stands behind the last
-  std::vector<std::string_view> pieces_;  // what stands between stars, at least two
-  std::string terminated_;                // names in a catalogue end where the next one begins
+  const bool simple_;            // no wildcard but `*`
+  const std::string_view head_;  // what stands before the first wildcard
+  const std::string_view tail_;  // what stands behind the last
+  std::vector<Piece> pieces_;    // what stands between stars
+  std::string terminated_;       // names in a catalogue end where the next one begins
 };
 
 bool is_glob(std::string_view pattern) noexcept {
@@ -237,11 +240,12 @@ class RuleDevices {
     enter(target.destination->device());
   }
   void add_all(const std::vector<DeviceId>& devices, Selection::RuleTargets& targets) {
-    targets.first = static_cast<std::uint32_t>(selection_.targets.size());
-    targets.count = static_cast<std::uint32_t>(devices.size());
+    const auto first = static_cast<std::uint32_t>(selection_.targets.size());
     for (std::size_t i = 0; i < devices.size(); ++i) {
       selection_.targets.push_back({enter(devices[i]), static_cast<std::uint8_t>(i)});
     }
+    targets.first = first;
+    targets.count = static_cast<std::uint32_t>(devices.size());
     std::sort(selection_.targets.begin() + targets.first, selection_.targets.end(),
               [](const auto& a, const auto& b) { return a.device < b.device; });
   }

@@ -35,12 +35,11 @@ class Placed {
       Route& route = plan_.routes.emplace_back();
       route.begin = tensor.offset;
       route.end = tensor.offset + tensor.bytes;
-      route.run_bytes = tensor.bytes;
       route.shard = tensor.shard;
       route.dtype = tensor.dtype;
       route.tensor = i;
       route.first_placement = static_cast<std::uint32_t>(plan_.placements.size());
-      route.placement_count = static_cast<std::uint32_t>(plan_.devices.size());
+      route.placement_count = static_cast<std::uint8_t>(plan_.devices.size());
       for (std::size_t device = 0; device < plan_.devices.size(); ++device) {
         placement.device = static_cast<std::uint8_t>(device);
         plan_.placements.push_back(placement);

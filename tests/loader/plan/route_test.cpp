@@ -105,16 +105,16 @@ TEST(RouteWalk, GivesEveryByteOfARangeOnceAndInOrder) {
   for (const auto& [outer, inner, run] : {std::tuple{1, 1, 12}, {3, 1, 4}, {1, 3, 4}, {3, 2, 4}, {2, 3, 2}}) {
     Route route;
     route.begin = 100;
-    route.run_bytes = static_cast<std::uint64_t>(run);
+    const auto run_bytes = static_cast<std::uint64_t>(run);
     route.dtype = Dtype::u8;
     std::vector<Loop> loops;
-    const std::uint64_t inner_stride = route.run_bytes + 3;
+    const std::uint64_t inner_stride = run_bytes + 3;
     const std::uint64_t outer_stride = static_cast<std::uint64_t>(inner) * inner_stride + 5;
     if (outer > 1) loops.push_back({static_cast<std::uint64_t>(outer), outer_stride, 1000});
     if (inner > 1) loops.push_back({static_cast<std::uint64_t>(inner), inner_stride, 50});
-    route.end = 100 + route.run_bytes;
+    route.end = 100 + run_bytes;
     for (const Loop& loop : loops) route.end += (loop.count - 1) * loop.source_stride;
-    const RouteWalk walk(route, loops, Dtype::u8);
+    const RouteWalk walk(route, 0, loops, Dtype::u8);
     const auto bytes_in = [&](std::uint64_t begin, std::uint64_t end) {
       std::vector<std::pair<std::uint64_t, std::uint64_t>> bytes;
       std::uint64_t calls = 0;
@@ -150,11 +150,9 @@ TEST(RouteWalk, CountsTargetsInDeliveredBytes) {
   Route route;
   route.begin = 8;
   route.end = 48;
-  route.run_bytes = 40;
-  route.target = 6;
   route.dtype = f32;
   std::vector<std::uint64_t> targets;
-  const RouteWalk walk(route, {}, bf16);
+  const RouteWalk walk(route, 6, {}, bf16);
   for (const auto& [begin, end] : {std::pair<std::uint64_t, std::uint64_t>{0, 16}, {16, 100}}) {
     walk.rows(begin, end, [&](const Rows& rows) { targets.push_back(rows.target); });
   }
