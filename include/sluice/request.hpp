@@ -11,10 +11,9 @@
 
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -131,12 +130,12 @@ class SLUICE_API Request {
   /// Error{incomplete}.
   bool strict = false;
 
-  Request() = default;
+  Request();
   Request(const Request& other);
-  Request(Request&&) = default;
+  Request(Request&& other) noexcept;
   Request& operator=(const Request& other);
-  Request& operator=(Request&&) = default;
-  ~Request() = default;
+  Request& operator=(Request&& other) noexcept;
+  ~Request();
 
   /// Adds a rule behind the existing ones, or gives the one of this very pattern. It takes what `pattern` matches as a
   /// glob, and the tensor of exactly that name: a name may hold `*`, `?`, `[` or `\`.
@@ -149,9 +148,11 @@ class SLUICE_API Request {
   const std::deque<Destination>& destinations() const noexcept { return destinations_; }
 
  private:
+  class Index;
+
   std::deque<Rule> rules_;
   std::deque<Destination> destinations_;
-  std::unordered_map<std::string_view, Rule*> by_pattern_;  // its keys lie in the rules
+  std::unique_ptr<Index> index_;  // of rules by pattern; none until there are some
 };
 
 }  // namespace sluice

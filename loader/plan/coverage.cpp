@@ -23,27 +23,40 @@ class Sweep {
     for (std::uint32_t i = 0; i < boxes_.size(); ++i) {
       if (boxes_[i].elements() != 0) all.push_back(i);
     }
-    if (here_.elements() != 0) sweep(0, std::move(all));
+    if (here_.elements() != 0) sweep(0, all);
     return std::move(coverage_);
   }
 
  private:
   // `boxes` hold all that is here of the dimensions before `dimension`.
-  void sweep(unsigned dimension, std::vector<std::uint32_t> boxes) {
+  void sweep(unsigned dimension, std::span<const std::uint32_t> boxes) {
     if (coverage_.overlap) return;
     if (boxes.empty()) {
       coverage_.gaps.push_back(here_);
       return;
     }
+    if (boxes.size() == 1 && is_whole(boxes_[boxes.front()], dimension)) return;
     if (dimension == here_.shape.size()) {
-      if (boxes.size() == 1) return;
-      coverage_.overlap = {std::min(boxes[0], boxes[1]), std::max(boxes[0], boxes[1])};
+      coverage_.overlap = std::minmax(boxes[0], boxes[1]);
       coverage_.shared = here_;
       return;
     }
+    cut(dimension, {boxes.begin(), boxes.end()});
+  }
+
+  // Whether the box holds all of the dimensions from `dimension` on.
+  bool is_whole(const Box& box, unsigned dimension) const {
+    for (std::size_t i = dimension; i < here_.shape.size(); ++i) {
+      if (box.count[i] != here_.shape[i]) return false;
+    }
+    return true;
+  }
+
+  void cut(unsigned dimension, std::vector<std::uint32_t> boxes) {
     const auto begin_of = [&](std::uint32_t box) { return boxes_[box].begin[dimension]; };
     const auto end_of = [&](std::uint32_t box) { return begin_of(box) + boxes_[box].count[dimension]; };
     std::vector<std::uint64_t> borders = {0, here_.shape[dimension]};
+    borders.reserve(2 + 2 * boxes.size());
     for (const std::uint32_t box : boxes) borders.insert(borders.end(), {begin_of(box), end_of(box)});
     std::sort(borders.begin(), borders.end());
     borders.erase(std::unique(borders.begin(), borders.end()), borders.end());

@@ -68,29 +68,33 @@ BoxLoops loops_of(const Box& box, const Strides& strides) {
 // In the order of the source, neighbouring loops that walk evenly through both sides made one, and the innermost a run
 // where it is one on both sides.
 ElementRoute canonical(const BoxLoops& from, const BoxLoops& into) {
-  std::vector<Loop> loops;
+  Few<Loop> loops;
   for (std::size_t i = 0; i < from.counts.size(); ++i) {
     loops.push_back({from.counts[i], from.strides[i], into.strides[i]});
   }
-  std::stable_sort(loops.begin(), loops.end(),
-                   [](const Loop& a, const Loop& b) { return a.source_stride > b.source_stride; });
-  std::vector<Loop> merged;
+  // They are few, and mostly in order.
+  for (std::size_t i = 1; i < loops.size(); ++i) {
+    for (std::size_t j = i; j > 0 && loops[j - 1].source_stride < loops[j].source_stride; --j) {
+      std::swap(loops[j - 1], loops[j]);
+    }
+  }
+  std::size_t count = 0;  // of what is left once they are merged
   for (const Loop& loop : loops) {
-    if (!merged.empty() && merged.back().source_stride == loop.count * loop.source_stride &&
-        merged.back().target_stride == loop.count * loop.target_stride) {
-      merged.back() = {merged.back().count * loop.count, loop.source_stride, loop.target_stride};
+    Loop* const outer = count == 0 ? nullptr : &loops[count - 1];
+    if (outer != nullptr && outer->source_stride == loop.count * loop.source_stride &&
+        outer->target_stride == loop.count * loop.target_stride) {
+      *outer = {outer->count * loop.count, loop.source_stride, loop.target_stride};
     } else {
-      merged.push_back(loop);
+      loops[count++] = loop;
     }
   }
   ElementRoute route;
   route.source = from.begin;
   route.target = into.begin;
-  if (!merged.empty() && merged.back().source_stride == 1 && merged.back().target_stride == 1) {
-    route.run = merged.back().count;
-    merged.pop_back();
+  if (count > 0 && loops[count - 1].source_stride == 1 && loops[count - 1].target_stride == 1) {
+    route.run = loops[--count].count;
   }
-  route.loops = Few<Loop>(merged);
+  route.loops = Few<Loop>(loops.all().first(count));
   return route;
 }
 

@@ -93,7 +93,6 @@ class Router {
     add_destinations();
     reserve();
     add_tensors();
-    sort_routes();
     std::uint32_t number = 0;
     for (const Destination& destination : request_.destinations()) check_coverage(destination, number++);
     if (request_.strict) check_strict();
@@ -301,11 +300,14 @@ class Router {
 
   void add_parts(std::uint32_t index, std::uint32_t number) {
     const OfRule& rule = rules_[number];
-    has_cuts_ = true;
+    const auto first = static_cast<std::ptrdiff_t>(plan_.routes.size());
     if (rule.rule->targets().empty()) {
       holds(number, plan_.catalogue->tensors[index], [&] { add_cut(index, rule); });
     }
     for (const Rule::Target& target : rule.rule->targets()) add_target(number, index, *rule.rule, target);
+    // Tensors come in the order of the shards.
+    const auto begin = plan_.routes.begin() + first;
+    if (plan_.routes.end() - begin > 1) std::stable_sort(begin, plan_.routes.end(), comes_before);
   }
 
   static Dtype dtype_of(const TensorInfo& tensor, const OfRule& rule) {
@@ -431,12 +433,6 @@ class Router {
                 {}, fmt::format("say .cast({}), or give the destination the tensor's dtype", name(to)));
   }
 
-  // Tensors that are delivered whole come in file order.
-  void sort_routes() {
-    if (!has_cuts_) return;
-    std::stable_sort(plan_.routes.begin(), plan_.routes.end(), comes_before);
-  }
-
   std::string_view name_of_tensor(std::uint32_t tensor) const { return plan_.catalogue->tensors[tensor].name; }
 
   void check_coverage(const Destination& destination, std::uint32_t number) {
@@ -531,7 +527,6 @@ class Router {
   Bindings bindings_;
   std::vector<OfRule> rules_;   // as in the request
   std::vector<Filled> filled_;  // by destination
-  bool has_cuts_ = false;
 };
 
 }  // namespace

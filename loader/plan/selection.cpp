@@ -73,7 +73,12 @@ class Glob {
 
 bool is_glob(std::string_view pattern) noexcept {
   // A NUL would cut the pattern short: such a pattern can only be a name.
-  return pattern.find_first_of("*?[\\") != std::string_view::npos && pattern.find('\0') == std::string_view::npos;
+  bool wildcards = false;
+  for (const char c : pattern) {
+    if (c == '\0') return false;
+    wildcards = wildcards || c == '*' || c == '?' || c == '[' || c == '\\';
+  }
+  return wildcards;
 }
 
 // The one name that a pattern of escapes and no other wildcard matches.
@@ -95,7 +100,8 @@ struct Claim {
 // Gives `rule` what it matches and no earlier rule took: the tensor of exactly that name, since names may hold
 // wildcards, and what the pattern matches as a glob. Names without wildcards, or with all of them escaped, cost a
 // look-up each.
-Claim claim(const Catalogue& catalogue, const std::string& pattern, std::uint32_t rule,
+// `hash` is the pattern's as a name.
+Claim claim(const Catalogue& catalogue, const std::string& pattern, std::uint64_t hash, std::uint32_t rule,
             std::vector<std::uint32_t>& rule_of) {
   Claim claim;
   const auto take = [&](std::size_t tensor) {
@@ -104,7 +110,7 @@ Claim claim(const Catalogue& catalogue, const std::string& pattern, std::uint32_
     rule_of[tensor] = rule;
     claim.taken = true;
   };
-  if (const auto named = catalogue.find(pattern)) take(*named);
+  if (const auto named = catalogue.by_name.find(catalogue.tensors, pattern, hash)) take(*named);
   if (!is_glob(pattern)) return claim;
   if (const auto name = escaped_name(pattern)) {
     if (const auto named = catalogue.find(*name)) take(*named);
@@ -150,19 +156,32 @@ Error not_found(const Catalogue& catalogue, const std::string& pattern) {
                std::move(hint));
 }
 
-void check_device(DeviceId device, std::string_view whose) {
+std::string named(const Rule& rule) {
+  return fmt::format("rule \"{}\"", rule.pattern());
+}
+std::string named(const Destination& destination) {
+  return fmt::format("destination \"{}\"", destination.name());
+}
+std::string named(const Request& /*request*/) {
+  return "the request";
+}
+
+// Of what `whose` names.
+template <typename Whose>
+void check_device(DeviceId device, const Whose& whose) {
   if (device.ordinal < 0 || (device.kind != DeviceId::Kind::cuda && device.ordinal != 0)) {
-    refuse(fmt::format("{} names device {} with the ordinal {}", whose, name(device), device.ordinal));
+    refuse(fmt::format("{} names device {} with the ordinal {}", named(whose), name(device), device.ordinal));
   }
 }
 
-void check_devices(const std::vector<DeviceId>& devices, std::string_view whose) {
-  if (devices.empty()) refuse(fmt::format("{} names no device", whose));
+template <typename Whose>
+void check_devices(const std::vector<DeviceId>& devices, const Whose& whose) {
+  if (devices.empty()) refuse(fmt::format("{} names no device", named(whose)));
   for (std::size_t i = 0; i < devices.size(); ++i) {
     check_device(devices[i], whose);
     const auto before = devices.begin() + static_cast<std::ptrdiff_t>(i);
     if (std::find(devices.begin(), before, devices[i]) != before) {
-      refuse(fmt::format("{} names device {} twice", whose, name(devices[i])));
+      refuse(fmt::format("{} names device {} twice", named(whose), name(devices[i])));
     }
   }
 }
@@ -202,11 +221,11 @@ class RuleDevices {
     if (!rule.targets().empty()) {
       for (const Rule::Target& target : rule.targets()) enter_destination(target, rule);
     } else if (!rule.devices().empty()) {
-      check_devices(rule.devices(), fmt::format("rule \"{}\"", rule.pattern()));
+      check_devices(rule.devices(), rule);
       add_all(rule.devices(), targets);
     } else {
       if (shared_.count == 0) {
-        check_devices(request_.devices, "the request");
+        check_devices(request_.devices, request_);
         add_all(request_.devices, shared_);
       }
       targets.first = shared_.first;
@@ -216,7 +235,7 @@ class RuleDevices {
 
   void add(const Destination& destination) {
     selection_.device_of_destination.push_back(0);
-    check_device(destination.device(), fmt::format("destination \"{}\"", destination.name()));
+    check_device(destination.device(), destination);
     selection_.device_of_destination.back() = enter(destination.device());
   }
 
@@ -236,7 +255,7 @@ class RuleDevices {
       refuse(fmt::format("rule \"{}\" goes to a destination of another request", rule.pattern()),
              "destination() makes one of this request");
     }
-    check_device(target.destination->device(), fmt::format("destination \"{}\"", target.destination->name()));
+    check_device(target.destination->device(), *target.destination);
     enter(target.destination->device());
   }
   void add_all(const std::vector<DeviceId>& devices, Selection::RuleTargets& targets) {
@@ -286,13 +305,19 @@ Selection select(const Catalogue& catalogue, const Request& request, Findings& f
   std::uint32_t number = 0;
   for (const Destination& destination : request.destinations()) selection.destinations.emplace(&destination, number++);
   RuleDevices targets(request, selection);
+  // Of a hundred thousand names each look-up would wait for memory: it is asked for some rules ahead.
+  constexpr std::size_t prefetch_distance = 16;
+  std::vector<std::uint64_t> hashes;
+  hashes.reserve(request.rules().size());
+  for (const Rule& rule : request.rules()) hashes.push_back(NameTable::hash(rule.pattern()));
   number = 0;
   for (const Rule& rule : request.rules()) {
+    if (number + prefetch_distance < hashes.size()) catalogue.by_name.prefetch(hashes[number + prefetch_distance]);
     Selection::RuleTargets& its = selection.rules[number];
     its.cast = rule.cast();
     if (!holds(findings, number, [&] { check_rule(rule); })) its.at_fault = true;
     if (!its.at_fault && !holds(findings, number, [&] { targets.add(rule, its); })) its.at_fault = true;
-    const Claim claimed = claim(catalogue, rule.pattern(), number, selection.rule_of);
+    const Claim claimed = claim(catalogue, rule.pattern(), hashes[number], number, selection.rule_of);
     if (!claimed.matched && !rule.is_optional() && !rule.pattern().empty()) {
       findings.add(number, not_found(catalogue, rule.pattern()));
     }
