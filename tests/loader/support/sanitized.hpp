@@ -1,5 +1,5 @@
-// sanitized: whether a sanitizer watches this build. Tests that try millions of cases try fewer then, by a rule they
-// state.
+// sanitized: whether a sanitizer watches this build, thread_sanitized: whether that of threads does, the slowest. Tests
+// that try millions of cases try fewer then, by a rule they state.
 #pragma once
 
 #if defined(__has_feature)
@@ -15,6 +15,12 @@ namespace sluice {
 inline constexpr bool sanitized = true;
 #else
 inline constexpr bool sanitized = false;
+#endif
+
+#if defined(__SANITIZE_THREAD__) || SLUICE_HAS_FEATURE(thread_sanitizer)
+inline constexpr bool thread_sanitized = true;
+#else
+inline constexpr bool thread_sanitized = false;
 #endif
 
 }  // namespace sluice
