@@ -47,7 +47,7 @@ void run(const char* path) {
   // The engine's own memory, as queued kernels may still read it when something goes wrong: a load that ends early
   // frees what is its own.
   const std::uint64_t bytes = plan.costs().devices.at(0).arena_bytes;
-  const sluice::Load load = engine.start(plan, {.arenas = {{gpu.id(), gpu.allocate(bytes), bytes}}, .after = {}});
+  const sluice::Load load = engine.start(plan, {.arenas = {{gpu.id(), gpu.allocate(bytes), bytes}}});
   std::uint32_t queued = 0;
   for (std::uint32_t group = first.number; group <= last.number; ++group) {
     load.wait_on(gpu.stream(), sluice::Group{group}, gpu.id());

@@ -86,7 +86,7 @@ void run(const char* first_path, const char* second_path) {
   // The engine's own memory, as queued kernels may read it when a load has ended: a load frees what is its own.
   const std::uint64_t bytes = plan.costs().devices.at(0).arena_bytes;
   const std::vector<sluice::Memory> memory = {{gpu.id(), gpu.allocate(bytes), bytes}};
-  sluice::Load load = engine.start(plan, {.arenas = memory, .after = {}});
+  sluice::Load load = engine.start(plan, {.arenas = memory});
   watch(load);
   serve(gpu, load, tensors, "first");
 
