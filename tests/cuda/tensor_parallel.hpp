@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "loader/device/array_cast.hpp"
 #include "sluice/request.hpp"
 #include "tests/loader/support/shard_writer.hpp"
 
@@ -26,6 +27,7 @@ struct TensorParallel {
   std::uint64_t kv = 128;  // of the fewer heads of keys, and of values
   std::uint64_t inner = 512;
   std::uint64_t vocabulary = 1001;
+  Dtype stored = bf16;  // in the checkpoint; GPUs have BF16
 
   /// `rows` rows from `row` on and `columns` columns from `column` on of the checkpoint's `tensor` are the rows from
   /// `into` on of `destination`.
@@ -41,16 +43,17 @@ struct TensorParallel {
   };
 
   std::vector<TestTensor> tensors() const {
-    std::vector<TestTensor> all = {{"embed", bf16, {vocabulary, hidden}}};
+    std::vector<TestTensor> all = {{"embed", stored, {vocabulary, hidden}}};
     for (unsigned layer = 0; layer < layers; ++layer) {
       const std::string p = fmt::format("layers.{}.", layer);
-      const std::vector<TestTensor> of_layer = {{p + "norm", bf16, {1, hidden}},   {p + "q", bf16, {q, hidden}},
-                                                {p + "k", bf16, {kv, hidden}},     {p + "v", bf16, {kv, hidden}},
-                                                {p + "o", bf16, {hidden, q}},      {p + "gate", bf16, {inner, hidden}},
-                                                {p + "up", bf16, {inner, hidden}}, {p + "down", bf16, {hidden, inner}}};
+      const std::vector<TestTensor> of_layer = {
+          {p + "norm", stored, {1, hidden}},   {p + "q", stored, {q, hidden}},
+          {p + "k", stored, {kv, hidden}},     {p + "v", stored, {kv, hidden}},
+          {p + "o", stored, {hidden, q}},      {p + "gate", stored, {inner, hidden}},
+          {p + "up", stored, {inner, hidden}}, {p + "down", stored, {hidden, inner}}};
       all.insert(all.end(), of_layer.begin(), of_layer.end());
     }
-    all.push_back({"final_norm", bf16, {1, hidden}});
+    all.push_back({"final_norm", stored, {1, hidden}});
     return all;
   }
 
@@ -91,6 +94,7 @@ struct TensorParallel {
       for (const Piece& piece : pieces(rank)) {
         Destination& destination = destinations.at(piece.destination)->group(piece.group);
         request.add(piece.tensor)
+            .cast(bf16)
             .to(destination, take(0, piece.row, piece.rows).take(1, piece.column, piece.columns),
                 take(0, piece.into, piece.rows));
       }
@@ -107,7 +111,9 @@ struct TensorParallel {
     for (const auto& [name, shape] : shapes(rank)) all[name].resize(shape.first * shape.second * element);
     for (const Piece& piece : pieces(rank)) {
       const TestTensor& source = by_name.at(piece.tensor);
-      const std::vector<std::byte> content = source.content();
+      const std::vector<std::byte> stored_content = source.content();
+      std::vector<std::byte> content(source.shape[0] * source.shape[1] * element);
+      cast_elements(stored, stored_content.data(), bf16, content.data(), source.shape[0] * source.shape[1]);
       for (std::uint64_t row = 0; row < piece.rows; ++row) {
         const std::uint64_t from = (piece.row + row) * source.shape[1] + piece.column;
         std::copy_n(
@@ -118,10 +124,10 @@ struct TensorParallel {
     return all;
   }
 
-  /// Bytes that reach one GPU, zeros aside.
+  /// Bytes that must travel to one GPU.
   std::uint64_t kept_bytes(unsigned rank) const {
     std::uint64_t bytes = 0;
-    for (const Piece& piece : pieces(rank)) bytes += piece.rows * piece.columns * element;
+    for (const Piece& piece : pieces(rank)) bytes += piece.rows * piece.columns * bits(stored) / 8;
     return bytes;
   }
 
