@@ -123,7 +123,7 @@ class Gpu {
   // Thread i adds words i, i + threads, ... to sums[i].
   static constexpr const char* add_words_ptx = R"(
 .version 6.3
-.target sm_52
+.target sm_75
 .address_size 64
 .visible .entry add_words(.param .u64 words, .param .u64 count, .param .u64 sums) {
   .reg .pred %done; .reg .b32 %block, %size, %thread, %sum, %word; .reg .b64 %at, %from, %n, %step, %i, %to;
