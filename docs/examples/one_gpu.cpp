@@ -42,7 +42,8 @@ void run(const char* path) {
   request.add("lm_head.weight").group(last).optional();  // some models use the embeddings again
   request.strict = true;  // a tensor that no rule knows is a model that this engine does not know
   const auto plan = sluice::make_plan(checkpoint, request, engine.options());
-  std::printf("%u layers, %zu tensors\n", layers, plan.tensors().size());
+  const std::vector<sluice::Tensor> tensors = plan.tensors();
+  std::printf("%u layers, %zu tensors\n", layers, tensors.size());
 
   // The engine's own memory, as queued kernels may still read it when something goes wrong: a load that ends early
   // frees what is its own.
@@ -51,7 +52,7 @@ void run(const char* path) {
   std::uint32_t queued = 0;
   for (std::uint32_t group = first.number; group <= last.number; ++group) {
     load.wait_on(gpu.stream(), sluice::Group{group}, gpu.id());
-    for (const sluice::Tensor& planned : plan.tensors()) {
+    for (const sluice::Tensor& planned : tensors) {
       if (planned.group.number != group) continue;
       // Its address. The stream waits already, and the host need not: the group is read.
       const sluice::Tensor& tensor = load.wait_on(gpu.stream(), planned.name);
