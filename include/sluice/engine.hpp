@@ -21,14 +21,14 @@ struct StartOptions {
   /// Where the plan's arenas lie: at most one per device, of PlanCosts::OnDevice::arena_bytes at least, `data` a
   /// multiple of 4096. The memory is the caller's, under the rule of Destination::memory(). Devices that are not named
   /// get an allocation of the load's.
-  std::vector<Memory> arenas;
+  std::vector<Memory> arenas = {};
   /// Nothing is written on a CUDA device before what is queued on its stream now has been done. Reading does not wait.
   /// `stream` is a CUstream or cudaStream_t of the device; it may be the default stream.
   struct After {
     DeviceId device;
     CUstream_st* stream = nullptr;
   };
-  std::vector<After> after;
+  std::vector<After> after = {};
 };
 
 class SLUICE_API Engine {

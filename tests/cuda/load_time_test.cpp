@@ -12,8 +12,6 @@
 #include <vector>
 
 #include "cuda/kernel_image.hpp"
-#include "loader/engine/load_run.hpp"
-#include "loader/plan/access.hpp"
 #include "tests/cuda/simulated_time.hpp"
 #include "tests/loader/support/sanitized.hpp"
 #include "tests/loader/support/small_model.hpp"
@@ -101,28 +99,11 @@ class LoadTimeTest : public testing::TestWithParam<Course> {
 
   /// How long the load of `plan` takes once its devices are warm. Every byte of it is right.
   sim::Nanoseconds time_of(const Plan& plan) const {
-    const auto wakeup = std::make_shared<Wakeup>();
-    Equipment equipment(resolve(options()), wakeup);
-    std::vector<std::shared_ptr<const WatchedDevice>> devices;
-    for (const DeviceId id : Access::data(plan)->devices) {
-      const auto device = std::make_shared<WatchedDevice>(open_device(id, equipment.workers()));
-      with_running_clock([&] { device->warm_up(); });
-      equipment.use_device(device);
-      devices.push_back(device);
-    }
-    equipment.use_reader(std::make_unique<ThrottledReader>(GetParam().read_rate, *wakeup, devices));
-
-    const sim::Nanoseconds begin = sim::now();
-    const auto state = std::make_shared<LoadState>(plan, memory_for(plan, {}), wakeup, false);
-    EXPECT_TRUE(state->begin());
-    run_load(*state, equipment);
-    const sim::Nanoseconds end = sim::now();
-
-    const Load load = Access::load(state);
-    load.wait();
+    const SimulatedLoad run = load_in_simulated_time(plan, options(), GetParam().read_rate);
+    const Load& load = run.load;
     EXPECT_LE(load.statistics().peak_staging_bytes, options().staging_bytes);
     with_running_clock([&] { expect_delivered(load, tensors_, GetParam().cast); });
-    return end - begin;
+    return run.time;
   }
 
   const std::vector<TestTensor> tensors_ = model();

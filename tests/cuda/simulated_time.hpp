@@ -21,6 +21,8 @@
 #include <vector>
 
 #include "loader/device/device.hpp"
+#include "loader/engine/load_run.hpp"
+#include "loader/plan/access.hpp"
 #include "loader/read/reader.hpp"
 #include "tests/sim/control.hpp"
 
@@ -45,11 +47,13 @@ void with_running_clock(const Body& body) {
   clock.join();
 }
 
-/// What the engine's thread knows of a lane.
+/// What is known of a lane, on the engine's thread.
 struct LaneWatch {
-  bool open = false;          // and seen to be by the engine
-  std::size_t in_flight = 0;  // work handed to it and not collected
-  bool failed = false;        // it threw: the load ends, and collects nothing more
+  enum class Opening : std::uint8_t { waits_for_a_worker, under_way, done };
+  std::atomic<Opening> opening = Opening::waits_for_a_worker;  // by a worker, which may wait for the driver
+  bool open = false;                                           // and seen to be by the engine
+  std::size_t in_flight = 0;                                   // work handed to it and not collected
+  bool failed = false;                                         // it threw: the load ends, and collects nothing more
 };
 
 class WatchedLane final : public Lane {
@@ -99,6 +103,11 @@ class WatchedDevice final : public Device {
   void warm_up() noexcept override { device_->warm_up(); }
   std::shared_ptr<Arena> adopt(std::byte* data, std::uint64_t bytes) override { return device_->adopt(data, bytes); }
   std::unique_ptr<Lane> open_lane(const LaneContext& context) override {
+    const struct End {  // also where it fails
+      LaneWatch& watch;
+      ~End() { watch.opening = LaneWatch::Opening::done; }
+    } end{watch_};
+    watch_.opening = LaneWatch::Opening::under_way;
     return std::make_unique<WatchedLane>(device_->open_lane(context), watch_);
   }
   std::shared_ptr<Pinner> pinner() const override { return device_->pinner(); }
@@ -147,12 +156,21 @@ class ThrottledReader final : public Reader {
 
   bool everybody_waits() const {
     std::size_t busy = 0;
+    std::size_t opening = 0;
+    std::size_t unseen = 0;  // open, which the engine does not look at before all are
     for (const auto& device : devices_) {
-      if (device->watch().failed) return true;
-      if (!device->watch().open) return false;
-      if (device->watch().in_flight > 0) ++busy;
+      const LaneWatch& lane = device->watch();
+      if (lane.failed) return true;
+      if (lane.open) {
+        busy += lane.in_flight > 0 ? 1 : 0;
+      } else if (lane.opening == LaneWatch::Opening::waits_for_a_worker) {
+        return false;
+      } else {
+        (lane.opening == LaneWatch::Opening::under_way ? opening : unseen) += 1;
+      }
     }
-    return sim::blocked_threads() == busy;
+    if (unseen > 0 && opening == 0) return false;  // the engine is about to be notified
+    return sim::blocked_threads() == busy + opening;
   }
   bool is_notified() const {
     pollfd wakeup{wakeup_.fd(), POLLIN, 0};
@@ -179,5 +197,36 @@ class ThrottledReader final : public Reader {
   std::deque<Pending> reads_;  // one after the other, as on one link
   sim::Nanoseconds free_at_ = 0;
 };
+
+struct SimulatedLoad {
+  Load load;  // which has ended well
+  sim::Nanoseconds time = 0;
+};
+
+/// Loads `plan` from storage that gives so many bytes a second, and takes the time once the devices are warm.
+/// REQUIRES: as many threads as devices, so that all lanes open at once.
+inline SimulatedLoad load_in_simulated_time(const Plan& plan, const Options& options, double read_bytes_per_second,
+                                            const StartOptions& start = {}) {
+  const auto wakeup = std::make_shared<Wakeup>();
+  Equipment equipment(resolve(options), wakeup);
+  std::vector<std::shared_ptr<const WatchedDevice>> devices;
+  for (const DeviceId id : Access::data(plan)->devices) {
+    const auto device = std::make_shared<WatchedDevice>(open_device(id, equipment.workers()));
+    with_running_clock([&] { device->warm_up(); });
+    equipment.use_device(device);
+    devices.push_back(device);
+  }
+  equipment.use_reader(std::make_unique<ThrottledReader>(read_bytes_per_second, *wakeup, devices));
+
+  const sim::Nanoseconds begin = sim::now();
+  const auto state = std::make_shared<LoadState>(plan, memory_for(plan, start), wakeup, false);
+  if (!state->begin()) throw Error(ErrorCode::system, "the load does not begin");
+  run_load(*state, equipment);
+  const sim::Nanoseconds end = sim::now();
+
+  SimulatedLoad result{Access::load(state), end - begin};
+  result.load.wait();
+  return result;
+}
 
 }  // namespace sluice
