@@ -14,8 +14,9 @@
 
 namespace sluice {
 
-/// What becomes ready together. A load reads groups in ascending order, each in file order; an extent that several
-/// groups need is read with the first of them. What names no group is in group 0.
+/// What becomes ready together. A load reads groups in ascending order, each in file order, but for what goes to
+/// different devices, which is spread over the group; an extent that several groups need is read with the first of
+/// them. What names no group is in group 0.
 struct Group {
   std::uint32_t number = 0;
 

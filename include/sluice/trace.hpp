@@ -30,7 +30,7 @@ struct Span {
 
   What what = What::wait;
   std::uint16_t row = 0;             // index into Trace::rows
-  std::uint32_t extent = no_extent;  // its number in the plan, in order of shard and offset
+  std::uint32_t extent = no_extent;  // its number in the plan, in the order of reading
   std::uint32_t tensors = 0;         // that it is about: of an extent, those it has a part of, once per device
   std::uint64_t bytes = 0;           // that the extent reads; for a plan, all that it reads
   std::int64_t begin_ns = 0;

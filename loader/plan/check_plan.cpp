@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <bit>
+#include <map>
 #include <span>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -193,12 +193,8 @@ class Checker {
         return fmt::format("extent {}: outside its shard", i);
       }
       if (extent.group >= plan_.costs.groups.size()) return fmt::format("extent {}: no such group", i);
-      if (i != 0) {
-        const Extent& before = plan_.extents[i - 1];
-        if (std::tuple(before.group, before.shard, before.offset + before.bytes) >
-            std::tuple(extent.group, extent.shard, extent.offset)) {
-          return fmt::format("extent {}: not behind the one before it", i);
-        }
+      if (i != 0 && plan_.extents[i - 1].group > extent.group) {
+        return fmt::format("extent {}: of a group that comes before", i);
       }
       const std::uint64_t end = extent.offset + extent.bytes;
       const bool aligned = extent.offset % block_bytes == 0 && (end % block_bytes == 0 || end == file_bytes);
@@ -295,6 +291,22 @@ class Checker {
     }
     if (next_part != plan_.parts.size()) return "parts of no extent";
     if (next_delivery != plan_.deliveries.size()) return "deliveries of no extent";
+    return check_reading_order();
+  }
+
+  // Within a group, those for the same devices come in the order of files.
+  std::string check_reading_order() const {
+    std::map<std::pair<std::uint32_t, std::vector<std::uint8_t>>, const Extent*> last;
+    for (std::uint32_t i = 0; i < plan_.extents.size(); ++i) {
+      const Extent& extent = plan_.extents[i];
+      std::vector<std::uint8_t> devices;
+      for (const Part& part : plan_.parts_of(extent)) devices.push_back(part.device);
+      const Extent*& before = last[{extent.group, std::move(devices)}];
+      if (before != nullptr && std::pair(before->shard, before->offset) > std::pair(extent.shard, extent.offset)) {
+        return fmt::format("extent {}: not behind the one before it for the same devices", i);
+      }
+      before = &extent;
+    }
     return {};
   }
 

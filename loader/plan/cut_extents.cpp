@@ -13,6 +13,7 @@
 #include "loader/base/limits.hpp"
 #include "loader/plan/kernel_table.hpp"
 #include "loader/plan/make_part.hpp"
+#include "loader/plan/reading_order.hpp"
 
 namespace sluice {
 namespace {
@@ -424,21 +425,13 @@ class Cutter {
   const ExtentBounds bounds_;
 };
 
-// Groups in ascending order; within a group, the order of files.
-void sort_extents(PlanData& plan) {
-  const auto before = [](const Extent& a, const Extent& b) { return a.group < b.group; };
-  if (!std::is_sorted(plan.extents.begin(), plan.extents.end(), before)) {
-    std::stable_sort(plan.extents.begin(), plan.extents.end(), before);
-  }
-}
-
 }  // namespace
 
 void cut_extents(PlanData& plan, const std::vector<ShardRange>& in_place) {
   Gatherer gatherer(*plan.catalogue, in_place);
   WantedRanges(plan, gatherer).gather();
   Cutter(plan).cut(std::move(gatherer).take());
-  sort_extents(plan);
+  sort_for_reading(plan);
 }
 
 }  // namespace sluice

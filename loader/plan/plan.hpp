@@ -16,14 +16,13 @@
 // which; deliveries are what an extent holds of them.
 //
 // Invariants (checked by check_plan(), which tests and debug builds run):
-//  - extents are sorted by group, shard and offset, and disjoint: no byte of a shard is in two; none is longer than a
-//    slab, and where there is a CUDA device, neither is an extent with the table of its deliveries;
+//  - extents are in the order of reading (loader/plan/reading_order.hpp); no byte of a shard is in two; none is longer
+//    than a slab, and where there is a CUDA device, neither is an extent with the table of its deliveries;
 //  - parts follow the order of extents in their shards, and within an extent that of devices: one for each device that
 //    the extent brings something to;
 //  - deliveries follow the order of parts, and within a part that of source offsets; they lie inside their extent;
 //  - every run of every route is delivered exactly once, and no two placements share memory. Every byte of a tensor
-//  that
-//    is delivered by itself has one route; so has every byte of a destination that is not filled or kept.
+//    that is delivered by itself has one route; so has every byte of a destination that is not filled or kept.
 #pragma once
 
 #include <algorithm>
