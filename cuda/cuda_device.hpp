@@ -32,6 +32,7 @@ class CudaDevice final : public Device {
   const DeliveryKernel& load_kernel_once();
   /// Throws Error{invalid_argument} for what is no memory of this device.
   void check_memory(const std::byte* data, std::uint64_t bytes, std::string_view what) const;
+  bool is_mapped(const std::byte* byte) const;
 
   const std::shared_ptr<const Context> context_;
   const std::shared_ptr<Pinner> pinner_;
