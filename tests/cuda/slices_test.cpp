@@ -14,6 +14,7 @@
 #include "cuda/context.hpp"
 #include "cuda/device_memory.hpp"
 #include "loader/plan/access.hpp"
+#include "tests/cuda/gpu_callers_memory.hpp"
 #include "tests/cuda/gpu_loads.hpp"
 #include "tests/loader/support/slice_cases.hpp"
 
@@ -26,23 +27,60 @@ class GpuSlices : public GpuLoads {
     const char* const told = std::getenv("SLUICE_SEEDS");
     return told != nullptr ? std::strtoull(told, nullptr, 10) : orders();
   }
+  /// One to eight GPUs that do things in an order of the seed's, sometimes with the host beside them.
+  static std::vector<DeviceId> reset_for(std::uint64_t seed) {
+    if (!sim::is_simulated()) return two_gpus();
+    sim::Settings settings = in_order_of(seed);
+    settings.devices.resize(1 + seed % 8, settings.devices.front());
+    sim::reset(settings);
+    std::vector<DeviceId> devices;
+    for (std::size_t i = 0; i < settings.devices.size(); ++i) devices.push_back(cuda(static_cast<int>(i)));
+    if (seed % 5 == 0) devices.push_back(host());
+    return devices;
+  }
+  /// That the load did what the plan promised, and the links carried it. Nothing else has been copied to a GPU so far.
+  static void expect_costs(const Load& load, const Plan& plan) {
+    const Stats stats = load.statistics();
+    EXPECT_EQ(stats.bytes, plan.costs().read_bytes);
+    EXPECT_EQ(stats.delivered_bytes, plan.costs().delivered_bytes);
+    EXPECT_EQ(stats.copies, plan.costs().copies);
+    EXPECT_EQ(stats.launches, plan.costs().launches);
+    if (!sim::is_simulated()) return;
+    std::uint64_t promised = 0;
+    for (const PlanCosts::OnDevice& on : plan.costs().devices) {
+      if (on.device.kind == DeviceId::Kind::cuda) promised += on.link_bytes;
+    }
+    // Neighbours in memory of the caller's share an entry of the table that counted each of them.
+    EXPECT_LE(sim::counters().bytes_in, promised);
+    EXPECT_GE(sim::counters().bytes_in + plan.costs().deliveries * table_entry_bytes, promised);
+  }
 };
 
 TEST_F(GpuSlices, AreWhatAReferenceTakesElementByElement) {
   const TemporaryFolder folder;
   for (std::uint64_t seed = 1; seed <= cases() && !HasFailure(); ++seed) {
     SCOPED_TRACE(fmt::format("seed {}", seed));
-    SliceCase sliced(seed, two_gpus(), false);
-    const std::filesystem::path file =
-        write_shard(folder, "model.safetensors", sliced.tensors(), static_cast<unsigned>(seed % 9));
-    const Plan plan = make_plan(Checkpoint::open(file), sliced.request(), small_slabs());
-    EXPECT_EQ(check_plan(*Access::data(plan)), "");
-    sim::reset(in_order_of(seed));
+    const std::vector<DeviceId> devices = reset_for(seed);
     {
+      CallersGpuMemory memory;
+      SliceCase sliced(seed, devices, memory);
+      const std::filesystem::path file =
+          write_shard(folder, "model.safetensors", sliced.tensors(), static_cast<unsigned>(seed % 9));
+      const Plan plan = make_plan(Checkpoint::open(file), sliced.request(), small_slabs());
+      EXPECT_EQ(check_plan(*Access::data(plan)), "");
       Engine engine(small_slabs());
       const Load load = engine.start(plan);
       load.wait();
+      expect_costs(load, plan);
       sliced.expect_right(load);
+      if (seed % 2 == 0) {
+        const Plan next =
+            make_plan(Checkpoint::open(write_shard(folder, "other.safetensors", sliced.tensors(1), seed % 7)), plan);
+        EXPECT_EQ(check_plan(*Access::data(next)), "");
+        const Load again = engine.start(next, {.arenas = load.arenas(), .after = {}});
+        again.wait();
+        sliced.expect_right(again, 1);
+      }
     }
     expect_clean();
   }

@@ -9,36 +9,54 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "loader/plan/access.hpp"
 #include "loader/plan/plan.hpp"
+#include "tests/fallbacks/engine_here.hpp"
 #include "tests/loader/support/sanitized.hpp"
 #include "tests/loader/support/slice_cases.hpp"
 #include "tests/loader/support/small_model.hpp"
+#include "tests/loader/support/tampered_reader.hpp"
 #include "tests/loader/support/temporary_folder.hpp"
 
 namespace sluice {
 namespace {
+
+bool goes_to(const Plan& plan, Group group, DeviceId device) {
+  const std::vector<Tensor> tensors = plan.tensors();
+  return std::any_of(tensors.begin(), tensors.end(),
+                     [&](const Tensor& tensor) { return tensor.group == group && tensor.device == device; });
+}
 
 std::uint64_t seeds_of_slices() {
   const char* const told = std::getenv("SLUICE_SEEDS");
   return told != nullptr ? std::strtoull(told, nullptr, 10) : sanitized ? 100 : 500;
 }
 
-TEST(Slices, AreWhatAReferenceTakesElementByElement) {
+/// Small extents, for one loop after another.
+Options slice_options() {
   Options options = small_options();
   options.slab_bytes = 64 << 10;
   options.staging_bytes = 256 << 10;
+  return options;
+}
+
+TEST(Slices, AreWhatAReferenceTakesElementByElement) {
+  const Options options = slice_options();
   Engine engine(options);
   const TemporaryFolder folder;
   for (std::uint64_t seed = 1; seed <= seeds_of_slices() && !testing::Test::HasFailure(); ++seed) {
     SCOPED_TRACE(fmt::format("seed {}", seed));
-    SliceCase sliced(seed, {host(), null()}, true);
+    CallersHostMemory memory;
+    SliceCase sliced(seed, {host(), null()}, memory);
     const std::filesystem::path file =
         write_shard(folder, "model.safetensors", sliced.tensors(), static_cast<unsigned>(seed % 9));
     const Checkpoint checkpoint = Checkpoint::open(file);
@@ -50,6 +68,95 @@ TEST(Slices, AreWhatAReferenceTakesElementByElement) {
     const Load load = engine.start(plan);
     load.wait();
     sliced.expect_right(load);
+    if (seed % 2 == 0) continue;
+    const Plan next =
+        make_plan(Checkpoint::open(write_shard(folder, "other.safetensors", sliced.tensors(1), seed % 7)), plan);
+    EXPECT_EQ(check_plan(*Access::data(next)), "");
+    const Load again = engine.start(next, {.arenas = load.arenas(), .after = {}});
+    again.wait();
+    sliced.expect_right(again, 1);
+  }
+}
+
+// Where everything lies, and how large an arena is.
+std::vector<std::uint64_t> places_of(const Plan& plan) {
+  std::vector<std::uint64_t> places;
+  for (const Placement& placement : Access::data(plan)->placements) {
+    places.insert(places.end(), {placement.device, placement.region, placement.arena_offset, placement.bytes});
+  }
+  for (const PlanCosts::OnDevice& on : plan.costs().devices) {
+    places.insert(places.end(), {on.arena_bytes, on.caller_bytes, on.tensors});
+  }
+  return places;
+}
+
+// A process that makes the same plan with other options finds every tensor where the other has it.
+TEST(Slices, LieWhereTheRequestPutsThemWhateverTheOptions) {
+  const TemporaryFolder folder;
+  for (std::uint64_t seed = 1; seed <= seeds_of_slices() && !testing::Test::HasFailure(); ++seed) {
+    SCOPED_TRACE(fmt::format("seed {}", seed));
+    CallersHostMemory memory;
+    SliceCase sliced(seed, {host(), null(), cuda(0), cuda(1), cuda(2)}, memory);
+    const Checkpoint checkpoint =
+        Checkpoint::open(write_shard(folder, "model.safetensors", sliced.tensors(), static_cast<unsigned>(seed % 9)));
+    const Plan plan = make_plan(checkpoint, sliced.request(), slice_options());
+    Options other;
+    other.io = seed % 2 == 0 ? IoMode::direct : IoMode::buffered;
+    other.reader = ReaderKind::pread;
+    other.slab_bytes = (64 << 10) << (seed % 5);
+    other.queue_depth = 1 + seed % 40;
+    other.threads = 1 + seed % 3;
+    EXPECT_EQ(places_of(plan), places_of(make_plan(checkpoint, sliced.request(), other)));
+    EXPECT_EQ(places_of(plan), places_of(make_plan(Checkpoint::open(folder.path()), sliced.request(), {})));
+  }
+}
+
+// PlanCosts says what is read until a group is there, and the load reads just that.
+TEST(Slices, AreReadInTheOrderThatThePlanPromises) {
+  Options options = slice_options();
+  options.queue_depth = 1;
+  const TemporaryFolder folder;
+  for (std::uint64_t seed = 1; seed <= seeds_of_slices() / 5 && !testing::Test::HasFailure(); ++seed) {
+    SCOPED_TRACE(fmt::format("seed {}", seed));
+    CallersHostMemory memory;
+    SliceCase sliced(seed, {host(), null()}, memory);
+    const std::filesystem::path file = write_shard(folder, "model.safetensors", sliced.tensors(), 3);
+    const Plan plan = make_plan(Checkpoint::open(file), sliced.request(), options);
+    TamperedReader* reader = nullptr;
+    EngineHere engine(options, [&](const Options& resolved, Wakeup& wakeup) {
+      std::vector<Fallback> untold;
+      auto made = std::make_unique<TamperedReader>(make_reader(resolved, wakeup, untold));
+      reader = made.get();
+      return made;
+    });
+    // Before anybody is told of a read, each group is there for which what was read so far is enough, and no other.
+    for (std::uint64_t nth = 1; nth <= plan.costs().extents; ++nth) {
+      reader->hold(nth, [&, tries = 0]() mutable {
+        LoadState& state = *engine.running();
+        const std::uint64_t read = state.statistics().bytes;
+        for (const PlanCosts::OfGroup& group : plan.costs().groups) {
+          bool there = true;
+          for (const DeviceId device : {host(), null()}) {
+            there = there && (state.ready(group.group, device) || !goes_to(plan, group.group, device));
+          }
+          if (read >= group.read_bytes_until && !there && ++tries < 1'000'000) return false;  // it is on its way
+          EXPECT_EQ(there, read >= group.read_bytes_until)
+              << "group " << group.group.number << " after " << read << " bytes of " << group.read_bytes_until;
+        }
+        return true;
+      });
+      engine.run(plan).wait();
+      reader->mend();
+    }
+    const Load load = engine.run(plan);
+    load.wait();
+    EXPECT_EQ(load.statistics().bytes, plan.costs().read_bytes);
+    EXPECT_EQ(load.statistics().copies, plan.costs().copies);
+    EXPECT_EQ(load.statistics().launches, plan.costs().launches);
+    EXPECT_EQ(load.statistics().delivered_bytes, plan.costs().delivered_bytes);
+    std::uint64_t until = 0;
+    for (const PlanCosts::OfGroup& group : plan.costs().groups) until = std::max(until, group.read_bytes_until);
+    EXPECT_EQ(until, plan.costs().read_bytes);
   }
 }
 
