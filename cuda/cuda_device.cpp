@@ -37,8 +37,7 @@ std::shared_ptr<Arena> CudaDevice::allocate(std::uint64_t bytes) {
   return std::make_shared<CudaArena>(context_, bytes);
 }
 
-std::shared_ptr<Arena> CudaDevice::adopt(std::byte* data, std::uint64_t bytes) {
-  check_memory(data, bytes, "the arena");
+std::shared_ptr<Arena> CudaDevice::adopt(std::byte* data) {
   return std::make_shared<CudaArena>(context_, CudaArena::Callers{data});
 }
 
@@ -70,10 +69,6 @@ bool CudaDevice::is_mapped(const std::byte* byte) const {
 
 std::unique_ptr<Lane> CudaDevice::open_lane(const LaneContext& lane) {
   const PlanData& plan = lane.plan;
-  for (std::size_t i = 0; i < plan.regions.size(); ++i) {
-    if (plan.devices[plan.regions[i].device] != id()) continue;
-    check_memory(lane.bindings.regions[i], plan.regions[i].bytes, "a destination's memory");
-  }
   const auto on = std::find(plan.devices.begin(), plan.devices.end(), id());
   const std::uint64_t scratch_bytes =
       plan.costs.devices[static_cast<std::size_t>(on - plan.devices.begin())].scratch_bytes;

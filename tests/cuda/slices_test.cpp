@@ -239,6 +239,49 @@ TEST_F(GpuMemory, IsReloadedInPlaceBehindTheCallersStream) {
   expect_clean();
 }
 
+// One wrong address, on any device, and nothing of what is right has been touched: not even what would become zero.
+TEST_F(GpuMemory, IsNotTouchedWhereSomeOfItIsRefused) {
+  if (gpus() < 2) GTEST_SKIP() << "there is one GPU";
+  alignas(4096) static std::byte on_host[1 << 16];
+  for (std::uint64_t seed = 1; seed <= orders() / 10 + 1; ++seed) {
+    SCOPED_TRACE(seed);
+    sim::reset(in_order_of(seed));
+    {
+      CallersGpuMemory memory;
+      Request request;
+      std::vector<std::byte*> right;
+      for (const DeviceId device : {host(), cuda(0)}) {
+        right.push_back(memory.allocate(device, 4096));
+        memory.fill(device, right.back(), std::byte{0x5a}, 4096);
+        Destination& half = request.destination("half", {64}, f32, device).zero().memory(right.back(), 256);
+        request.add("norm").to(half, {}, take(0, 0, 32));
+      }
+      const bool arena = seed % 2 == 0;
+      Destination& wrong = request.destination("wrong", {32}, f32, cuda(1));
+      if (!arena) wrong.memory(seed % 4 == 1 ? on_host : right[1], 128);
+      request.add("norm").to(wrong);
+      const Plan plan = make_plan(Checkpoint::open(file_), request, small_slabs());
+      StartOptions options;
+      if (arena) options.arenas = {{cuda(1), seed % 4 == 0 ? on_host : right[1], 1 << 12}};
+      Engine engine(small_slabs());
+      const Load load = engine.start(plan, options);
+      try {
+        load.wait();
+        ADD_FAILURE() << "it was accepted";
+      } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
+        EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr(arena ? "the arena" : "\"wrong\""),
+                                                 testing::HasSubstr("cuda:1"), testing::HasSubstr("bytes at 0x")));
+      }
+      EXPECT_EQ(load.statistics().bytes, 0u) << "nothing was read";
+      EXPECT_EQ(memory.read(host(), right[0], 4096), std::vector<std::byte>(4096, std::byte{0x5a}));
+      EXPECT_EQ(memory.read(cuda(0), right[1], 4096), std::vector<std::byte>(4096, std::byte{0x5a}));
+    }
+    expect_clean();
+    if (HasFailure()) return;
+  }
+}
+
 TEST_F(GpuMemory, IsRefusedWhereItIsNotTheDevices) {
   {
     Engine engine(small_slabs());
