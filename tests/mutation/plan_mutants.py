@@ -231,7 +231,7 @@ def killer(tree):
         except subprocess.TimeoutExpired:
             return f"{target}, which hangs"
         if tested.returncode != 0:
-            failed = [line.split()[-1] for line in tested.stdout.splitlines() if line.startswith("[  FAILED  ]")]
+            failed = [line.split()[3] for line in tested.stdout.splitlines() if line.startswith("[  FAILED  ]")]
             return f"{target}, {failed[0] if failed else 'which ends'}"
     return None
 

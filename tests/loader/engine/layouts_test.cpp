@@ -42,7 +42,7 @@ TEST(Layouts, ArriveOnTheHostForEveryRank) {
 // Two ranks of half a block each would share a scale: a fault that others found by their models' answers.
 TEST(Layouts, OfScalesAreRefusedWhereARankBeginsInsideABlock) {
   const auto refusal = [](std::uint64_t rank, unsigned dimension) {
-    return error_of([&] { blocks_of(part(dimension, rank, 8), {512, 512}, {128, 128}); });
+    return sluice::error_of([&] { blocks_of(part(dimension, rank, 8), {512, 512}, {128, 128}); });
   };
   for (const std::uint64_t rank : {1, 3, 5, 7}) {
     for (const unsigned dimension : {0, 1}) {
@@ -60,7 +60,7 @@ TEST(Layouts, OfScalesAreRefusedWhereARankWouldCutAGroup) {
       Checkpoint::open(write_shard(folder, "model.safetensors", {{"down_proj.scales", f16, {1, 24}}}));
   Request request;
   request.add("down_proj.scales").to(request.destination("ds", {1, 24}, f16, host()), part(0, 0, 2));
-  const Error error = error_of([&] { make_plan(checkpoint, request); });
+  const Error error = sluice::error_of([&] { make_plan(checkpoint, request); });
   EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
   EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("dimension 0 has 1, which 2 parts do not divide"),
                                            testing::HasSubstr("down_proj.scales"), testing::HasSubstr("ds")));
@@ -84,7 +84,7 @@ TEST(Layouts, AreRefusedWithWhatIsMissingBeforeAnythingIsRead) {
   for (const Rank& rank : ranks_of(layout.world(), false)) layout.build(forgetful, rank);
   forgetful.destination("model.layers.0.shared", {4}, bf16, host());
   const Checkpoint checkpoint = Checkpoint::open(write_shard(folder, "model.safetensors", layout.tensors()));
-  const Error error = error_of([&] { make_plan(checkpoint, forgetful); });
+  const Error error = sluice::error_of([&] { make_plan(checkpoint, forgetful); });
   EXPECT_EQ(error.code(), ErrorCode::incomplete);
   EXPECT_THAT(error.what(), testing::HasSubstr("model.layers.0.shared"));
 }
