@@ -57,16 +57,15 @@ class GpuSlices : public GpuLoads {
 };
 
 TEST_F(GpuSlices, AreWhatAReferenceTakesElementByElement) {
-  const TemporaryFolder folder;
   for (std::uint64_t seed = 1; seed <= cases() && !HasFailure(); ++seed) {
     SCOPED_TRACE(fmt::format("seed {}", seed));
     const std::vector<DeviceId> devices = reset_for(seed);
     {
       CallersGpuMemory memory;
       SliceCase sliced(seed, devices, memory);
-      const std::filesystem::path file =
-          write_shard(folder, "model.safetensors", sliced.tensors(), static_cast<unsigned>(seed % 9));
-      const Plan plan = make_plan(Checkpoint::open(file), sliced.request(), small_slabs());
+      const TemporaryFolder folder;
+      sliced.write_to(folder);
+      const Plan plan = make_plan(Checkpoint::open(folder.path()), sliced.request(), small_slabs());
       EXPECT_EQ(check_plan(*Access::data(plan)), "");
       Engine engine(small_slabs());
       const Load load = engine.start(plan);
@@ -74,8 +73,10 @@ TEST_F(GpuSlices, AreWhatAReferenceTakesElementByElement) {
       expect_costs(load, plan);
       sliced.expect_right(load);
       if (seed % 2 == 0) {
-        const Plan next =
-            make_plan(Checkpoint::open(write_shard(folder, "other.safetensors", sliced.tensors(1), seed % 7)), plan);
+        const TemporaryFolder other;
+        sliced.write_to(other, 1);
+        const Plan next = make_plan(Checkpoint::open(other.path()), plan);
+        sliced.expect_same_left_out(plan, next);
         EXPECT_EQ(check_plan(*Access::data(next)), "");
         const Load again = engine.start(next, {.arenas = load.arenas(), .after = {}});
         again.wait();

@@ -54,14 +54,13 @@ Options slice_options() {
 TEST(Slices, AreWhatAReferenceTakesElementByElement) {
   const Options options = slice_options();
   Engine engine(options);
-  const TemporaryFolder folder;
   for (std::uint64_t seed = 1; seed <= seeds_of_slices() && !testing::Test::HasFailure(); ++seed) {
     SCOPED_TRACE(fmt::format("seed {}", seed));
+    const TemporaryFolder folder;
     CallersHostMemory memory;
     SliceCase sliced(seed, {host(), null()}, memory);
-    const std::filesystem::path file =
-        write_shard(folder, "model.safetensors", sliced.tensors(), static_cast<unsigned>(seed % 9));
-    const Checkpoint checkpoint = Checkpoint::open(file);
+    sliced.write_to(folder);
+    const Checkpoint checkpoint = Checkpoint::open(folder.path());
     const std::vector<Error> errors = check(checkpoint, sliced.request());
     for (const Error& error : errors) ADD_FAILURE() << error.what();
     if (!errors.empty()) break;
@@ -71,8 +70,10 @@ TEST(Slices, AreWhatAReferenceTakesElementByElement) {
     load.wait();
     sliced.expect_right(load);
     if (seed % 2 == 0) continue;
-    const Plan next =
-        make_plan(Checkpoint::open(write_shard(folder, "other.safetensors", sliced.tensors(1), seed % 7)), plan);
+    const TemporaryFolder other;
+    sliced.write_to(other, 1);
+    const Plan next = make_plan(Checkpoint::open(other.path()), plan);
+    sliced.expect_same_left_out(plan, next);
     EXPECT_EQ(check_plan(*Access::data(next)), "");
     const Load again = engine.start(next, {.arenas = load.arenas(), .after = {}});
     again.wait();
@@ -94,13 +95,13 @@ std::vector<std::uint64_t> places_of(const Plan& plan) {
 
 // A process that makes the same plan with other options finds every tensor where the other has it.
 TEST(Slices, LieWhereTheRequestPutsThemWhateverTheOptions) {
-  const TemporaryFolder folder;
   for (std::uint64_t seed = 1; seed <= seeds_of_slices() && !testing::Test::HasFailure(); ++seed) {
     SCOPED_TRACE(fmt::format("seed {}", seed));
+    const TemporaryFolder folder;
     CallersHostMemory memory;
     SliceCase sliced(seed, {host(), null(), cuda(0), cuda(1), cuda(2)}, memory);
-    const Checkpoint checkpoint =
-        Checkpoint::open(write_shard(folder, "model.safetensors", sliced.tensors(), static_cast<unsigned>(seed % 9)));
+    sliced.write_to(folder);
+    const Checkpoint checkpoint = Checkpoint::open(folder.path());
     const Plan plan = make_plan(checkpoint, sliced.request(), slice_options());
     Options other;
     other.io = seed % 2 == 0 ? IoMode::direct : IoMode::buffered;

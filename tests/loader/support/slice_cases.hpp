@@ -119,6 +119,25 @@ class SliceCase {
     if (version != 0) std::shuffle(all.begin(), all.end(), random_);
     return all;
   }
+  /// Writes the tensors of a version to one shard or a few.
+  void write_to(const TemporaryFolder& folder, std::uint64_t version = 0) {
+    std::vector<std::vector<TestTensor>> shards(draw(1, 3));
+    for (const TestTensor& tensor : tensors(version)) shards[draw(0, shards.size() - 1)].push_back(tensor);
+    for (const std::vector<TestTensor>& shard : shards) {
+      if (shard.empty()) continue;
+      write_shard(folder, shard.front().name + ".safetensors", shard, static_cast<unsigned>(draw(0, 8)));
+    }
+  }
+  /// That a plan for another version of the checkpoint leaves out what the first does.
+  static void expect_same_left_out(const Plan& plan, const Plan& next) {
+    const auto names = [](const Plan& of) {
+      std::vector<std::string> all;
+      for (const TensorInfo* const tensor : of.left_out()) all.emplace_back(tensor->name);
+      std::sort(all.begin(), all.end());
+      return all;
+    };
+    EXPECT_EQ(names(plan), names(next));
+  }
   const Request& request() const { return request_; }
   std::uint64_t draw(std::uint64_t least, std::uint64_t most) {
     return std::uniform_int_distribution<std::uint64_t>(least, most)(random_);
