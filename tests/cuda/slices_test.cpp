@@ -130,6 +130,45 @@ TEST_F(GpuSlices, CarryOverEachLinkLittleMoreThanItsDeviceKeeps) {
   expect_clean();
 }
 
+// Rows that one copy brings to scratch serve several deliveries only if these want the same ones.
+TEST_F(GpuSlices, GatherRowsThatBeginTogetherAndLieApart) {
+  const TemporaryFolder folder;
+  const TestTensor tensor{"w", f32, {32, 256}};
+  Request request;
+  const std::vector<Slice> slices = {
+      take(0, 0, 8).take(1, 0, 32),                // 8 rows of 128 bytes, 1024 bytes apart
+      as({16, 512}).take(0, 0, 8).take(1, 0, 32),  // 2048 bytes apart
+      take(0, 0, 8).take(1, 0, 40),                // longer
+      take(0, 0, 9).take(1, 0, 32),                // more of them
+      take(0, 0, 8).take(1, 32, 32),               // beside them
+  };
+  for (std::size_t i = 0; i < slices.size(); ++i) {
+    const Shape counts = indices_taken(slices[i], tensor.shape).counts();
+    request.add("w").cast(bf16).to(request.destination(fmt::format("d{}", i), counts, bf16, cuda(0)), slices[i]);
+  }
+  const Plan plan =
+      make_plan(Checkpoint::open(write_shard(folder, "model.safetensors", {tensor})), request, small_slabs());
+  EXPECT_TRUE(std::any_of(Access::data(plan)->parts.begin(), Access::data(plan)->parts.end(),
+                          [](const Part& part) { return part.gathered; }));
+  {
+    Engine engine(small_slabs());
+    const Load load = engine.start(plan);
+    load.wait();
+    const std::vector<std::byte> content = tensor.content();
+    for (std::size_t i = 0; i < slices.size(); ++i) {
+      std::vector<std::byte> want;
+      for (const std::uint64_t element : elements_taken(slices[i], tensor.shape)) {
+        want.resize(want.size() + 2);
+        cast_elements(f32, &content[element * 4], bf16, &want[want.size() - 2], 1);
+      }
+      std::vector<std::byte> got(want.size());
+      load.read_back(*load.find(fmt::format("d{}", i)), 0, got.data(), got.size());
+      EXPECT_TRUE(got == want) << text(slices[i]);
+    }
+  }
+  expect_clean();
+}
+
 // --- memory of the caller's
 // -------------------------------------------------------------------------------------------
 
