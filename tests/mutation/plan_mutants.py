@@ -145,7 +145,7 @@ MUTANTS = [
     # What GPUs get.
     ("make_part.cpp", "bytes += std::uint64_t{copy.rows} * copy.bytes;", "bytes += copy.bytes;"),
     ("make_part.cpp", "end = std::max(end, align_up(delivery.source_end(), table_alignment_bytes));", "end = align_up(delivery.source_end(), table_alignment_bytes);"),
-    ("make_part.cpp", " + deliveries_before * table_entry_bytes", ""),
+    ("make_part.cpp", " + deliveries_before * table_entry_bytes", " + 0 * deliveries_before"),
     ("make_part.cpp", "static_cast<std::uint32_t>(copies) + 1;", "static_cast<std::uint32_t>(copies);"),
     ("make_part.cpp", "part.link_bytes = bytes;", ""),
     ("make_part.cpp", "align_down(deliveries.front().source_offset, table_alignment_bytes)", "deliveries.front().source_offset"),
@@ -153,6 +153,7 @@ MUTANTS = [
     ("gather.hpp", "rows->run_bytes == delivery.run_bytes", "true"),
     ("gather.hpp", "rows->source_stride == delivery.source_stride", "true"),
     ("gather.hpp", "rows->source_offset == delivery.source_offset", "true"),
+    ("gather.hpp", "rows->rows == delivery.rows", "true"),
     ("gather.hpp", "end = std::max(end, last);", "end = last;"),
     # Another checkpoint, the same places.
     ("retarget.cpp", "route.begin = route.begin - before.offset + now.offset;", ""),
