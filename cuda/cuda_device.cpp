@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <utility>
 
 #include "cuda/cuda_arena.hpp"
 #include "cuda/cuda_lane.hpp"
@@ -36,40 +37,38 @@ std::shared_ptr<Arena> CudaDevice::allocate(std::uint64_t bytes) {
   return std::make_shared<CudaArena>(context_, bytes);
 }
 
-std::shared_ptr<Arena> CudaDevice::adopt(std::byte* data, std::uint64_t bytes) {
-  check_memory(data, bytes, "the arena");
+std::shared_ptr<Arena> CudaDevice::adopt(std::byte* data) {
   return std::make_shared<CudaArena>(context_, CudaArena::Callers{data});
 }
 
 /// Memory whose bytes the driver maps for this device: of cuMemAlloc, of a mapping, or managed.
 void CudaDevice::check_memory(const std::byte* data, std::uint64_t bytes, std::string_view what) const {
-  if (bytes == 0) return;
+  if (bytes == 0 || (is_mapped(data) && is_mapped(data + bytes - 1))) return;
+  throw Error(
+      ErrorCode::invalid_argument,
+      fmt::format("{} of {} bytes at {} is no memory of {}", what, bytes, static_cast<const void*>(data), name(id())),
+      {}, "give memory that was allocated or mapped on the device");
+}
+
+/// What is no memory of the driver's, it calls an invalid value. Any other refusal is one of its own: of a context that
+/// a kernel of the caller's has killed, say.
+bool CudaDevice::is_mapped(const std::byte* byte) const {
   const CurrentContext current(*context_);
-  for (const std::byte* const end : {data, data + bytes - 1}) {
-    const auto pointer = reinterpret_cast<cu::DevicePointer>(end);
-    int ordinal = -1;
-    const cu::Result found =
-        context_->driver().cuPointerGetAttribute(&ordinal, cu::PointerAttribute::device_ordinal, pointer);
-    cu::MemoryType type{};
-    const cu::Result typed =
-        context_->driver().cuPointerGetAttribute(&type, cu::PointerAttribute::memory_type, pointer);
-    if (found == cu::Result::success && typed == cu::Result::success && ordinal == context_->ordinal() &&
-        type == cu::MemoryType::device) {
-      continue;
-    }
-    throw Error(
-        ErrorCode::invalid_argument,
-        fmt::format("{} of {} bytes at {} is no memory of {}", what, bytes, static_cast<const void*>(data), name(id())),
-        {}, "give memory that was allocated or mapped on the device");
+  const auto pointer = reinterpret_cast<cu::DevicePointer>(byte);
+  int ordinal = -1;
+  cu::MemoryType type{};
+  for (const auto& [attribute, value] :
+       {std::pair<cu::PointerAttribute, void*>(cu::PointerAttribute::device_ordinal, &ordinal),
+        {cu::PointerAttribute::memory_type, &type}}) {
+    const cu::Result result = context_->driver().cuPointerGetAttribute(value, attribute, pointer);
+    if (result == cu::Result::invalid_value || result == cu::Result::invalid_device) return false;
+    context_->check(result, "cuPointerGetAttribute");
   }
+  return ordinal == context_->ordinal() && type == cu::MemoryType::device;
 }
 
 std::unique_ptr<Lane> CudaDevice::open_lane(const LaneContext& lane) {
   const PlanData& plan = lane.plan;
-  for (std::size_t i = 0; i < plan.regions.size(); ++i) {
-    if (plan.devices[plan.regions[i].device] != id()) continue;
-    check_memory(lane.bindings.regions[i], plan.regions[i].bytes, "a destination's memory");
-  }
   const auto on = std::find(plan.devices.begin(), plan.devices.end(), id());
   const std::uint64_t scratch_bytes =
       plan.costs.devices[static_cast<std::size_t>(on - plan.devices.begin())].scratch_bytes;

@@ -24,14 +24,14 @@ class CudaDevice final : public Device {
   bool shares_host_memory() const noexcept override { return context_->is_integrated(); }
   std::shared_ptr<Arena> allocate(std::uint64_t bytes) override;
   void warm_up() noexcept override;
-  std::shared_ptr<Arena> adopt(std::byte* data, std::uint64_t bytes) override;
+  void check_memory(const std::byte* data, std::uint64_t bytes, std::string_view what) const override;
+  std::shared_ptr<Arena> adopt(std::byte* data) override;
   std::unique_ptr<Lane> open_lane(const LaneContext& context) override;
   std::shared_ptr<Pinner> pinner() const override { return pinner_; }
 
  private:
   const DeliveryKernel& load_kernel_once();
-  /// Throws Error{invalid_argument} for what is no memory of this device.
-  void check_memory(const std::byte* data, std::uint64_t bytes, std::string_view what) const;
+  bool is_mapped(const std::byte* byte) const;
 
   const std::shared_ptr<const Context> context_;
   const std::shared_ptr<Pinner> pinner_;

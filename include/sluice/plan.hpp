@@ -22,7 +22,8 @@ struct Access;
 struct Bindings;
 struct PlanData;
 
-/// What running a plan costs. Byte counts are exact; a load's peaks stay within them.
+/// What running a plan costs. Byte counts are exact, but for tables, which may turn out shorter; a load's peaks stay
+/// within them.
 struct PlanCosts {
   std::uint64_t read_bytes = 0;       // from storage, with what is read beyond ends to keep them aligned
   std::uint64_t delivered_bytes = 0;  // to all devices together

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "loader/base/tracer.hpp"
@@ -101,12 +102,15 @@ class Device {
   virtual std::shared_ptr<Arena> allocate(std::uint64_t bytes) = 0;
   /// Makes ahead of time what open_lane() may need. Failures are ignored here; open_lane() meets and reports them.
   virtual void warm_up() noexcept = 0;
-  /// An arena of the caller's memory: `bytes` at `data`, a multiple of 4096. Throws Error{invalid_argument} where that
-  /// is no memory of this device, and Error{device_unavailable}.
-  virtual std::shared_ptr<Arena> adopt(std::byte* data, std::uint64_t bytes) = 0;
+  /// Holds memory of the caller's, `bytes` at `data`, to this device. `what` is for the message: "the arena". Throws
+  /// Error{invalid_argument} where it is no memory of this device, as far as that can be found out, and
+  /// Error{device_unavailable}.
+  virtual void check_memory(const std::byte* data, std::uint64_t bytes, std::string_view what) const = 0;
+  /// An arena of the caller's memory, at a multiple of 4096. REQUIRES: check_memory() had nothing against it.
+  virtual std::shared_ptr<Arena> adopt(std::byte* data) = 0;
   /// A lane that runs a plan into its arena and the caller's memory. What the plan fills with zeros is filled when this
-  /// returns. Throws Error{out_of_memory, device_unavailable}, and Error{invalid_argument} where memory of the caller's
-  /// is not this device's.
+  /// returns. REQUIRES: check_memory() had nothing against what the plan writes to. Throws Error{out_of_memory,
+  /// device_unavailable}.
   virtual std::unique_ptr<Lane> open_lane(const LaneContext& context) = 0;
   /// What pins the slabs that its lanes copy out of; nullptr where ordinary memory will do.
   virtual std::shared_ptr<Pinner> pinner() const = 0;

@@ -169,7 +169,7 @@ std::shared_ptr<Arena> HostDevice::allocate(std::uint64_t bytes) {
   return std::make_shared<HostArena>(bytes);
 }
 
-std::shared_ptr<Arena> HostDevice::adopt(std::byte* data, std::uint64_t) {
+std::shared_ptr<Arena> HostDevice::adopt(std::byte* data) {
   return std::make_shared<CallersArena>(data);
 }
 

@@ -44,7 +44,7 @@ std::shared_ptr<Arena> NullDevice::allocate(std::uint64_t) {
   return std::make_shared<NullArena>();
 }
 
-std::shared_ptr<Arena> NullDevice::adopt(std::byte*, std::uint64_t) {
+std::shared_ptr<Arena> NullDevice::adopt(std::byte*) {
   return std::make_shared<NullArena>();
 }
 

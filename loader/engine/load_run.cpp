@@ -78,6 +78,7 @@ void LoadRun::start_up() {
   std::vector<std::shared_ptr<Device>> devices;
   for (const DeviceId id : plan_.devices) devices.push_back(equipment_.device(id));
   stats_.devices_seconds = began_.seconds();
+  check_callers_memory();
   check_memory();
   // The plan may have been made with other options: it gets what it counted on, within the engine's own bound.
   const Options& options = equipment_.options();
@@ -107,6 +108,22 @@ bool LoadRun::lanes_are_open() {
   if (!opening_.take(opened_)) return false;
   state_.place(opened_.arenas, opened_.lanes);
   return true;
+}
+
+// Of all devices, before any of them writes: where one refuses, nothing has been touched.
+void LoadRun::check_callers_memory() {
+  for (std::size_t i = 0; i < plan_.devices.size(); ++i) {
+    const std::byte* const arena = state_.memory().arenas[i];
+    if (arena == nullptr) continue;
+    equipment_.device(plan_.devices[i])->check_memory(arena, plan_.costs.devices[i].arena_bytes, "the arena");
+  }
+  for (std::uint32_t i = 0; i < plan_.destination_count; ++i) {
+    const Placement& placement = plan_.placements[i];
+    if (placement.region == 0) continue;
+    equipment_.device(plan_.devices[placement.device])
+        ->check_memory(state_.bindings().regions[placement.region - 1], plan_.regions[placement.region - 1].bytes,
+                       fmt::format("the memory of \"{}\"", plan_.name_of(placement)));
+  }
 }
 
 void LoadRun::check_memory() {

@@ -44,6 +44,7 @@ class LoadRun {
 
  private:
   void start_up();
+  void check_callers_memory();
   void check_memory();
 
   void turn();

@@ -27,7 +27,7 @@ void OpeningLanes::open(LoadState& state, std::size_t index, Device& device) noe
   try {
     const std::uint64_t bytes = state.plan().costs.devices[index].arena_bytes;
     std::byte* const given = state.memory().arenas[index];
-    arena = given == nullptr ? device.allocate(bytes) : device.adopt(given, bytes);
+    arena = given == nullptr ? device.allocate(bytes) : device.adopt(given);
     lane = device.open_lane(
         {state.plan(), state.bindings(), *arena, state.memory().after[index].get(), wakeup_, state.tracer()});
   } catch (...) {

@@ -406,9 +406,12 @@ class Router {
     try {
       body();
     } catch (const Error& error) {
+      const std::string from = text(target.from);
+      const std::string into = text(target.into);
+      const bool is_word = !into.empty() && into.front() != '[';  // as, order
       throw Error(error.code(),
-                  fmt::format("{} -> {}{} on {}: {}", text(target.from), target.destination->name(), text(target.into),
-                              name(target.destination->device()), error.message()),
+                  fmt::format("{}{}-> {}{}{} on {}: {}", from, from.empty() ? "" : " ", target.destination->name(),
+                              is_word ? " " : "", into, name(target.destination->device()), error.message()),
                   {}, error.hint());
     }
   }

@@ -16,6 +16,7 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -101,7 +102,10 @@ class WatchedDevice final : public Device {
   bool shares_host_memory() const noexcept override { return device_->shares_host_memory(); }
   std::shared_ptr<Arena> allocate(std::uint64_t bytes) override { return device_->allocate(bytes); }
   void warm_up() noexcept override { device_->warm_up(); }
-  std::shared_ptr<Arena> adopt(std::byte* data, std::uint64_t bytes) override { return device_->adopt(data, bytes); }
+  void check_memory(const std::byte* data, std::uint64_t bytes, std::string_view what) const override {
+    device_->check_memory(data, bytes, what);
+  }
+  std::shared_ptr<Arena> adopt(std::byte* data) override { return device_->adopt(data); }
   std::unique_ptr<Lane> open_lane(const LaneContext& context) override {
     const struct End {  // also where it fails
       LaneWatch& watch;

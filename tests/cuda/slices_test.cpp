@@ -14,6 +14,7 @@
 #include "cuda/context.hpp"
 #include "cuda/device_memory.hpp"
 #include "loader/plan/access.hpp"
+#include "tests/cuda/gpu_callers_memory.hpp"
 #include "tests/cuda/gpu_loads.hpp"
 #include "tests/loader/support/slice_cases.hpp"
 
@@ -26,23 +27,61 @@ class GpuSlices : public GpuLoads {
     const char* const told = std::getenv("SLUICE_SEEDS");
     return told != nullptr ? std::strtoull(told, nullptr, 10) : orders();
   }
+  /// One to eight GPUs that do things in an order of the seed's, sometimes with the host beside them.
+  static std::vector<DeviceId> reset_for(std::uint64_t seed) {
+    if (!sim::is_simulated()) return two_gpus();
+    sim::Settings settings = in_order_of(seed);
+    settings.devices.resize(1 + seed % 8, settings.devices.front());
+    sim::reset(settings);
+    std::vector<DeviceId> devices;
+    for (std::size_t i = 0; i < settings.devices.size(); ++i) devices.push_back(cuda(static_cast<int>(i)));
+    if (seed % 5 == 0) devices.push_back(host());
+    return devices;
+  }
+  /// That the load did what the plan promised, and the links carried it. Nothing else has been copied to a GPU so far.
+  static void expect_costs(const Load& load, const Plan& plan) {
+    const Stats stats = load.statistics();
+    EXPECT_EQ(stats.bytes, plan.costs().read_bytes);
+    EXPECT_EQ(stats.delivered_bytes, plan.costs().delivered_bytes);
+    EXPECT_EQ(stats.copies, plan.costs().copies);
+    EXPECT_EQ(stats.launches, plan.costs().launches);
+    if (!sim::is_simulated()) return;
+    std::uint64_t promised = 0;
+    for (const PlanCosts::OnDevice& on : plan.costs().devices) {
+      if (on.device.kind == DeviceId::Kind::cuda) promised += on.link_bytes;
+    }
+    // Neighbours in memory of the caller's share an entry of the table that counted each of them.
+    EXPECT_LE(sim::counters().bytes_in, promised);
+    EXPECT_GE(sim::counters().bytes_in + plan.costs().deliveries * table_entry_bytes, promised);
+  }
 };
 
 TEST_F(GpuSlices, AreWhatAReferenceTakesElementByElement) {
-  const TemporaryFolder folder;
   for (std::uint64_t seed = 1; seed <= cases() && !HasFailure(); ++seed) {
     SCOPED_TRACE(fmt::format("seed {}", seed));
-    SliceCase sliced(seed, two_gpus(), false);
-    const std::filesystem::path file =
-        write_shard(folder, "model.safetensors", sliced.tensors(), static_cast<unsigned>(seed % 9));
-    const Plan plan = make_plan(Checkpoint::open(file), sliced.request(), small_slabs());
-    EXPECT_EQ(check_plan(*Access::data(plan)), "");
-    sim::reset(in_order_of(seed));
+    const std::vector<DeviceId> devices = reset_for(seed);
     {
+      CallersGpuMemory memory;
+      SliceCase sliced(seed, devices, memory);
+      const TemporaryFolder folder;
+      sliced.write_to(folder);
+      const Plan plan = make_plan(Checkpoint::open(folder.path()), sliced.request(), small_slabs());
+      EXPECT_EQ(check_plan(*Access::data(plan)), "");
       Engine engine(small_slabs());
       const Load load = engine.start(plan);
       load.wait();
+      expect_costs(load, plan);
       sliced.expect_right(load);
+      if (seed % 2 == 0) {
+        const TemporaryFolder other;
+        sliced.write_to(other, 1);
+        const Plan next = make_plan(Checkpoint::open(other.path()), plan);
+        sliced.expect_same_left_out(plan, next);
+        EXPECT_EQ(check_plan(*Access::data(next)), "");
+        const Load again = engine.start(next, {.arenas = load.arenas(), .after = {}});
+        again.wait();
+        sliced.expect_right(again, 1);
+      }
     }
     expect_clean();
   }
@@ -86,6 +125,43 @@ TEST_F(GpuSlices, CarryOverEachLinkLittleMoreThanItsDeviceKeeps) {
         want.insert(want.end(), begin, begin + 256);
       }
       EXPECT_TRUE(bytes == want);
+    }
+  }
+  expect_clean();
+}
+
+// Rows that one copy brings to scratch serve several deliveries only if these want the same ones.
+TEST_F(GpuSlices, GatherRowsThatBeginTogetherAndLieApart) {
+  const TemporaryFolder folder;
+  const TestTensor tensor{"w", f32, {32, 256}};
+  const Checkpoint checkpoint = Checkpoint::open(write_shard(folder, "model.safetensors", {tensor}));
+  const Slice first = take(0, 0, 8).take(1, 0, 32);                        // 8 rows of 128 bytes, 1024 bytes apart
+  for (const Slice& second : {take(0, 0, 8).take(1, 0, 40),                // longer
+                              take(0, 0, 9).take(1, 0, 32),                // one more
+                              as({16, 512}).take(0, 0, 8).take(1, 0, 32),  // 2048 bytes apart
+                              take(0, 8, 8).take(1, 0, 32)}) {             // behind them
+    SCOPED_TRACE(text(second));
+    Request request;
+    for (const Slice& slice : {first, second}) {
+      const std::string its_name = fmt::format("d{}", request.destinations().size());
+      const Shape counts = indices_taken(slice, tensor.shape).counts();
+      request.add("w").cast(bf16).to(request.destination(its_name, counts, bf16, cuda(0)), slice);
+    }
+    const Plan plan = make_plan(checkpoint, request, small_slabs());
+    EXPECT_TRUE(Access::data(plan)->parts[0].gathered);
+    Engine engine(small_slabs());
+    const Load load = engine.start(plan);
+    load.wait();
+    const std::vector<std::byte> content = tensor.content();
+    for (std::size_t i = 0; i < 2; ++i) {
+      std::vector<std::byte> want;
+      for (const std::uint64_t element : elements_taken(i == 0 ? first : second, tensor.shape)) {
+        want.resize(want.size() + 2);
+        cast_elements(f32, &content[element * 4], bf16, &want[want.size() - 2], 1);
+      }
+      std::vector<std::byte> got(want.size());
+      load.read_back(*load.find(fmt::format("d{}", i)), 0, got.data(), got.size());
+      EXPECT_TRUE(got == want) << "d" << i;
     }
   }
   expect_clean();
@@ -199,6 +275,49 @@ TEST_F(GpuMemory, IsReloadedInPlaceBehindTheCallersStream) {
     stream.reset();
   }
   expect_clean();
+}
+
+// One wrong address, on any device, and nothing of what is right has been touched: not even what would become zero.
+TEST_F(GpuMemory, IsNotTouchedWhereSomeOfItIsRefused) {
+  if (gpus() < 2) GTEST_SKIP() << "there is one GPU";
+  alignas(4096) static std::byte on_host[1 << 16];
+  for (std::uint64_t seed = 1; seed <= orders() / 10 + 1; ++seed) {
+    SCOPED_TRACE(seed);
+    sim::reset(in_order_of(seed));
+    {
+      CallersGpuMemory memory;
+      Request request;
+      std::vector<std::byte*> right;
+      for (const DeviceId device : {host(), cuda(0)}) {
+        right.push_back(memory.allocate(device, 4096));
+        memory.fill(device, right.back(), std::byte{0x5a}, 4096);
+        Destination& half = request.destination("half", {64}, f32, device).zero().memory(right.back(), 256);
+        request.add("norm").to(half, {}, take(0, 0, 32));
+      }
+      const bool arena = seed % 2 == 0;
+      Destination& wrong = request.destination("wrong", {32}, f32, cuda(1));
+      if (!arena) wrong.memory(seed % 4 == 1 ? on_host : right[1], 128);
+      request.add("norm").to(wrong);
+      const Plan plan = make_plan(Checkpoint::open(file_), request, small_slabs());
+      StartOptions options;
+      if (arena) options.arenas = {{cuda(1), seed % 4 == 0 ? on_host : right[1], 1 << 12}};
+      Engine engine(small_slabs());
+      const Load load = engine.start(plan, options);
+      try {
+        load.wait();
+        ADD_FAILURE() << "it was accepted";
+      } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ErrorCode::invalid_argument);
+        EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr(arena ? "the arena" : "\"wrong\""),
+                                                 testing::HasSubstr("cuda:1"), testing::HasSubstr("bytes at 0x")));
+      }
+      EXPECT_EQ(load.statistics().bytes, 0u) << "nothing was read";
+      EXPECT_EQ(memory.read(host(), right[0], 4096), std::vector<std::byte>(4096, std::byte{0x5a}));
+      EXPECT_EQ(memory.read(cuda(0), right[1], 4096), std::vector<std::byte>(4096, std::byte{0x5a}));
+    }
+    expect_clean();
+    if (HasFailure()) return;
+  }
 }
 
 TEST_F(GpuMemory, IsRefusedWhereItIsNotTheDevices) {

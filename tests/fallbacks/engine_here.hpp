@@ -60,13 +60,18 @@ class EngineHere {
   }
 
   /// A load of `plan` that has ended.
-  Load run(const Plan& plan) {
-    auto state = std::make_shared<LoadState>(plan, memory_for(plan, {}), wakeup_, equipment_.options().trace);
+  Load run(const Plan& plan, const StartOptions& options = {}) {
+    auto state = std::make_shared<LoadState>(plan, memory_for(plan, options), wakeup_, equipment_.options().trace);
+    running_ = state.get();
     if (state->begin()) run_load(*state, equipment_);
+    running_ = nullptr;
     return Access::load(std::move(state));
   }
+  /// The load that runs, for what is called between its steps; nullptr where none does.
+  LoadState* running() const { return running_; }
 
  private:
+  LoadState* running_ = nullptr;
   const std::shared_ptr<Wakeup> wakeup_ = std::make_shared<Wakeup>();
   Equipment equipment_;
 };

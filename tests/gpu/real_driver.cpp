@@ -3,6 +3,7 @@
 // machine) is skipped at that moment, with the reason. Leaks and misuse a real driver does not tell of.
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -77,6 +78,12 @@ void hold_call(std::string_view) {
 }
 
 void release_calls() {}
+
+void forget_faults() {}
+
+void before_call(std::uint64_t, std::function<void()>) {
+  skip("says when a call is made");
+}
 
 std::size_t held_threads() {
   return 0;

@@ -111,6 +111,27 @@ TEST_F(Contract, AnEventThatWasNeverRecordedIsDone) {
   EXPECT_EQ(its_->cuStreamWaitEvent(stream_, event_, 0), Result::success);
 }
 
+// cuEventDestroy: "An event may be destroyed before it is complete"; the call "does not block on completion of the
+// event".
+TEST_F(Contract, AnEventMayGoBeforeItIsDoneAndIsWaitedForAllTheSame) {
+  cu::Stream other = nullptr;
+  cu::Event event = nullptr;
+  ASSERT_EQ(its_->cuStreamCreate(&other, cu::stream_non_blocking), Result::success);
+  ASSERT_EQ(its_->cuEventCreate(&event, cu::event_disable_timing), Result::success);
+  std::memset(slab_, 3, size / 2);
+  for (unsigned i = 0; i < copies_max; ++i) {
+    ASSERT_EQ(its_->cuMemcpyHtoDAsync(memory_, slab_, size / 2, stream_), Result::success);
+  }
+  ASSERT_EQ(its_->cuEventRecord(event, stream_), Result::success);
+  ASSERT_EQ(its_->cuStreamWaitEvent(other, event, 0), Result::success);
+  EXPECT_EQ(its_->cuEventDestroy(event), Result::success);
+  ASSERT_EQ(its_->cuMemcpyDtoHAsync(slab_ + size / 2, memory_, size / 2, other), Result::success);
+  ASSERT_EQ(its_->cuStreamSynchronize(other), Result::success);
+  EXPECT_EQ(std::memcmp(slab_, slab_ + size / 2, size / 2), 0);
+  EXPECT_EQ(its_->cuStreamSynchronize(stream_), Result::success);
+  EXPECT_EQ(its_->cuStreamDestroy(other), Result::success);
+}
+
 // cuStreamWaitEvent: "Makes all future work submitted to hStream wait for all work captured in hEvent."
 TEST_F(Contract, AStreamWaitsForAnothersEvent) {
   cu::Stream other = nullptr;

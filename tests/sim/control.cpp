@@ -52,6 +52,10 @@ void fail_operation(std::uint64_t nth, cu::Result result) {
   locked([&](Simulator& sim) { sim.faults.plan(operations, nth, result); });
 }
 
+void forget_faults() {
+  locked([](Simulator& sim) { sim.faults.forget(); });
+}
+
 void hold_call(std::string_view call) {
   locked([&](Simulator& sim) { sim.held_call = call; });
 }
@@ -60,6 +64,13 @@ void release_calls() {
   locked([](Simulator& sim) {
     sim.held_call.clear();
     sim.released.notify_all();
+  });
+}
+
+void before_call(std::uint64_t nth, std::function<void()> then) {
+  locked([&](Simulator& sim) {
+    sim.calls_until_interruption = nth;
+    sim.interruption = std::move(then);
   });
 }
 

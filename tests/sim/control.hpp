@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -80,7 +81,7 @@ enum class Rule {
   not_pinned,      // an asynchronous copy that would silently be synchronous
   overwritten,     // the source of a copy changed before the host could know that it was read
   race,            // two accesses to device memory, one of them a write, that nothing orders
-  in_use,          // memory, pinning, a stream or an event given back before the host could know that work on it ended
+  in_use,          // memory, pinning, a stream or code given back before the host could know that work on it ended
   broken_guard,    // somebody wrote around an allocation
   bad_handle,      // destroyed, never created, or of another kind
   bad_kernel,      // a kernel that faults for another reason, or an image that does not parse
@@ -110,10 +111,16 @@ SLUICE_SIM_API void fail_allocation(std::uint64_t nth);
 /// context is dead from then on: whatever was queued there is dropped, and every call answers `result`.
 SLUICE_SIM_API void fail_operation(std::uint64_t nth, cu::Result result = cu::Result::illegal_address);
 
+/// What was told to fail and has not, does not.
+SLUICE_SIM_API void forget_faults();
+
 /// From now on uses of a call, by its name without a version suffix, do not begin before release_calls(): as one that
 /// waits for a lock of the driver's.
 SLUICE_SIM_API void hold_call(std::string_view call);
 SLUICE_SIM_API void release_calls();
+/// Before the nth call from now on, of whatever name, the thread that makes it runs `then`, outside of the simulator's
+/// lock: for tests in which something happens at any moment. Once; reset() forgets it.
+SLUICE_SIM_API void before_call(std::uint64_t nth, std::function<void()> then);
 /// How many threads are held.
 SLUICE_SIM_API std::size_t held_threads();
 /// Whether this thread is in a call: for tests that let allocations fail, but not those of a driver.

@@ -22,6 +22,9 @@ TEST(Faults, HitTheNthUseOfACallOnly) {
   EXPECT_EQ(cu::cuStreamCreate(&stream, 0), Result::unknown);
   scene.stream();
   EXPECT_EQ(counters().calls.at("cuStreamCreate"), 3u);
+  fail_call("cuStreamCreate", 1, Result::unknown);
+  forget_faults();
+  scene.stream();
   scene.close();
   EXPECT_THAT(take_violations(), testing::IsEmpty());
 }
@@ -122,6 +125,19 @@ TEST(Faults, ReachAThreadThatWaits) {
 }
 
 /// A leak of each kind: what makes it, and how it is undone.
+TEST(Interruptions, ComeOnceBeforeTheNthCallOnTheThreadThatMakesIt) {
+  Scene scene;
+  std::vector<std::uint64_t> made;  // calls, when it came
+  before_call(2, [&] { made.push_back(counters().calls.at("cuStreamCreate")); });
+  for (int i = 0; i < 3; ++i) scene.stream();
+  EXPECT_THAT(made, testing::ElementsAre(1));
+  scene.close();
+  before_call(1, [&] { made.push_back(0); });
+  reset();
+  { const Scene other; }
+  EXPECT_THAT(made, testing::SizeIs(1)) << "a reset forgets it";
+}
+
 TEST(Leaks, AreFoundWhateverWasForgotten) {
   struct Thing {
     std::function<void()> make;

@@ -18,6 +18,8 @@ class Faults {
     planned_[std::string(what)][used_[std::string(what)] + nth] = result;
   }
 
+  void forget() { planned_.clear(); }
+
   /// Counts a use; success, unless it is one that was planned to fail.
   cu::Result use(std::string_view what) {
     const std::uint64_t nth = ++used_[std::string(what)];

@@ -3,6 +3,7 @@
 // Method: as in memory_test.cpp; then what is done when, seen by the data.
 #include <set>
 #include <thread>
+#include <utility>
 
 #include "tests/sim/scene.hpp"
 
@@ -124,15 +125,17 @@ TEST(Order, MustBeKnownToTheHostBeforeItDestroysAStream) {
   });
 }
 
-TEST(Order, MustBeKnownToTheHostBeforeItDestroysAnEvent) {
-  expect_caught(Rule::in_use, [](Scene& scene, bool mistake) {
-    const auto stream = scene.stream();
+TEST(Order, OutlivesTheEventThatMadeIt) {
+  expect_caught(Rule::race, [](Scene& scene, bool mistake) {
+    const auto [earlier, later] = std::pair(scene.stream(), scene.stream());
+    const auto target = scene.allocate(size);
     cu::Event event = nullptr;
     Scene::ok(cu::cuEventCreate(&event, cu::event_disable_timing));
-    scene.copy_in(scene.allocate(size), scene.pin(size), size, stream);
-    Scene::ok(cu::cuEventRecord(event, stream));
-    if (!mistake) Scene::ok(cu::cuEventSynchronize(event));
+    scene.copy_in(target, scene.pin(size), size, earlier);
+    Scene::ok(cu::cuEventRecord(event, earlier));
+    if (!mistake) Scene::ok(cu::cuStreamWaitEvent(later, event, 0));
     Scene::ok(cu::cuEventDestroy_v2(event));
+    scene.copy_in(target, scene.pin(size), size, later);
   });
 }
 

@@ -74,6 +74,12 @@ thread_local bool in_call = false;
 }
 
 CallLock::CallLock(const char* name) : lock_(simulator_lock()) {
+  if (simulator().calls_until_interruption > 0 && --simulator().calls_until_interruption == 0) {
+    const std::function<void()> interruption = std::exchange(simulator().interruption, nullptr);
+    lock_.unlock();
+    interruption();
+    lock_.lock();
+  }
   in_call = true;
   Simulator& sim = simulator();
   ++sim.held_threads;

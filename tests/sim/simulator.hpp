@@ -6,6 +6,7 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -83,6 +84,8 @@ class Simulator {
   Counters counts;
   std::string held_call;  // none if empty
   std::size_t held_threads = 0;
+  std::uint64_t calls_until_interruption = 0;  // 0: there is none
+  std::function<void()> interruption;
   std::condition_variable released;
   bool initialized;
   bool ended = false;
@@ -144,7 +147,8 @@ std::mutex& simulator_lock();
 Simulator& simulator();
 void replace_simulator(const Settings& settings);
 
-/// Holds the simulator's lock for a call, which begins when nobody holds it back.
+/// Holds the simulator's lock for a call, which begins when what was to come before it has been done, and nobody holds
+/// it back.
 class CallLock {
  public:
   explicit CallLock(const char* name);

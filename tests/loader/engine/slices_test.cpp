@@ -9,39 +9,58 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "loader/plan/access.hpp"
 #include "loader/plan/plan.hpp"
+#include "tests/fallbacks/engine_here.hpp"
 #include "tests/loader/support/sanitized.hpp"
 #include "tests/loader/support/slice_cases.hpp"
 #include "tests/loader/support/small_model.hpp"
+#include "tests/loader/support/tampered_reader.hpp"
 #include "tests/loader/support/temporary_folder.hpp"
 
 namespace sluice {
 namespace {
+
+bool goes_to(const Plan& plan, Group group, DeviceId device) {
+  const std::vector<Tensor> tensors = plan.tensors();
+  return std::any_of(tensors.begin(), tensors.end(),
+                     [&](const Tensor& tensor) { return tensor.group == group && tensor.device == device; });
+}
 
 std::uint64_t seeds_of_slices() {
   const char* const told = std::getenv("SLUICE_SEEDS");
   return told != nullptr ? std::strtoull(told, nullptr, 10) : sanitized ? 100 : 500;
 }
 
-TEST(Slices, AreWhatAReferenceTakesElementByElement) {
+/// Small extents, for one loop after another.
+Options slice_options() {
   Options options = small_options();
   options.slab_bytes = 64 << 10;
   options.staging_bytes = 256 << 10;
+  return options;
+}
+
+TEST(Slices, AreWhatAReferenceTakesElementByElement) {
+  const Options options = slice_options();
   Engine engine(options);
-  const TemporaryFolder folder;
   for (std::uint64_t seed = 1; seed <= seeds_of_slices() && !testing::Test::HasFailure(); ++seed) {
     SCOPED_TRACE(fmt::format("seed {}", seed));
-    SliceCase sliced(seed, {host(), null()}, true);
-    const std::filesystem::path file =
-        write_shard(folder, "model.safetensors", sliced.tensors(), static_cast<unsigned>(seed % 9));
-    const Checkpoint checkpoint = Checkpoint::open(file);
+    const TemporaryFolder folder;
+    CallersHostMemory memory;
+    SliceCase sliced(seed, {host(), null()}, memory);
+    sliced.write_to(folder);
+    const Checkpoint checkpoint = Checkpoint::open(folder.path());
     const std::vector<Error> errors = check(checkpoint, sliced.request());
     for (const Error& error : errors) ADD_FAILURE() << error.what();
     if (!errors.empty()) break;
@@ -50,6 +69,97 @@ TEST(Slices, AreWhatAReferenceTakesElementByElement) {
     const Load load = engine.start(plan);
     load.wait();
     sliced.expect_right(load);
+    if (seed % 2 == 0) continue;
+    const TemporaryFolder other;
+    sliced.write_to(other, 1);
+    const Plan next = make_plan(Checkpoint::open(other.path()), plan);
+    sliced.expect_same_left_out(plan, next);
+    EXPECT_EQ(check_plan(*Access::data(next)), "");
+    const Load again = engine.start(next, {.arenas = load.arenas(), .after = {}});
+    again.wait();
+    sliced.expect_right(again, 1);
+  }
+}
+
+// Where everything lies, and how large an arena is.
+std::vector<std::uint64_t> places_of(const Plan& plan) {
+  std::vector<std::uint64_t> places;
+  for (const Placement& placement : Access::data(plan)->placements) {
+    places.insert(places.end(), {placement.device, placement.region, placement.arena_offset, placement.bytes});
+  }
+  for (const PlanCosts::OnDevice& on : plan.costs().devices) {
+    places.insert(places.end(), {on.arena_bytes, on.caller_bytes, on.tensors});
+  }
+  return places;
+}
+
+// A process that makes the same plan with other options finds every tensor where the other has it.
+TEST(Slices, LieWhereTheRequestPutsThemWhateverTheOptions) {
+  for (std::uint64_t seed = 1; seed <= seeds_of_slices() && !testing::Test::HasFailure(); ++seed) {
+    SCOPED_TRACE(fmt::format("seed {}", seed));
+    const TemporaryFolder folder;
+    CallersHostMemory memory;
+    SliceCase sliced(seed, {host(), null(), cuda(0), cuda(1), cuda(2)}, memory);
+    sliced.write_to(folder);
+    const Checkpoint checkpoint = Checkpoint::open(folder.path());
+    const Plan plan = make_plan(checkpoint, sliced.request(), slice_options());
+    Options other;
+    other.io = seed % 2 == 0 ? IoMode::direct : IoMode::buffered;
+    other.reader = ReaderKind::pread;
+    other.slab_bytes = (64 << 10) << (seed % 5);
+    other.queue_depth = 1 + seed % 40;
+    other.threads = 1 + seed % 3;
+    EXPECT_EQ(places_of(plan), places_of(make_plan(checkpoint, sliced.request(), other)));
+    EXPECT_EQ(places_of(plan), places_of(make_plan(Checkpoint::open(folder.path()), sliced.request(), {})));
+  }
+}
+
+// PlanCosts says what is read until a group is there, and the load reads just that.
+TEST(Slices, AreReadInTheOrderThatThePlanPromises) {
+  Options options = slice_options();
+  options.queue_depth = 1;
+  const TemporaryFolder folder;
+  for (std::uint64_t seed = 1; seed <= seeds_of_slices() / 5 && !testing::Test::HasFailure(); ++seed) {
+    SCOPED_TRACE(fmt::format("seed {}", seed));
+    CallersHostMemory memory;
+    SliceCase sliced(seed, {host(), null()}, memory);
+    const std::filesystem::path file = write_shard(folder, "model.safetensors", sliced.tensors(), 3);
+    const Plan plan = make_plan(Checkpoint::open(file), sliced.request(), options);
+    TamperedReader* reader = nullptr;
+    EngineHere engine(options, [&](const Options& resolved, Wakeup& wakeup) {
+      std::vector<Fallback> untold;
+      auto made = std::make_unique<TamperedReader>(make_reader(resolved, wakeup, untold));
+      reader = made.get();
+      return made;
+    });
+    // Before anybody is told of a read, each group is there for which what was read so far is enough, and no other.
+    for (std::uint64_t nth = 1; nth <= plan.costs().extents; ++nth) {
+      reader->hold(nth, [&, tries = 0]() mutable {
+        LoadState& state = *engine.running();
+        const std::uint64_t read = state.statistics().bytes;
+        for (const PlanCosts::OfGroup& group : plan.costs().groups) {
+          bool there = true;
+          for (const DeviceId device : {host(), null()}) {
+            there = there && (state.ready(group.group, device) || !goes_to(plan, group.group, device));
+          }
+          if (read >= group.read_bytes_until && !there && ++tries < 1'000'000) return false;  // it is on its way
+          EXPECT_EQ(there, read >= group.read_bytes_until)
+              << "group " << group.group.number << " after " << read << " bytes of " << group.read_bytes_until;
+        }
+        return true;
+      });
+      engine.run(plan).wait();
+      reader->mend();
+    }
+    const Load load = engine.run(plan);
+    load.wait();
+    EXPECT_EQ(load.statistics().bytes, plan.costs().read_bytes);
+    EXPECT_EQ(load.statistics().copies, plan.costs().copies);
+    EXPECT_EQ(load.statistics().launches, plan.costs().launches);
+    EXPECT_EQ(load.statistics().delivered_bytes, plan.costs().delivered_bytes);
+    std::uint64_t until = 0;
+    for (const PlanCosts::OfGroup& group : plan.costs().groups) until = std::max(until, group.read_bytes_until);
+    EXPECT_EQ(until, plan.costs().read_bytes);
   }
 }
 
@@ -214,6 +324,162 @@ TEST_F(Numbers, OfRulesThatCutWithoutADestination) {
   EXPECT_THAT(values(loaded, "v"), ElementsAre(50, 51, 52, 53)) << "one device, one part";
 }
 
+TEST_F(Numbers, OfPartsThatAreNotEqual) {
+  tensor("w", {7, 2}, 0);
+  const std::uint64_t world = 3;
+  // The last one short; whole grains of 2 with what is left over on the first ranks; whatever the engine says.
+  const std::pair<std::uint64_t, std::uint64_t> ceil[] = {{0, 3}, {3, 3}, {6, 1}};
+  const std::pair<std::uint64_t, std::uint64_t> grains[] = {{0, 3}, {3, 2}, {5, 2}};
+  const std::pair<std::uint64_t, std::uint64_t> ranges[] = {{0, 1}, {1, 5}, {6, 1}};
+  for (const auto& parts : {std::span(ceil), std::span(grains), std::span(ranges)}) {
+    Request request;
+    for (std::uint64_t rank = 0; rank < world; ++rank) {
+      const auto [first, count] = parts[rank];
+      request.add("w").to(i32(request, fmt::format("d{}", rank), {count, 2}), take(0, first, count));
+    }
+    const Load loaded = start(request);
+    std::vector<std::int32_t> all;
+    for (std::uint64_t rank = 0; rank < world; ++rank) {
+      const std::vector<std::int32_t> its = values(loaded, fmt::format("d{}", rank));
+      EXPECT_EQ(its.size(), 2 * parts[rank].second);
+      all.insert(all.end(), its.begin(), its.end());
+    }
+    EXPECT_THAT(all, ElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13));
+  }
+}
+
+TEST_F(Numbers, OfPaddedInnerDimensions) {
+  tensor("w", {2, 3}, 1);
+  Request request;
+  request.add("w").to(i32(request, "d", {2, 4}).zero(), {}, take(1, 0, 3));
+  EXPECT_THAT(load(request), ElementsAre(1, 2, 3, 0, 4, 5, 6, 0));
+  Request experts;  // a part of F that is padded, in each of two halves
+  experts.add("w").to(i32(experts, "d", {2, 2, 2}).zero(), take(1, 2), take(1, 0, 1).take(2, 1, 1));
+  EXPECT_THAT(load(experts), ElementsAre(0, 3, 0, 0, 0, 6, 0, 0));
+}
+
+TEST_F(Numbers, OfGatesInterleavedByBlock) {
+  tensor("gate", {4, 1}, 0);
+  tensor("up", {4, 1}, 10);
+  Request request;
+  Destination& both = i32(request, "d", {8, 1});
+  request.add("gate").to(both, as({2, 2, 1}), as({2, 2, 2, 1}).at(1, 0));
+  request.add("up").to(both, as({2, 2, 1}), as({2, 2, 2, 1}).at(1, 1));
+  EXPECT_THAT(load(request), ElementsAre(0, 1, 10, 11, 2, 3, 12, 13));
+}
+
+TEST_F(Numbers, OfWhatIsFusedOnDisk) {
+  tensor("qkv_proj", {8, 1}, 0);       // Phi-3: four rows of q, two of k, two of v
+  tensor("gate_up_proj", {4, 1}, 20);  // two of gate, two of up
+  tensor("qkvz", {2, 6, 1}, 40);       // Qwen3-Next: per head group q 1, k 1, v 2, z 2
+  Request request;
+  const std::uint64_t rank = 1, world = 2;
+  Destination& d = i32(request, "d", {4, 1});
+  request.add("qkv_proj").to(d, take(0, 0, 4).part(0, rank, world), take(0, 0, 2));
+  request.add("qkv_proj").to(d, take(0, 4, 2).part(0, rank, world), take(0, 2, 1));
+  request.add("qkv_proj").to(d, take(0, 6, 2).part(0, rank, world), take(0, 3, 1));
+  Destination& gate_up = i32(request, "gate_up", {2, 1});
+  request.add("gate_up_proj").to(gate_up, as({2, 2, 1}).part(1, rank, world), as({2, 1, 1}));
+  Destination& v = i32(request, "v", {4, 1});
+  Destination& z = i32(request, "z", {2, 1});
+  request.add("qkvz").to(v, take(1, 2, 2), as({2, 2, 1})).to(z, part(0, rank, world).take(1, 4, 2), as({1, 2, 1}));
+  const Load loaded = start(request);
+  EXPECT_THAT(values(loaded, "d"), ElementsAre(2, 3, 5, 7));
+  EXPECT_THAT(values(loaded, "gate_up"), ElementsAre(21, 23));
+  EXPECT_THAT(values(loaded, "v"), ElementsAre(42, 43, 48, 49));
+  EXPECT_THAT(values(loaded, "z"), ElementsAre(50, 51));
+}
+
+TEST_F(Numbers, OfExpertsThatAreTakenApart) {
+  tensor("experts", {2, 2, 2}, 0);
+  Request request;
+  for (std::uint64_t e = 0; e < 2; ++e) {
+    request.add("experts").to(i32(request, fmt::format("expert{}", e), {2, 2}), at(0, e));
+  }
+  const Load loaded = start(request);
+  EXPECT_THAT(values(loaded, "expert0"), ElementsAre(0, 1, 2, 3));
+  EXPECT_THAT(values(loaded, "expert1"), ElementsAre(4, 5, 6, 7));
+}
+
+TEST_F(Numbers, OfTransposedMatricesAndConvolutions) {
+  tensor("c_attn", {2, 3}, 0);       // GPT-2: [in, out]
+  tensor("conv", {2, 2, 1, 2}, 10);  // [out, in, height, width], which MLX wants as [out, height, width, in]
+  Request request;
+  request.add("c_attn").to(i32(request, "d", {3, 2}), order({1, 0}));
+  request.add("conv").to(i32(request, "conv.mlx", {2, 1, 2, 2}), order({0, 2, 3, 1}));
+  Destination& half = i32(request, "half", {2, 1});
+  request.add("c_attn").to(half, take(1, 1).part(0, 1, 2).order({1, 0}));
+  const Load loaded = start(request);
+  EXPECT_THAT(values(loaded, "d"), ElementsAre(0, 3, 1, 4, 2, 5));
+  EXPECT_THAT(values(loaded, "conv.mlx"), ElementsAre(10, 12, 11, 13, 14, 16, 15, 17));
+  EXPECT_THAT(values(loaded, "half"), ElementsAre(4, 5));
+}
+
+// The first that the checkpoint has: a head of its own, or the tied one.
+TEST_F(Numbers, OfAlternativeNames) {
+  tensor("model.embed_tokens.weight", {2, 1}, 3);
+  checkpoint_.emplace(open());
+  const auto head_of = [](const Checkpoint& checkpoint) {
+    return checkpoint.find("lm_head.weight") != nullptr ? "lm_head.weight" : "model.embed_tokens.weight";
+  };
+  Request request;
+  request.add(head_of(*checkpoint_)).to(i32(request, "d", {2, 1}));
+  EXPECT_THAT(load(request), ElementsAre(3, 4));
+  tensor("lm_head.weight", {2, 1}, 7);
+  tensor("model.embed_tokens.weight", {2, 1}, 3);
+  checkpoint_.emplace(open("untied.safetensors"));
+  Request untied;
+  untied.strict = true;
+  untied.add(head_of(*checkpoint_)).to(i32(untied, "d", {2, 1}));
+  untied.add("model.embed_tokens.weight").skip();
+  EXPECT_THAT(load(untied), ElementsAre(7, 8));
+}
+
+TEST_F(Numbers, OfScalarsThatBecomeAnArray) {
+  tensor("q.scale", {}, 1);
+  tensor("k.scale", {1}, 2);
+  tensor("v.scale", {1, 1}, 3);
+  Request request;
+  Destination& scales = i32(request, "d", {3});
+  request.add("q.scale").to(scales, {}, at(0, 0));
+  request.add("k.scale").to(scales, {}, at(0, 1));
+  request.add("v.scale").to(scales, {}, at(0, 2));
+  EXPECT_THAT(load(request), ElementsAre(1, 2, 3));
+}
+
+// AWQ packs eight columns into an I32, so that what is fused lies along the packed dimension; units are I32s.
+TEST_F(Numbers, OfColumnsThatArePacked) {
+  tensor("q.qweight", {2, 4}, 0);
+  tensor("k.qweight", {2, 2}, 10);
+  Request request;
+  const std::uint64_t rank = 1, world = 2;
+  Destination& qk = i32(request, "d", {2, 3});
+  request.add("q.qweight").to(qk, part(1, rank, world), take(1, 0, 2));
+  request.add("k.qweight").to(qk, part(1, rank, world), take(1, 2, 1));
+  EXPECT_THAT(load(request), ElementsAre(2, 3, 11, 6, 7, 13));
+}
+
+// All but norms and routers become BF16; those become F32, or stay as they are.
+TEST(Slices, AreCastByTheFirstRuleThatKnowsThem) {
+  const TemporaryFolder folder;
+  const std::vector<TestTensor> tensors = {
+      {"q.weight", f32, {3, 4}}, {"norm.weight", bf16, {4}}, {"gate.weight", f32, {2, 4}}, {"ids", Dtype::i64, {2}}};
+  const Checkpoint checkpoint = Checkpoint::open(write_shard(folder, "model.safetensors", tensors));
+  Request request;
+  request.add("*norm.weight").cast(f32).to(request.destination("norm", {4}, f32, host()));
+  request.add("gate.weight");
+  request.add("*").cast(bf16);
+  Engine engine(small_options());
+  const Load load = engine.start(make_plan(checkpoint, request, small_options()));
+  load.wait();
+  EXPECT_EQ(load.find("q.weight")->dtype, bf16);
+  EXPECT_EQ(load.find("gate.weight")->dtype, f32);
+  EXPECT_EQ(load.find("ids")->dtype, Dtype::i64) << "integers stay as they are";
+  expect_holds(load, *load.find("q.weight"), tensors[0]);
+  expect_holds(load, *load.find("norm"), tensors[1]);
+  expect_holds(load, *load.find("gate.weight"), tensors[2]);
+}
+
 // --- memory, groups, reload ------------------------------------------------------------------------------------------
 
 TEST_F(Numbers, LandInMemoryWithAPitch) {
@@ -274,11 +540,14 @@ TEST_F(Layers, AreReadGroupByGroup) {
   EXPECT_FALSE(load.ready(Group{8}, host()));
   EXPECT_FALSE(load.ready(Group{0}, cuda(0)));
   for (const auto& [group, device] : {std::pair{Group{8}, host()}, {Group{0}, cuda(0)}}) {
-    try {
-      load.wait(group, device);
-      ADD_FAILURE() << "nothing goes there";
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), ErrorCode::tensor_not_found);
+    for (const bool on_a_stream : {false, true}) {
+      try {
+        on_a_stream ? load.wait_on(nullptr, group, device) : load.wait(group, device);
+        ADD_FAILURE() << "nothing goes there";
+      } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ErrorCode::tensor_not_found);
+        EXPECT_THAT(error.what(), testing::HasSubstr(fmt::format("group {} goes to {}", group.number, name(device))));
+      }
     }
   }
 }
@@ -359,6 +628,11 @@ TEST_F(Layers, AreNotReplacedByWhatDoesNotFit) {
   EXPECT_THAT(
       refusal(open("shape.safetensors")),
       testing::AllOf(testing::HasSubstr("invalid_argument"), testing::HasSubstr("I32 [4, 8] here, and I32 [8, 4]")));
+  std::vector<TestTensor> as_floats = {{"shared", f32, {8, 4}}};
+  for (int i = 0; i < 8; ++i) as_floats.push_back({fmt::format("layer{}", i), Dtype::i32, {16'384}});
+  EXPECT_THAT(
+      refusal(Checkpoint::open(write_shard(folder_, "dtype.safetensors", as_floats))),
+      testing::AllOf(testing::HasSubstr("invalid_argument"), testing::HasSubstr("F32 [8, 4] here, and I32 [8, 4]")));
   tensor("shared", {8, 4}, 0);
   for (int i = 0; i < 9; ++i) tensor(fmt::format("layer{}", i), {16'384}, 0);
   EXPECT_THAT(refusal(open("more.safetensors")),

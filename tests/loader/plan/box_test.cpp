@@ -55,6 +55,7 @@ TEST(Box, ElementsOfAShapeDoNotWrap) {
   EXPECT_EQ(elements_of(Shape{3, 4}), 12u);
   EXPECT_EQ(elements_of(Shape{UINT64_MAX, UINT64_MAX}), UINT64_MAX);
   EXPECT_EQ(elements_of(Shape{UINT64_MAX, UINT64_MAX, 0}), 0u);
+  EXPECT_EQ(elements_of(Shape{1ull << 40, 1ull << 40, 1, 3}), UINT64_MAX) << "nor where what follows would fit again";
 }
 
 }  // namespace

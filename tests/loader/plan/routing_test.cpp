@@ -73,6 +73,83 @@ TEST(Routing, RefusesSlicesThatDoNotFitTheirTensor) {
               HasSubstr("splits into 2 parts for 3 devices"));
 }
 
+// On either side, by a message with the tensor, the slice and the numbers.
+TEST(Routing, RefusesSlicesOnBothSides) {
+  const auto both = [](const Slice& wrong, const std::vector<std::string>& parts) {
+    const std::string from = refusal([&](Request& r) {
+      r.add("q").to(r.destination("d", {64, 16}, bf16, host()), wrong);
+    });
+    const std::string into = refusal([&](Request& r) {
+      r.add("q").to(r.destination("d", {64, 16}, bf16, host()), {}, wrong);
+    });
+    for (const std::string& told : {from, into, refusal([&](Request& r) { r.add("q").take(wrong); })}) {
+      EXPECT_THAT(told, AllOf(HasSubstr("invalid_argument"), HasSubstr("\"q\""), HasSubstr("slice " + text(wrong))));
+      for (const std::string& part : parts) EXPECT_THAT(told, HasSubstr(part));
+    }
+    EXPECT_THAT(from, HasSubstr(": " + text(wrong) + " -> d on host: "));
+    EXPECT_THAT(into, HasSubstr((text(wrong).front() == '[' ? ": -> d" : ": -> d ") + text(wrong) + " on host: "));
+  };
+  both(as({64, 17}), {"[64, 17] has 1088 elements", "[64, 16] has 1024"});
+  both(as({1ull << 40, 1ull << 40}), {"has 18446744073709551615 elements"});
+  both(take(2, 0), {"no dimension 2 in [64, 16]"});
+  both(take(0, 65), {"from 65 on of dimension 0, which has 64"});
+  both(take(1, 4, 13), {"13 from 4 on of dimension 1, which has 16"});
+  both(take(0, 1, UINT64_MAX - 1), {"from 1 on of dimension 0, which has 64"});
+  both(take(0, 32).take(0, 30, 4), {"4 from 30 on of dimension 0, which has 32"});
+  both(at(1, 16), {"1 from 16 on of dimension 1, which has 16"});
+  both(part(0, 0, 3), {"dimension 0 has 64, which 3 parts do not divide", "use take()"});
+  both(part(0, 4, 4), {"no part 4 of 4"});
+  both(part(1, 0, 0), {"0 parts"});
+  both(part(3, 0, 2), {"no dimension 3"});
+  both(order({0}), {"none of the 2 dimensions"});
+  both(order({0, 0}), {"none of the 2 dimensions"});
+  both(order({0, 2}), {"none of the 2 dimensions"});
+  both(order({0, 1, 2}), {"none of the 2 dimensions"});
+}
+
+// What ends where a tensor ends is no mistake.
+TEST(Routing, TakesSlicesUpToTheEnd) {
+  for (const Slice& right : {take(0, 64), take(0, 63), take(0, 64, 0), at(0, 63), part(0, 3, 4), part(0, 63, 64),
+                             take(0, 32).take(0, 31, 1), take(0, 0, 64), part(0, 0, 1)}) {
+    EXPECT_THAT(told([&](Request& r) { r.add("q").take(right); }), IsEmpty()) << text(right);
+  }
+}
+
+// F4 and F6: elements of less than a byte are cut where they begin and end with one.
+TEST(Routing, RefusesToCutInsideAByte) {
+  CatalogueBuilder builder;
+  builder.tensor("four", Dtype::f4, {4, 6}).tensor("six", Dtype::f6_e2m3, {4, 8});
+  const auto catalogue = builder.build();
+  const auto refused = [&](const char* tensor, const Slice& slice) {
+    Request request;
+    request.add(tensor).take(slice);
+    const std::vector<Error> errors = check(catalogue, request);
+    if (errors.empty()) return false;
+    EXPECT_EQ(errors[0].code(), ErrorCode::invalid_argument);
+    EXPECT_THAT(errors[0].what(), AllOf(HasSubstr("inside a byte"), HasSubstr(tensor)));
+    return true;
+  };
+  for (const Slice& right : {take(0, 1, 2), take(1, 2, 2), take(1, 4), part(1, 1, 3), as({8, 3}).take(0, 2, 2),
+                             as({12, 2}).order({0, 1}), as({4, 3, 2}).order({1, 0, 2}), at(0, 3)}) {
+    EXPECT_FALSE(refused("four", right)) << text(right);
+  }
+  for (const Slice& wrong : {take(1, 1, 2), take(1, 0, 3), at(1, 2), part(1, 1, 2), as({8, 3}).take(0, 1, 2),
+                             as({8, 3}).at(0, 1), order({1, 0}), as({24}).take(0, 3, 2)}) {
+    EXPECT_TRUE(refused("four", wrong)) << text(wrong);
+  }
+  for (const Slice& right : {take(0, 1, 2), take(1, 4), part(1, 1, 2), as({8, 4}).order({0, 1})}) {
+    EXPECT_FALSE(refused("six", right)) << text(right);
+  }
+  for (const Slice& wrong : {take(1, 2, 4), take(1, 0, 2), part(1, 1, 4), at(1, 4), order({1, 0})}) {
+    EXPECT_TRUE(refused("six", wrong)) << text(wrong);
+  }
+  Request into;
+  into.add("four").to(into.destination("d", {4, 7}, Dtype::f4, host()).zero(), {}, take(1, 1));
+  const std::vector<Error> errors = check(catalogue, into);
+  ASSERT_EQ(errors.size(), 1u);
+  EXPECT_THAT(errors[0].what(), HasSubstr("inside a byte"));
+}
+
 TEST(Routing, RefusesWaysThatExcludeEachOther) {
   const auto with_to = [](const std::function<void(Rule&)>& more) {
     return refusal([&](Request& r) {

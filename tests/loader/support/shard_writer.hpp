@@ -18,13 +18,14 @@ struct TestTensor {
   std::string name;
   Dtype dtype = Dtype::u8;
   std::vector<std::uint64_t> shape;
+  std::uint64_t version = 0;  // the same tensor of another checkpoint holds other bytes
 
   std::uint64_t bytes() const {
     std::uint64_t count = bits(dtype);
     for (const std::uint64_t dimension : shape) count *= dimension;
     return count / 8;
   }
-  std::vector<std::byte> content() const { return noise(bytes(), std::hash<std::string>{}(name)); }
+  std::vector<std::byte> content() const { return noise(bytes(), std::hash<std::string>{}(name) + version); }
 };
 
 /// `odd`: so many spaces behind the header, which decide how tensor data are aligned.
