@@ -64,7 +64,8 @@ int guarded_run(int argc, const char* const* argv) {
     return fail(status_signal + interrupted.signal(), "interrupted; nothing is left behind");
   } catch (const Error& error) {
     // A slice that does not fit names its tensor: the command line was understood, the checkpoint is another one.
-    const bool usage = error.code() == ErrorCode::invalid_argument && error.tensor().empty();
+    const bool usage =
+        error.code() == ErrorCode::bad_rules || (error.code() == ErrorCode::invalid_argument && error.tensor().empty());
     return fail(usage ? status_usage : status_fault, error.what());
   } catch (const std::bad_alloc&) {
     return fail(status_fault, "out of memory; free some, or load less at a time with --select");
