@@ -133,7 +133,6 @@ bool NameMatcher::matches(std::string_view name, std::vector<std::int64_t>& capt
     if (fits && parts_[i].is_star) {
       if (i + 1 == parts_.size() && parts_[i].behind.empty()) return true;
       star = i;
-      behind_star = at;
       at = name.find(parts_[i].behind, at);
       if (at == none) return false;
       behind_star = at;

@@ -50,6 +50,7 @@ ShortestRun shortest_run(const Plan& plan) {
   const PlanData& data = *Access::data(plan);
   ShortestRun shortest;
   for (const Route& route : data.routes) {
+    if (route.loop_count == 0) continue;
     if (!shortest.tensor.empty() && route.run_bytes >= shortest.bytes) continue;
     shortest = {route.run_bytes, data.catalogue->tensors[route.tensor].name};
   }

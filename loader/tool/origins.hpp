@@ -38,7 +38,8 @@ class Origins {
   std::unordered_map<std::string, std::pair<std::size_t, std::size_t>> by_name_;  // first piece and their number
 };
 
-/// The shortest run of bytes of a plan, and the tensor that it is of; an empty name where nothing is read.
+/// The shortest run of bytes that a tensor is cut into, and that tensor; an empty name where all are taken in one
+/// piece.
 struct ShortestRun {
   std::uint64_t bytes = 0;
   std::string_view tensor;

@@ -764,22 +764,25 @@ norm cast F32 group 3
         self.assertEqual((result.returncode, result.stderr), (0, b""))
         text = result.stdout.decode()
         self.assertIn("""
-  host  0.qk  BF16 [6, 4] 48 B  group 1
+  host  0.qk  BF16 [6, 4]  48 B  group 1
             [0:4, :]  <- l.0.q [4:8, :]
             [4:6, :]  <- l.0.k
 """, text)
         self.assertIn("""
-  host  experts  BF16 [6, 2, 4] 96 B
+  host  experts  BF16 [6, 2, 4]  96 B
             [0, :, :]  <- e.0.w
             [1, :, :]  <- e.1.w
             [2, :, :]  <- e.2.w
             [3, :, :]  <- e.3.w    ... 2 more
-  host  norm  F32 [5] 20 B  group 3
+  host  norm  F32 [5]  20 B  group 3
 
 """, text)
         self.assertIn("  rules       12 of 12 tensors matched, 1 of them skipped\n", text)
-        self.assertRegex(text, r"\n  groups      0: 96 B after \d+ B read    1: 48 B after \d+ B    2: ")
-        self.assertIn("\n  runs        10 B the shortest (norm): such short ones are slow\n", text)
+        self.assertRegex(text, r"\n  groups      0: 96 B after 1\.\d kB read    1: 48 B after 1\.\d kB    2: ")
+        self.assertNotIn("\n  runs ", text)  # of nothing but whole rows
+        text = sluice("plan", model, "--rules", self.rules("l.0.q[:, 1:3]\nl.0.k[:, :3]")).stdout.decode()
+        self.assertIn("            <- l.0.q [:, 1:3]\n", text)
+        self.assertIn("\n  runs        4 B the shortest (l.0.q): such short ones are slow\n", text)
 
     def test_long_plans_are_cut_short(self):
         model, _ = self.model()
@@ -829,6 +832,7 @@ norm cast F32 group 3
         for text, *said in (("no.such", "my.rules:1:1", "no.such"), ("norm[0:6]", "norm", "which has 5"),
                             ("l.0.q[part 1 of 3]", "l.0.q", "3 parts"), ("strict\nnorm", "11 of 12 tensors"),
                             ("tensor t BF16 [9, 4]\nl.0.q -> t[:8]", "\"t\"", "4 of 36 elements are missing"),
+                            ("tensor t F4 [3]\nnorm", "\"t\"", "whole bytes"),
                             ("use other.json", "my.rules:1:1", "other.json")):
             with self.subTest(text):
                 for command in ("plan", "load"):
@@ -948,6 +952,18 @@ class Cuda(ToolTest):
                 planned = self.json_of("plan", str(model), "--device", "cuda:0,cuda:1", *options)
                 for key in ("bytes", "delivered_bytes", "extents", "copies", "launches"):
                     self.assertEqual(planned["stats"][key], on_gpus["stats"][key], key)
+
+    def test_gpus_are_the_ranks_of_a_rules_file(self):
+        model, _ = Rules.model(self)
+        rules = Rules.rules(self, Rules.FILE.replace("norm cast", "tensor columns BF16 [4 / world, 8]\n"
+                                                     "l.0.q[:, part rank of world] order (1, 0) -> columns\nnorm cast"))
+        on_gpus = self.loaded(model, "--rules", rules, "--device", "cuda:0,cuda:1")
+        for rank in range(2):
+            on_host = self.json_of("load", model, "--rules", rules, "--set", "world=2", "--set", f"rank={rank}",
+                                   "--digest", "sha256")
+            listed = lambda loaded, device: sorted((tensor["name"], tensor["dtype"], tensor["shape"], tensor["digest"])
+                                                   for tensor in loaded["tensors"] if tensor["device"] == device)
+            self.assertEqual(listed(on_gpus, f"cuda:{rank}"), listed(on_host, "host"))
 
     def test_a_trace_has_the_gpus_copies_and_kernels(self):
         path = self.folder / "trace.json"
