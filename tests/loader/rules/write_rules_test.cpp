@@ -1,10 +1,12 @@
 // Goal: a request that is written as a rules file, and read back, fills the same tensors with the same elements.
 // Method: random requests of slices (SliceCase), loaded by way of the file; and requests of each kind of rule, whose
-// plans must be equal.
+// plans must be equal. Thousands by hand: SLUICE_SEEDS=5000 build/release/tests/loader_rules_test
+// --gtest_filter='WriteRules.*'.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -112,7 +114,9 @@ TEST(WriteRules, FillDestinationsAsTheRequestDid) {
   options.staging_bytes = 1 << 20;
   options.slab_bytes = 64 << 10;
   Engine engine(options);
-  for (std::uint64_t seed = 0; seed < 150; ++seed) {
+  const char* const wish = std::getenv("SLUICE_SEEDS");
+  const std::uint64_t seeds = wish == nullptr ? 100 : std::strtoull(wish, nullptr, 10);
+  for (std::uint64_t seed = 0; seed < seeds; ++seed) {
     const testing::ScopedTrace trace(__FILE__, __LINE__, "seed " + std::to_string(seed));
     const SliceCase random(seed, {host()}, false);
     const RulesCase on(random.tensors());
