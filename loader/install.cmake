@@ -6,6 +6,9 @@ set(pkgconfig_dir ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
 install(DIRECTORY include/sluice DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp" PATTERN "*.h")
 
+# Rules files for known models, to use with --rules.
+install(DIRECTORY docs/rules DESTINATION ${CMAKE_INSTALL_DATADIR}/sluice FILES_MATCHING PATTERN "*.rules")
+
 # Two sets, so that a user of the shared library is not asked for what only the static one needs.
 install(TARGETS sluice_shared EXPORT sluiceSharedTargets)
 install(TARGETS sluice_static EXPORT sluiceStaticTargets)

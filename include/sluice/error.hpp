@@ -29,22 +29,27 @@ enum class ErrorCode : int {
   cancelled = 13,           // the load was cancelled, or its engine destroyed
   system = 14,              // the system refused a thread, an eventfd or another resource
   incomplete = 15,  // a destination that rules do not fill or fill twice, or a tensor that a strict request lacks
+  bad_rules = 16,   // a rules file says what it must not, or does not work out with the values it was given
 };
 
 /// A stable lower-case name: "bad_header". Static storage.
 SLUICE_API std::string_view name(ErrorCode code) noexcept;
+
+/// The places an error can name. Empty or absent where they do not apply.
+struct ErrorPlace {
+  std::string path;
+  std::optional<std::uint64_t> offset;  // in bytes from the beginning of the file `path`
+  std::string tensor;
+  std::uint32_t line = 0;    // of a rules file, from 1 on; 0 where there is none
+  std::uint32_t column = 0;  // in characters, from 1 on
+};
 
 /// What happened, where, and what to do about it. what() says all of it on one line, with control characters escaped:
 /// "bad header: tensor extends past the end of the file: /m/a.safetensors, byte 120, tensor \"x\"; download the shard
 /// again".
 class SLUICE_API Error : public std::runtime_error {
  public:
-  /// The places an error can name. Empty or absent where they do not apply.
-  struct Where {
-    std::string path;
-    std::optional<std::uint64_t> offset;  // in bytes from the beginning of the file `path`
-    std::string tensor;
-  };
+  using Where = ErrorPlace;
 
   Error(ErrorCode code, std::string message, Where where = {}, std::string hint = {});
   ~Error() override;
@@ -56,6 +61,8 @@ class SLUICE_API Error : public std::runtime_error {
   const std::string& path() const noexcept { return where_.path; }
   std::optional<std::uint64_t> offset() const noexcept { return where_.offset; }
   const std::string& tensor() const noexcept { return where_.tensor; }
+  std::uint32_t line() const noexcept { return where_.line; }
+  std::uint32_t column() const noexcept { return where_.column; }
   const std::string& hint() const noexcept { return hint_; }  // what to do about it; may be empty
 
  private:

@@ -43,6 +43,23 @@ inline constexpr std::uint64_t routes_max = 1u << 20;
 // memory, and a sparse file of exabytes would otherwise take all of it. With slabs of 4 MiB the limit is 64 TiB.
 inline constexpr std::uint64_t extents_max = 1u << 24;
 
+// Rules files.
+
+// Bytes of a rules file, or of a configuration that it uses. A plan that is printed as rules takes some 150 bytes per
+// rule: room for a million and a half.
+inline constexpr std::uint64_t rules_bytes_max = 256u << 20;
+
+// Rules and destinations that a rules file works out to, on all devices together. DeepSeek-V3 onto eight GPUs in one
+// process has 720,000; a million takes some 600 MB of host memory.
+inline constexpr std::uint64_t rules_max = 1u << 21;
+
+// Steps that working a rules file out may take: numbers that it computes, and names that it compares with patterns. All
+// of them take about a second; DeepSeek-V3 onto eight GPUs takes some 40 million.
+inline constexpr std::uint64_t rules_steps_max = 1u << 28;
+
+// How deep `for` and parentheses of a rules file may lie in each other. Its parser calls itself for each.
+inline constexpr unsigned rules_depth_max = 64;
+
 // Options.
 
 // Slabs. O_DIRECT wants multiples of the block size, huge pages want 2 MiB; the kernel cuts one read of more than

@@ -1,4 +1,4 @@
-// Everything: open a checkpoint, write a request, make a plan, start a load, take the tensors.
+// Everything: open a checkpoint, write a request or read rules, make a plan, start a load, take the tensors.
 #pragma once
 
 #include "sluice/checkpoint.hpp"  // IWYU pragma: export
@@ -11,6 +11,7 @@
 #include "sluice/options.hpp"     // IWYU pragma: export
 #include "sluice/plan.hpp"        // IWYU pragma: export
 #include "sluice/request.hpp"     // IWYU pragma: export
+#include "sluice/rules.hpp"       // IWYU pragma: export
 #include "sluice/stats.hpp"       // IWYU pragma: export
 #include "sluice/tensor.hpp"      // IWYU pragma: export
 #include "sluice/trace.hpp"       // IWYU pragma: export

@@ -83,7 +83,11 @@ std::string compose(ErrorCode code, const std::string& message, const Error::Whe
     line += separator + place;
     separator = ", ";
   };
-  if (!where.path.empty()) add(on_one_line(where.path));
+  if (where.line != 0) {
+    add(fmt::format("{}:{}:{}", on_one_line(where.path), where.line, where.column));
+  } else if (!where.path.empty()) {
+    add(on_one_line(where.path));
+  }
   if (where.offset) add(fmt::format("byte {}", *where.offset));
   if (!where.tensor.empty()) add("tensor " + shortened(where.tensor));
   if (!hint.empty()) line += "; " + on_one_line(hint);
@@ -122,6 +126,8 @@ std::string_view name(ErrorCode code) noexcept {
       return "cancelled";
     case ErrorCode::incomplete:
       return "incomplete";
+    case ErrorCode::bad_rules:
+      return "bad_rules";
     case ErrorCode::system:
       return "system";
   }

@@ -42,6 +42,9 @@ struct Typed {
   CLI::Option* json = nullptr;
   CLI::Option* select = nullptr;
   CLI::Option* slice = nullptr;
+  CLI::Option* rules = nullptr;
+  CLI::Option* set = nullptr;
+  CLI::Option* as_rules = nullptr;
   CLI::Option* device = nullptr;
   CLI::Option* dtype = nullptr;
   CLI::Option* digest = nullptr;
@@ -70,7 +73,10 @@ Typed declare(CLI::App& parent, const CommandText& command) {
   typed.json = typed.app->add_flag("--json")->disable_flag_override();
   if (command.command == Command::doctor) return typed;
   typed.select = value("--select")->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  typed.rules = value("--rules");
+  typed.set = value("--set")->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   if (command.command == Command::inspect) return typed;
+  if (command.command == Command::plan) typed.as_rules = typed.app->add_flag("--as-rules")->disable_flag_override();
   typed.slice = value("--slice")->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   typed.device = value("--device");
   typed.dtype = value("--dtype");
@@ -149,6 +155,48 @@ SliceArgument slice_of(const CommandText& command, const std::string& text) {
   slice.glob = rest;
   if (slice.glob.empty()) wrong("has no GLOB");
   return slice;
+}
+
+// NAME=VALUE
+std::pair<std::string, std::int64_t> value_of(const CommandText& command, const std::string& text) {
+  const std::size_t equals = text.find('=');
+  const auto is_letter = [](char byte) {
+    return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') || byte == '_';
+  };
+  const auto is_word = [&](std::string_view word) {
+    return !word.empty() && is_letter(word[0]) && std::all_of(word.begin(), word.end(), [&](char byte) {
+      return is_letter(byte) || (byte >= '0' && byte <= '9');
+    });
+  };
+  std::int64_t value = 0;
+  const char* const behind = text.data() + text.size();
+  const char* const begin = equals == std::string::npos ? behind : text.data() + equals + 1;
+  const auto [end, error] = std::from_chars(begin, behind, value);
+  if (!is_word(text.substr(0, equals)) || error != std::errc{} || end != behind) {
+    refuse(&command, fmt::format("--set: '{}' gives no name a whole number; write NAME=VALUE, as in world=8", text));
+  }
+  return {text.substr(0, equals), value};
+}
+
+void take_rules(const CommandText& command, const Typed& typed, Arguments& arguments) {
+  for (const std::string& text : typed.set->results()) {
+    const auto [name, value] = value_of(command, text);
+    if (!arguments.values.emplace(name, value).second) {
+      refuse(&command, fmt::format("--set: '{}' has a value already; give it once", name));
+    }
+  }
+  const auto rules = text_of(typed.rules);
+  if (!rules) {
+    if (!arguments.values.empty()) refuse(&command, "--set: only a rules file has names to set; give it with --rules");
+    return;
+  }
+  if (rules->empty()) refuse(&command, "--rules: the path is empty; name the rules file");
+  arguments.rules = *rules;
+  for (const CLI::Option* const other : {typed.select, typed.slice, typed.dtype}) {
+    if (other == nullptr || other->count() == 0) continue;
+    refuse(&command, fmt::format("{} goes with no --rules: the file says which tensors, which parts and which dtypes",
+                                 other->get_name()));
+  }
 }
 
 Dtype dtype_of(const CommandText& command, const std::string& text) {
@@ -239,6 +287,9 @@ Arguments arguments_of(const CommandText& command, const Typed& typed) {
       refuse(&command, fmt::format("--device: '{}' is no list of different devices; give host, null or cuda:N", *text));
     }
   }
+  if (typed.rules != nullptr) take_rules(command, typed, arguments);
+  arguments.as_rules = typed.as_rules != nullptr && typed.as_rules->count() > 0;
+  if (arguments.as_rules && arguments.json) refuse(&command, "--as-rules and --json print different things; give one");
   if (const auto text = text_of(typed.dtype)) arguments.dtype = dtype_of(command, *text);
   arguments.options = options_of(command, typed);
   if (const auto text = text_of(typed.digest)) {

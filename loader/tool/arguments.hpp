@@ -1,7 +1,9 @@
 // Arguments: a command line, checked: what can be known to be wrong without looking at the machine is refused here.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -30,6 +32,9 @@ struct Arguments {
   bool json = false;
   std::vector<std::string> selects;
   std::vector<SliceArgument> slices;
+  std::filesystem::path rules;                 // a rules file; empty: none
+  std::map<std::string, std::int64_t> values;  // of its variables
+  bool as_rules = false;                       // plan: print a rules file
   std::vector<DeviceId> devices = {host()};
   std::optional<Dtype> dtype;
   bool digest = false;          // sha256, the only one there is

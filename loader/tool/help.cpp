@@ -13,6 +13,10 @@ constexpr const char* load_options =
                    of the tensors whose name matches only part RANK of WORLD equal parts of dimension DIM, counted from
                    0; without RANK/WORLD device i of n gets part i of n; may be repeated, and the first that matches a
                    tensor decides; all others go whole to every device
+  --rules FILE     what a rules file says, in place of --select, --slice and --dtype: tensors as an engine's parameters,
+                   fused, stacked and cut; docs/rules.md has the language, docs/rules/ files for known models
+  --set NAME=VALUE gives a name of that file a whole number; may be repeated. Without --set, world is the number of
+                   devices and rank the place of each
   --device LIST    where to: host (default), cuda:N or several, as in cuda:0,cuda:1, each of which gets everything; or
                    null, which takes and forgets, to measure everything before it
   --dtype D        cast tensors of floating-point dtypes to F64, F32, F16, BF16, F8_E4M3 or F8_E5M2; all others stay
@@ -71,6 +75,8 @@ Usage:
 
 Options:
   --select GLOB   only tensors whose name matches; * also matches dots; may be repeated
+  --rules FILE    only tensors that a rules file takes; docs/rules.md has the language
+  --set NAME=VALUE   gives a name of that file a whole number; may be repeated
   --json          one object on standard output: a list of tensors with shard and offset
   -h, --help      this page
 
@@ -91,6 +97,7 @@ Usage:
          R"(
 What to print:
   --digest sha256, --trace FILE   accepted so that load's command lines work; a plan has nothing to digest or trace
+  --as-rules       a rules file that asks for the same, with a number in place of every variable
   --json           the object that load would print; what only a load can know is null
   -h, --help       this page
 
@@ -98,6 +105,7 @@ Examples:
   sluice plan /models/glm --device cuda:0,cuda:1
   sluice plan /models/glm --select '*.experts.*' --dtype BF16 --json
   sluice plan /models/glm --device cuda:0,cuda:1 --slice '*.q_proj.weight:0' --slice '*.o_proj.weight:1'
+  sluice plan /models/qwen3 --rules docs/rules/qwen3-moe.rules --set world=8 --set rank=3
 )";
 }
 

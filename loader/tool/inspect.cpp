@@ -14,11 +14,14 @@ namespace sluice::tool {
 void inspect(const Arguments& arguments, Output& output) {
   const Checkpoint checkpoint = Checkpoint::open(arguments.path);
   Findings findings;
-  const Selection selection = select(*Access::catalogue(checkpoint), request_of(arguments, checkpoint), findings);
+  const Request request = request_of(arguments, checkpoint);
+  const Selection selection = select(*Access::catalogue(checkpoint), request, findings);
   findings.throw_first();
   std::vector<TensorInfo> tensors;
   for (std::size_t index = 0; index < checkpoint.tensors().size(); ++index) {
-    if (selection.rule_of[index] != Selection::none) tensors.push_back(checkpoint.tensors()[index]);
+    const std::uint32_t rule = selection.rule_of[index];
+    if (rule == Selection::none || request.rules()[rule].is_skip()) continue;
+    tensors.push_back(checkpoint.tensors()[index]);
   }
   if (arguments.json) {
     write_inspect_json(output, tensors, shard_names(checkpoint));

@@ -37,14 +37,27 @@ Json described(std::string_view name_of_tensor, Dtype dtype, std::span<const std
               {"bytes", bytes}};
 }
 
+Json origins_of(const Origins& origins, const Tensor& tensor) {
+  Json all = Json::array();
+  for (const rules::Piece& piece : origins.of(tensor)) {
+    all.push_back(Json{
+        {"tensor", origins.tensor_of(piece)}, {"slice", origins.from(piece)}, {"into", Origins::into(piece, tensor)}});
+  }
+  return all;
+}
+
 void write_object(Output& output, std::span<const Tensor> tensors, std::span<const std::string> digests,
-                  const Json& stats) {
+                  const Json& stats, const Origins* origins) {
   output.write("{");
   write_list(output, "tensors", tensors, [&](std::size_t index) {
     const Tensor& tensor = tensors[index];
     Json object = described(tensor.name, tensor.dtype, tensor.shape, tensor.bytes);
     object["device"] = name(tensor.device);
     if (!digests.empty()) object["digest"] = digests[index];
+    if (origins != nullptr) {
+      object["group"] = tensor.group.number;
+      object["from"] = origins_of(*origins, tensor);
+    }
     return object;
   });
   output.print(",\n\"stats\":{}}}\n", line(stats));
@@ -65,7 +78,7 @@ void write_inspect_json(Output& output, std::span<const TensorInfo> tensors, std
 }
 
 void write_load_json(Output& output, std::span<const Tensor> tensors, std::span<const std::string> digests,
-                     const Stats& stats) {
+                     const Stats& stats, const Origins* origins) {
   Json fallbacks = Json::array();
   for (const Fallback& fallback : stats.fallbacks) {
     fallbacks.push_back(Json{{"what", fallback.what}, {"reason", fallback.reason}});
@@ -89,10 +102,12 @@ void write_load_json(Output& output, std::span<const Tensor> tensors, std::span<
                     {"copies", stats.copies},
                     {"launches", stats.launches},
                     {"peak_staging_bytes", stats.peak_staging_bytes},
-                    {"peak_resident_bytes", stats.peak_resident_bytes}});
+                    {"peak_resident_bytes", stats.peak_resident_bytes}},
+               origins);
 }
 
-void write_plan_json(Output& output, const Checkpoint& checkpoint, const Plan& plan, const Options& options) {
+void write_plan_json(Output& output, const Checkpoint& checkpoint, const Plan& plan, const Options& options,
+                     const Origins* origins) {
   const PlanCosts& costs = plan.costs();
   const Json unknown = nullptr;
   // Which reader runs and which bytes are cached shows when they are read, unless the caller has settled it.
@@ -117,7 +132,8 @@ void write_plan_json(Output& output, const Checkpoint& checkpoint, const Plan& p
                     {"copies", costs.copies},
                     {"launches", costs.launches},
                     {"peak_staging_bytes", costs.staging_bytes},
-                    {"peak_resident_bytes", peak_resident_bytes() + held_host_bytes(costs)}});
+                    {"peak_resident_bytes", peak_resident_bytes() + held_host_bytes(costs)}},
+               origins);
 }
 
 void write_doctor_json(Output& output, std::span<const Check> checks) {

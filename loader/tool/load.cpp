@@ -10,6 +10,7 @@
 #include "loader/tool/commands.hpp"
 #include "loader/tool/digest.hpp"
 #include "loader/tool/json.hpp"
+#include "loader/tool/origins.hpp"
 #include "loader/tool/progress.hpp"
 #include "loader/tool/report.hpp"
 #include "loader/tool/request_of.hpp"
@@ -65,7 +66,8 @@ void load(const Arguments& arguments, Output& output, Interrupts& interrupts) {
   Engine engine(arguments.options);
   engine.prepare(arguments.devices);
   const Checkpoint checkpoint = Checkpoint::open(arguments.path, arguments.options.threads);
-  const Plan plan = make_plan(checkpoint, request_of(arguments, checkpoint), arguments.options);
+  const Request request = request_of(arguments, checkpoint);
+  const Plan plan = make_plan(checkpoint, request, arguments.options);
   Load load = engine.start(plan);
   wait_for(load, interrupts);
 
@@ -81,7 +83,9 @@ void load(const Arguments& arguments, Output& output, Interrupts& interrupts) {
   if (arguments.digest) digests = digests_of(load, tensors, arguments.options, interrupts);
 
   if (arguments.json) {
-    write_load_json(output, tensors, digests, stats);
+    std::optional<Origins> origins;
+    if (!arguments.rules.empty()) origins.emplace(checkpoint, request);
+    write_load_json(output, tensors, digests, stats, origins ? &*origins : nullptr);
   } else {
     report_load(output, checkpoint, tensors, digests, stats);
   }

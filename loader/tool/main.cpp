@@ -36,6 +36,19 @@ void run(const Arguments& arguments, Output& output, Interrupts& interrupts) {
   }
 }
 
+int fail(int status, const std::string& message) {
+  diagnose(message);
+  return status;
+}
+
+// Wrong usage is what is wrong whatever the checkpoint is. A slice that does not fit names its tensor: the command line
+// was understood, the checkpoint is another one. So it is with a request that a rules file has become.
+int status_of(const Error& error, const Arguments& arguments) {
+  if (error.code() == ErrorCode::bad_rules) return status_usage;
+  const bool usage = error.code() == ErrorCode::invalid_argument && error.tensor().empty() && arguments.rules.empty();
+  return usage ? status_usage : status_fault;
+}
+
 int run(int argc, const char* const* argv) {
   const std::variant<Arguments, Answer> parsed = parse_arguments(argc, argv);
   Output output(STDOUT_FILENO);
@@ -45,14 +58,14 @@ int run(int argc, const char* const* argv) {
     return status_done;
   }
   Interrupts interrupts;
-  run(std::get<Arguments>(parsed), output, interrupts);
+  const Arguments& arguments = std::get<Arguments>(parsed);
+  try {
+    run(arguments, output, interrupts);
+  } catch (const Error& error) {
+    return fail(status_of(error, arguments), error.what());
+  }
   output.finish();
   return status_done;
-}
-
-int fail(int status, const std::string& message) {
-  diagnose(message);
-  return status;
 }
 
 int guarded_run(int argc, const char* const* argv) {
@@ -62,10 +75,6 @@ int guarded_run(int argc, const char* const* argv) {
     return fail(status_usage, error.what());
   } catch (const Interrupted& interrupted) {
     return fail(status_signal + interrupted.signal(), "interrupted; nothing is left behind");
-  } catch (const Error& error) {
-    // A slice that does not fit names its tensor: the command line was understood, the checkpoint is another one.
-    const bool usage = error.code() == ErrorCode::invalid_argument && error.tensor().empty();
-    return fail(usage ? status_usage : status_fault, error.what());
   } catch (const std::bad_alloc&) {
     return fail(status_fault, "out of memory; free some, or load less at a time with --select");
   } catch (const std::exception& error) {

@@ -18,6 +18,10 @@ namespace {
 // More tensors than this are told of by dtype only; `inspect` lists them all.
 constexpr std::size_t listed_tensors_max = 24;
 
+// How many of those that rules have made, and how many pieces of each, and how many groups are told of.
+constexpr std::size_t listed_pieces_max = 4;
+constexpr std::size_t listed_groups_max = 6;
+
 // A line of the summary: a label and what it is about.
 template <typename... Args>
 void fact(Output& output, const char* label, fmt::format_string<Args...> format, Args&&... args) {
@@ -55,6 +59,54 @@ void list_tensors(Output& output, std::span<const Tensor> tensors, std::span<con
     output.print("  {:<10}  {:<11} {:<{}}  {:>9}  {}\n", name(tensor.device), name(tensor.dtype), shape(tensor.shape),
                  shape_columns, decimal_size(tensor.bytes), escaped(tensor.name));
   }
+}
+
+// A tensor, and below it of what it is made: "[0:128, :]  <- model.q_proj.weight [0:128, :]".
+void list_origins(Output& output, const Tensor& tensor, const Origins& origins) {
+  output.print("  {}  {}  {} {}  {}{}\n", name(tensor.device), escaped(tensor.name), name(tensor.dtype),
+               shape(tensor.shape), decimal_size(tensor.bytes),
+               tensor.group.number == 0 ? "" : fmt::format("  group {}", tensor.group.number));
+  const std::span<const rules::Piece> pieces = origins.of(tensor);
+  const std::span<const rules::Piece> shown = pieces.first(std::min(pieces.size(), listed_pieces_max));
+  std::size_t columns = 0;
+  for (const rules::Piece& piece : shown) columns = std::max(columns, Origins::into(piece, tensor).size());
+  for (const rules::Piece& piece : shown) {
+    const std::string from = origins.from(piece);
+    const bool is_itself = from.empty() && piece.destination == rules::Piece::itself;
+    if (is_itself) continue;  // whole, as it is
+    const std::size_t more = &piece == &shown.back() ? pieces.size() - shown.size() : 0;
+    output.print("            {:<{}}{}<- {}{}{}{}\n", Origins::into(piece, tensor), columns, columns == 0 ? "" : "  ",
+                 escaped(origins.tensor_of(piece)), from.empty() ? "" : " ", from,
+                 more == 0 ? "" : fmt::format("    ... {} more", more));
+  }
+}
+
+void list_origins(Output& output, std::span<const Tensor> tensors, const Origins& origins) {
+  output.write("\n");
+  const std::size_t listed = std::min(tensors.size(), listed_tensors_max);
+  for (const Tensor& tensor : tensors.first(listed)) list_origins(output, tensor, origins);
+  if (listed < tensors.size()) {
+    output.print("  ... {} more; --as-rules prints them all\n", tensors.size() - listed);
+  }
+}
+
+void report_rules(Output& output, const Checkpoint& checkpoint, const Plan& plan, const Origins& origins) {
+  fact(output, "rules", "{} of {} matched, {} of them skipped", origins.matched(),
+       count(checkpoint.tensors().size(), "tensor"), origins.skipped());
+  std::string groups;
+  const std::vector<PlanCosts::OfGroup>& all = plan.costs().groups;
+  for (std::size_t i = 0; i < std::min(all.size(), listed_groups_max); ++i) {
+    groups +=
+        fmt::format("{}{}: {} after {}{}", i == 0 ? "" : "    ", all[i].group.number,
+                    decimal_size(all[i].delivered_bytes), decimal_size(all[i].read_bytes_until), i == 0 ? " read" : "");
+  }
+  if (all.size() > listed_groups_max) groups += fmt::format("    ... {} more", all.size() - listed_groups_max);
+  if (all.size() > 1) fact(output, "groups", "{}", groups);
+  const ShortestRun run = shortest_run(plan);
+  if (run.tensor.empty()) return;
+  constexpr std::uint64_t slow_run_bytes = 16;
+  fact(output, "runs", "{} the shortest ({}){}", decimal_size(run.bytes), escaped(run.tensor),
+       run.bytes < slow_run_bytes ? ": such short ones are slow" : "");
 }
 
 std::string how_it_was_read(const Stats& stats) {
@@ -111,12 +163,17 @@ void report_inspect(Output& output, const Checkpoint& checkpoint, std::span<cons
                decimal_size(bytes_total), count(shards_shown, "shard"));
 }
 
-void report_plan(Output& output, const Checkpoint& checkpoint, const Plan& plan) {
+void report_plan(Output& output, const Checkpoint& checkpoint, const Plan& plan, const Origins* origins) {
   const std::vector<Tensor> tensors = plan.tensors();
   const PlanCosts& costs = plan.costs();
   report_totals(output, checkpoint, tensors);
-  list_tensors(output, tensors, {});
+  if (origins != nullptr) {
+    list_origins(output, tensors, *origins);
+  } else {
+    list_tensors(output, tensors, {});
+  }
   output.write("\n");
+  if (origins != nullptr) report_rules(output, checkpoint, plan, *origins);
   fact(output, "read", "{} in {}, {} of them in place", decimal_size(costs.read_bytes), count(costs.extents, "extent"),
        costs.in_place_extents);
   fact(output, "deliver", "{} in {} and {}", decimal_size(costs.delivered_bytes), count(costs.copies, "copy", "copies"),

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "loader/tool/origins.hpp"
 #include "loader/tool/output.hpp"
 #include "loader/tool/probes.hpp"
 #include "sluice/checkpoint.hpp"
@@ -25,7 +26,8 @@ std::vector<std::string> shard_names(const Checkpoint& checkpoint);
 std::uint64_t held_host_bytes(const PlanCosts& costs) noexcept;
 
 void report_inspect(Output& output, const Checkpoint& checkpoint, std::span<const TensorInfo> tensors);
-void report_plan(Output& output, const Checkpoint& checkpoint, const Plan& plan);
+/// `origins`: of a plan that a rules file asks for, else nullptr.
+void report_plan(Output& output, const Checkpoint& checkpoint, const Plan& plan, const Origins* origins);
 /// `digests`: one for each tensor, or none.
 void report_load(Output& output, const Checkpoint& checkpoint, std::span<const Tensor> tensors,
                  std::span<const std::string> digests, const Stats& stats);

@@ -1,12 +1,13 @@
 #include "loader/tool/request_of.hpp"
 
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "loader/plan/access.hpp"
 #include "loader/plan/selection.hpp"
+#include "loader/rules/exact_pattern.hpp"
 #include "sluice/error.hpp"
+#include "sluice/rules.hpp"
 
 namespace sluice::tool {
 namespace {
@@ -35,16 +36,6 @@ std::vector<std::uint32_t> first_matches(const Arguments& arguments, const Check
   return first;
 }
 
-// A pattern that matches the name and nothing else.
-std::string exact_pattern(std::string_view name) {
-  std::string pattern;
-  for (const char letter : name) {
-    if (letter == '*' || letter == '?' || letter == '[' || letter == '\\') pattern += '\\';
-    pattern += letter;
-  }
-  return pattern;
-}
-
 void cut(Rule& rule, const SliceArgument& slice) {
   if (slice.part) {
     rule.take(part(slice.dimension, slice.part->first, slice.part->second));
@@ -56,6 +47,7 @@ void cut(Rule& rule, const SliceArgument& slice) {
 }  // namespace
 
 Request request_of(const Arguments& arguments, const Checkpoint& checkpoint) {
+  if (!arguments.rules.empty()) return read_rules(arguments.rules, checkpoint, {arguments.values, arguments.devices});
   Request request;
   request.devices = arguments.devices;
   const auto add = [&](std::string pattern) -> Rule& {
@@ -83,7 +75,7 @@ Request request_of(const Arguments& arguments, const Checkpoint& checkpoint) {
   }
   for (std::size_t i = 0; i < selects.size(); ++i) {
     if (selects[i] == Selection::none) continue;
-    Rule& rule = add(exact_pattern(checkpoint.tensors()[i].name));
+    Rule& rule = add(rules::exact_pattern(checkpoint.tensors()[i].name));
     if (slices[i] != Selection::none) cut(rule, arguments.slices[slices[i]]);
   }
   return request;

@@ -7,9 +7,10 @@
 
 namespace sluice::tool {
 
-/// The tensors that --select names, or all of them, each to all devices: cut by the first --slice that matches it, or
-/// whole. Patterns may overlap, and one --select may equal a --slice. Throws Error{tensor_not_found} for a pattern that
-/// matches nothing; its message names the option.
+/// What the file of --rules says; without one, the tensors that --select names, or all of them, each to all devices:
+/// cut by the first --slice that matches it, or whole. Patterns may overlap, and one --select may equal a --slice.
+/// Throws Error{tensor_not_found} for a pattern that matches nothing; its message names the option. Throws what
+/// read_rules() throws.
 Request request_of(const Arguments& arguments, const Checkpoint& checkpoint);
 
 }  // namespace sluice::tool

@@ -142,7 +142,7 @@ class Usage(ToolTest):
         source = pathlib.Path(__file__).parents[2] / "loader/tool/arguments.cpp"
         declared = set(re.findall(r'(?:value|add_flag)\("(--[a-z-]+)"', source.read_text()))
         self.assertIn("--queue-depth", declared)
-        told = sluice("load", "--help").stdout.decode()
+        told = sluice("load", "--help").stdout.decode() + sluice("plan", "--help").stdout.decode()
         for option in declared:
             self.assertIn(option, told)
 
@@ -698,6 +698,163 @@ class StandardOutput(ToolTest):
         self.assertEqual(len(json.loads(result.stdout)["tensors"]), len(tensors))
 
 
+class Rules(ToolTest):
+    """--rules and --set, and the plan in their words."""
+
+    FILE = """
+use config.json
+strict
+let rows = n / world
+for l in 0 .. 2
+tensor {l}.qk BF16 [rows + 2, 4] group l + 1
+l.{l}.q[part rank of world] -> {l}.qk[: rows]
+l.{l}.k -> {l}.qk[rows :]
+end
+tensor experts BF16 [6, 2, 4]
+e.{e}.w -> experts[e]
+norm cast F32 group 3
+*.unused skip
+"""
+
+    def model(self):
+        model = self.folder / "small"
+        model.mkdir()
+        tensors = [(name, "BF16", shape, noise(name, 2 * shape[0] * (shape[1] if len(shape) > 1 else 1)))
+                   for name, shape in ([(f"l.{l}.{kind}", [rows, 4]) for l in range(2) for kind, rows in (("q", 8), ("k", 2))]
+                                       + [(f"e.{e}.w", [2, 4]) for e in range(6)] + [("x.unused", [4])])]
+        tensors.append(("norm", "BF16", [5], b"".join(bf16(value) for value in range(5))))
+        write_shard(model / "model.safetensors", tensors)
+        (model / "config.json").write_text('{"n": 8, "name": "small"}')
+        return str(model), {name: content for name, _, _, content in tensors}
+
+    def rules(self, text=FILE):
+        path = self.folder / "my.rules"
+        path.write_text(text)
+        return str(path)
+
+    def test_a_load_delivers_destinations_with_their_origins(self):
+        model, content = self.model()
+        loaded = self.json_of("load", model, "--rules", self.rules(), "--set", "world=2", "--set", "rank=1", "--digest",
+                              "sha256")
+        entries = {entry["name"]: entry for entry in loaded["tensors"]}
+        self.assertEqual(list(entries), ["0.qk", "1.qk", "experts", "norm"])
+        for entry in loaded["tensors"]:
+            self.assertEqual(list(entry), ["name", "dtype", "shape", "bytes", "device", "digest", "group", "from"])
+        for l in range(2):
+            entry = entries[f"{l}.qk"]
+            self.assertEqual((entry["dtype"], entry["shape"], entry["group"]), ("BF16", [6, 4], l + 1))
+            wanted = content[f"l.{l}.q"][32:] + content[f"l.{l}.k"]
+            self.assertEqual(entry["digest"], hashlib.sha256(wanted).hexdigest())
+            self.assertEqual(entry["from"], [{"tensor": f"l.{l}.q", "slice": "[4:8, :]", "into": "[0:4, :]"},
+                                             {"tensor": f"l.{l}.k", "slice": "", "into": "[4:6, :]"}])
+        self.assertEqual(entries["norm"]["digest"], hashlib.sha256(struct.pack("<5f", *range(5))).hexdigest())
+        self.assertEqual((entries["norm"]["group"], entries["norm"]["from"]),
+                         (3, [{"tensor": "norm", "slice": "", "into": ""}]))
+
+    def test_devices_are_ranks_where_none_are_set(self):
+        model, _ = self.model()
+        planned = self.json_of("plan", model, "--rules", self.rules(), "--device", "cuda:0,cuda:1")
+        slices = {entry["device"]: entry["from"][0]["slice"] for entry in planned["tensors"] if entry["name"] == "0.qk"}
+        self.assertEqual(slices, {"cuda:0": "[0:4, :]", "cuda:1": "[4:8, :]"})
+        self.assertEqual(set(planned["stats"]), STATS_KEYS)
+
+    def test_a_plan_says_what_the_file_comes_to(self):
+        model, _ = self.model()
+        result = sluice("plan", model, "--rules", self.rules(), "--set", "world=2", "--set", "rank=1")
+        self.assertEqual((result.returncode, result.stderr), (0, b""))
+        text = result.stdout.decode()
+        self.assertIn("""
+  host  0.qk  BF16 [6, 4]  48 B  group 1
+            [0:4, :]  <- l.0.q [4:8, :]
+            [4:6, :]  <- l.0.k
+""", text)
+        self.assertIn("""
+  host  experts  BF16 [6, 2, 4]  96 B
+            [0, :, :]  <- e.0.w
+            [1, :, :]  <- e.1.w
+            [2, :, :]  <- e.2.w
+            [3, :, :]  <- e.3.w    ... 2 more
+  host  norm  F32 [5]  20 B  group 3
+
+""", text)
+        self.assertIn("  rules       12 of 12 tensors matched, 1 of them skipped\n", text)
+        self.assertRegex(text, r"\n  groups      0: 96 B after 1\.\d kB read    1: 48 B after 1\.\d kB    2: ")
+        self.assertNotIn("\n  runs ", text)  # of nothing but whole rows
+        text = sluice("plan", model, "--rules", self.rules("l.0.q[:, 1:3]\nl.0.k[:, :3]")).stdout.decode()
+        self.assertIn("            <- l.0.q [:, 1:3]\n", text)
+        self.assertIn("\n  runs        4 B the shortest (l.0.q): such short ones are slow\n", text)
+
+    def test_long_plans_are_cut_short(self):
+        model, _ = self.model()
+        rules = self.rules("let n = 40\nfor i in 0 .. n\ntensor t{i} BF16 [4]\nx.unused -> t{i}\nend\n")
+        text = sluice("plan", model, "--rules", rules).stdout.decode()
+        self.assertIn("\n  ... 16 more; --as-rules prints them all\n", text)
+        self.assertEqual(text.count("<- x.unused"), 24)
+
+    def test_a_plan_as_rules_is_a_rules_file_of_that_plan(self):
+        model, _ = self.model()
+        for options in (["--rules", self.rules(), "--set", "world=4", "--set", "rank=2"],
+                        ["--rules", self.rules(), "--device", "cuda:0,cuda:1"],
+                        ["--slice", "l.*.q:0:1/2", "--dtype", "F16"], ["--select", "e.*"]):
+            with self.subTest(options):
+                written = sluice("plan", model, *options, "--as-rules")
+                self.assertEqual((written.returncode, written.stderr), (0, b""))
+                numbers = self.folder / "numbers.rules"
+                numbers.write_bytes(written.stdout)
+                self.assertEqual(sluice("plan", model, "--rules", str(numbers), "--as-rules").stdout, written.stdout)
+                before = self.json_of("plan", model, *options)
+                after = self.json_of("plan", model, "--rules", str(numbers))
+                keys = ("name", "dtype", "shape", "bytes", "device")
+                listed = lambda plan: sorted([str(tensor[key]) for key in keys] for tensor in plan["tensors"])
+                self.assertEqual(listed(after), listed(before))
+                for key in ("bytes", "delivered_bytes", "extents", "copies", "launches", "peak_staging_bytes"):
+                    self.assertEqual(after["stats"][key], before["stats"][key], key)
+
+    def test_inspect_lists_what_the_file_takes(self):
+        model, _ = self.model()
+        names = [entry["name"] for entry in self.json_of("inspect", model, "--rules", self.rules())["tensors"]]
+        self.assertEqual(names, [name for name in self.json_names(model) if name != "x.unused"])
+
+    def json_names(self, model):
+        return [entry["name"] for entry in self.json_of("inspect", model)["tensors"]]
+
+    def test_a_file_that_cannot_be_worked_out_is_wrong_usage(self):
+        model, _ = self.model()
+        for text, said in (("norm\nnorm ->\n", ":2:8"), ("let a = b", ":1:9"), ("norm cast I8", ":1:11"),
+                           ("use config.json\nlet a = 1 / (n - 8)\nnorm group a", ":2:11"), ("norm\nnor*", ":2:1")):
+            with self.subTest(text):
+                for command in ("plan", "load", "inspect"):
+                    self.check_fault(sluice(command, model, "--rules", self.rules(text)), 2, "my.rules" + said)
+        self.check_fault(sluice("plan", model, "--rules", self.rules(), "--set", "wrld=2"), 2, "wrld", "rows")
+
+    def test_a_file_that_does_not_fit_is_the_inputs_fault(self):
+        model, _ = self.model()
+        for text, *said in (("no.such", "my.rules:1:1", "no.such"), ("norm[0:6]", "norm", "which has 5"),
+                            ("l.0.q[part 1 of 3]", "l.0.q", "3 parts"), ("strict\nnorm", "11 of 12 tensors"),
+                            ("tensor t BF16 [9, 4]\nl.0.q -> t[:8]", "\"t\"", "4 of 36 elements are missing"),
+                            ("tensor t F4 [3]\nnorm", "\"t\"", "whole bytes"),
+                            ("use other.json", "my.rules:1:1", "other.json")):
+            with self.subTest(text):
+                for command in ("plan", "load"):
+                    self.check_fault(sluice(command, model, "--rules", self.rules(text)), 1, *said)
+        self.check_fault(sluice("plan", model, "--rules", str(self.folder / "gone.rules")), 1, "gone.rules")
+
+    def test_what_makes_no_sense_together_is_wrong_usage(self):
+        model, _ = self.model()
+        rules = ["--rules", self.rules()]
+        for arguments in ([*rules, "--select", "*"], [*rules, "--slice", "*:0"], [*rules, "--dtype", "F32"],
+                          ["--set", "world=2"], ["--rules", ""], ["--rules"], [*rules, *rules],
+                          [*rules, "--set", "world"], [*rules, "--set", "=2"], [*rules, "--set", "world=two"],
+                          [*rules, "--set", "world="], [*rules, "--set", "world=2x"], [*rules, "--set", "2=2"],
+                          [*rules, "--set", "a b=2"], [*rules, "--set", "world=9223372036854775808"],
+                          [*rules, "--set", "world=2", "--set", "world=2"]):
+            with self.subTest(arguments):
+                self.check_fault(sluice("load", model, *arguments), 2, "sluice load --help")
+        self.check_fault(sluice("inspect", model, *rules, "--select", "*"), 2, "--rules")
+        self.check_fault(sluice("plan", model, *rules, "--as-rules", "--json"), 2, "--as-rules")
+        self.check_fault(sluice("load", model, *rules, "--as-rules"), 2, "--as-rules")
+
+
 class Interrupted(ToolTest):
     def start(self, *arguments, **options):
         process = subprocess.Popen([SLUICE, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -795,6 +952,18 @@ class Cuda(ToolTest):
                 planned = self.json_of("plan", str(model), "--device", "cuda:0,cuda:1", *options)
                 for key in ("bytes", "delivered_bytes", "extents", "copies", "launches"):
                     self.assertEqual(planned["stats"][key], on_gpus["stats"][key], key)
+
+    def test_gpus_are_the_ranks_of_a_rules_file(self):
+        model, _ = Rules.model(self)
+        rules = Rules.rules(self, Rules.FILE.replace("norm cast", "tensor columns BF16 [4 / world, 8]\n"
+                                                     "l.0.q[:, part rank of world] order (1, 0) -> columns\nnorm cast"))
+        on_gpus = self.loaded(model, "--rules", rules, "--device", "cuda:0,cuda:1")
+        for rank in range(2):
+            on_host = self.json_of("load", model, "--rules", rules, "--set", "world=2", "--set", f"rank={rank}",
+                                   "--digest", "sha256")
+            listed = lambda loaded, device: sorted((tensor["name"], tensor["dtype"], tensor["shape"], tensor["digest"])
+                                                   for tensor in loaded["tensors"] if tensor["device"] == device)
+            self.assertEqual(listed(on_gpus, f"cuda:{rank}"), listed(on_host, "host"))
 
     def test_a_trace_has_the_gpus_copies_and_kernels(self):
         path = self.folder / "trace.json"

@@ -14,7 +14,7 @@ using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-constexpr int codes = 15;
+constexpr int codes = 16;
 
 TEST(Error, SaysWhatWhereAndWhatToDo) {
   const Error error(ErrorCode::bad_header, "tensor extends past the end of the file", {"/m/a.safetensors", 120, "x"},
@@ -35,6 +35,14 @@ TEST(Error, LeavesOutWhatIsNotKnown) {
   EXPECT_STREQ(Error(ErrorCode::cancelled, "the load was cancelled").what(), "cancelled: the load was cancelled");
   EXPECT_STREQ(Error(ErrorCode::io, "m", {"", {}, "t"}).what(), "io: m: tensor \"t\"");
   EXPECT_STREQ(Error(ErrorCode::io, "m", {"p", 0, ""}).what(), "io: m: p, byte 0");
+  EXPECT_EQ(Error(ErrorCode::io, "m", {"p", 0, ""}).line(), 0u);
+}
+
+TEST(Error, NamesLinesOfTextsThatPeopleWrite) {
+  const Error error(ErrorCode::bad_rules, "m", {"/m/a.rules", {}, "t", 12, 3}, "h");
+  EXPECT_STREQ(error.what(), "bad rules: m: /m/a.rules:12:3, tensor \"t\"; h");
+  EXPECT_EQ(error.line(), 12u);
+  EXPECT_EQ(error.column(), 3u);
 }
 
 TEST(Error, HasANameForEveryCode) {
