@@ -50,9 +50,10 @@ ShortestRun shortest_run(const Plan& plan) {
   const PlanData& data = *Access::data(plan);
   ShortestRun shortest;
   for (const Route& route : data.routes) {
-    if (route.loop_count == 0) continue;
-    if (!shortest.tensor.empty() && route.run_bytes >= shortest.bytes) continue;
-    shortest = {route.run_bytes, data.catalogue->tensors[route.tensor].name};
+    if (data.is_one_run(route)) continue;
+    const std::uint64_t bytes = run_bytes_of(route, data.loops_of(route));
+    if (!shortest.tensor.empty() && bytes >= shortest.bytes) continue;
+    shortest = {bytes, data.catalogue->tensors[route.tensor].name};
   }
   return shortest;
 }

@@ -88,27 +88,10 @@ class SliceCase {
   /// Of `devices`. Some destinations lie in `memory`, and some keep what no rule writes: on a GPU those only, since
   /// what an arena holds is undefined there.
   SliceCase(std::uint64_t seed, std::vector<DeviceId> devices, CallersMemory& memory)
-      : random_(seed), devices_(std::move(devices)), memory_(memory) {
-    const std::uint64_t count = draw(1, 5);
-    for (std::uint64_t i = 0; i < count; ++i) {
-      constexpr Dtype dtypes[] = {f32,       bf16,    f16,       f8_e4m3,        f64,           Dtype::i32,
-                                  Dtype::u8, f8_e5m2, Dtype::f4, Dtype::f6_e2m3, Dtype::f6_e3m2};
-      TensorOfCells& tensor = tensors_.emplace_back();
-      tensor.dtype = dtypes[draw(0, std::size(dtypes) - 1)];
-      tensor.name = "t" + std::to_string(i);
-      tensor.cells = draw_shape(draw(0, 4), draw(0, 3) == 0 ? 40 : 7);
-    }
-    constexpr std::uint32_t alignments[] = {0, 0, 0, 0, 1, 64, 4096};
-    request_.alignment_bytes = alignments[draw(0, std::size(alignments) - 1)];
-    request_.devices = draw_devices();
-    const std::uint64_t destinations = draw(0, 6);
-    for (std::uint64_t i = 0; i < destinations; ++i) add_destination(i);
-    bool all = true;  // tensors have a rule of their own
-    for (const TensorOfCells& tensor : tensors_) {
-      if (!used(tensor.name)) all = add_rule(tensor) && all;
-    }
-    add_rest(all);
-  }
+      : SliceCase(seed, std::move(devices), &memory) {}
+  /// Without memory of the caller's.
+  SliceCase(std::uint64_t seed, std::vector<DeviceId> devices) : SliceCase(seed, std::move(devices), nullptr) {}
+
   SliceCase(const SliceCase&) = delete;
   SliceCase& operator=(const SliceCase&) = delete;
 
@@ -171,6 +154,28 @@ class SliceCase {
   }
 
  private:
+  SliceCase(std::uint64_t seed, std::vector<DeviceId> devices, CallersMemory* memory)
+      : random_(seed), devices_(std::move(devices)), memory_(memory) {
+    const std::uint64_t count = draw(1, 5);
+    for (std::uint64_t i = 0; i < count; ++i) {
+      constexpr Dtype dtypes[] = {f32,       bf16,    f16,       f8_e4m3,        f64,           Dtype::i32,
+                                  Dtype::u8, f8_e5m2, Dtype::f4, Dtype::f6_e2m3, Dtype::f6_e3m2};
+      TensorOfCells& tensor = tensors_.emplace_back();
+      tensor.dtype = dtypes[draw(0, std::size(dtypes) - 1)];
+      tensor.name = "t" + std::to_string(i);
+      tensor.cells = draw_shape(draw(0, 4), draw(0, 3) == 0 ? 40 : 7);
+    }
+    constexpr std::uint32_t alignments[] = {0, 0, 0, 0, 1, 64, 4096};
+    request_.alignment_bytes = alignments[draw(0, std::size(alignments) - 1)];
+    request_.devices = draw_devices();
+    const std::uint64_t destinations = draw(0, 6);
+    for (std::uint64_t i = 0; i < destinations; ++i) add_destination(i);
+    bool all = true;  // tensors have a rule of their own
+    for (const TensorOfCells& tensor : tensors_) {
+      if (!used(tensor.name)) all = add_rule(tensor) && all;
+    }
+    add_rest(all);
+  }
   /// Elements that fill bytes together count as one, the cell: of packed dtypes an innermost dimension of its own,
   /// which no slice cuts.
   static std::uint64_t cell_elements(Dtype dtype) { return bits(dtype) == 4 ? 2 : bits(dtype) == 6 ? 4 : 1; }
@@ -385,7 +390,7 @@ class SliceCase {
         want("d" + std::to_string(number), devices_[draw(0, devices_.size() - 1)], to, draw_group(), layout.shape);
     Destination& destination =
         request_.destination(wanted.name, in_elements(layout.shape, to), to, wanted.device).group(wanted.group);
-    if (wanted.device != null() && draw(0, 1) == 0) give_memory(destination, wanted);
+    if (memory_ != nullptr && wanted.device != null() && draw(0, 1) == 0) give_memory(destination, wanted);
     const bool keeps = (wanted.device.kind != DeviceId::Kind::cuda || wanted.memory != nullptr) && draw(0, 1) == 0;
     keeps ? destination.keep() : destination.zero();
     for (std::vector<std::byte>& content : wanted.content) {
@@ -531,8 +536,8 @@ class SliceCase {
     const std::size_t bytes = product(wanted.cells) == 0 ? 0 : span * size;
     wanted.begin = 64 + natural_alignment(wanted.dtype) * draw(0, 3);
     wanted.memory_bytes = wanted.begin + bytes + 64;
-    wanted.memory = memory_.allocate(wanted.device, wanted.memory_bytes);
-    memory_.fill(wanted.device, wanted.memory, untouched, wanted.memory_bytes);
+    wanted.memory = memory_->allocate(wanted.device, wanted.memory_bytes);
+    memory_->fill(wanted.device, wanted.memory, untouched, wanted.memory_bytes);
     destination.memory(wanted.memory + wanted.begin, bytes);
   }
 
@@ -561,7 +566,7 @@ class SliceCase {
       }
       for (std::size_t b = 0; b < size; ++b) inside[wanted.begin + place * size + b] = true;
     }
-    const std::vector<std::byte> memory = memory_.read(wanted.device, wanted.memory, wanted.memory_bytes);
+    const std::vector<std::byte> memory = memory_->read(wanted.device, wanted.memory, wanted.memory_bytes);
     for (std::size_t i = 0; i < inside.size(); ++i) {
       if (!inside[i] && memory[i] != untouched) {
         ADD_FAILURE() << "byte " << i << " of the caller's memory was written";
@@ -572,7 +577,7 @@ class SliceCase {
 
   std::mt19937_64 random_;
   const std::vector<DeviceId> devices_;
-  CallersMemory& memory_;
+  CallersMemory* const memory_;
   std::vector<TensorOfCells> tensors_;
   std::vector<Wanted> wanted_;
   Request request_;
