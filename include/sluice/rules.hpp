@@ -40,8 +40,8 @@ SLUICE_API Request parse_rules(std::string_view text, const Checkpoint& checkpoi
                                const std::string& name = "rules");
 
 /// `request` as a rules file, with a number in place of every variable and a line per copy: read_rules() makes a
-/// request of it that fills the same tensors with the same elements of `checkpoint`. Memory and strides of destinations,
-/// and Request::alignment_bytes, are the caller's, and are not written. Throws what check() finds.
+/// request of it that fills the same tensors with the same elements of `checkpoint`. Memory and strides of
+/// destinations, and Request::alignment_bytes, are the caller's, and are not written. Throws what check() finds.
 SLUICE_API std::string write_rules(const Checkpoint& checkpoint, const Request& request);
 
 }  // namespace sluice
