@@ -449,16 +449,16 @@ TEST_F(Numbers, OfScalarsThatBecomeAnArray) {
 
 // A cut that is large enough to be read straight into place, and that another device wants as well.
 TEST_F(Numbers, OfOneCutForSeveralDevices) {
-  tensor("w", {1 << 18}, 0);
+  tensor("wwww", {1 << 18}, 0);  // behind a header of so many bytes, an element is aligned
   checkpoint_.emplace(open());
   for (const std::vector<DeviceId>& devices : {std::vector{host(), null()}, {null(), host()}}) {
     Request request;
-    request.add("w").take(take(0, 1024, 1 << 17)).on(devices);
+    request.add("wwww").take(take(0, 1024, 1 << 17)).on(devices);
     const Plan plan = make_plan(*checkpoint_, request, small_options());
     EXPECT_EQ(check_plan(*Access::data(plan)), "");
     EXPECT_EQ(plan.costs().in_place_extents, 0u) << "what is read in place goes to one device only";
     const Load loaded = engine_.start(plan);
-    const std::vector<std::int32_t> got = values(loaded, "w");
+    const std::vector<std::int32_t> got = values(loaded, "wwww");
     ASSERT_EQ(got.size(), 1u << 17);
     for (std::size_t i = 0; i < got.size(); i += 1023) EXPECT_EQ(got[i], static_cast<std::int32_t>(1024 + i));
   }
