@@ -100,7 +100,7 @@ MUTANTS = [
     ("routing.cpp", "route.end += (bytes.count - 1) * bytes.source_stride;", "route.end += bytes.count * bytes.source_stride;"),
     ("routing.cpp", "on.nth * parts / targets.count", "on.nth % parts"),
     ("routing.cpp", "if (targets.count % parts != 0)", "if (targets.count < parts)"),
-    ("routing.cpp", "route.unit_bytes = cast ? static_cast<std::uint8_t>(from / 8) : 1;", "route.unit_bytes = 1;"),
+    ("routing.cpp", "route.unit_bytes = cast ? static_cast<std::uint8_t>(from / 8) : 1;", "route.unit_bytes = cast ? 1 : 1;"),
     ("routing.cpp", "if (filled.boxes.size() == 1 &&", "if (!filled.boxes.empty() &&"),
     ("routing.cpp", "fill.stride = route.loops[loops - 1].target_stride * bits_each / 8;", "fill.stride = fill.run_bytes;"),
     ("routing.cpp", "fill.rows = route.loops[loops - 1].count;", "fill.rows = route.loops[loops - 1].count - 1;"),
