@@ -447,6 +447,23 @@ TEST_F(Numbers, OfScalarsThatBecomeAnArray) {
   EXPECT_THAT(load(request), ElementsAre(1, 2, 3));
 }
 
+// A cut that is large enough to be read straight into place, and that another device wants as well.
+TEST_F(Numbers, OfOneCutForSeveralDevices) {
+  tensor("wwww", {1 << 18}, 0);  // behind a header of so many bytes, an element is aligned
+  checkpoint_.emplace(open());
+  for (const std::vector<DeviceId>& devices : {std::vector{host(), null()}, {null(), host()}}) {
+    Request request;
+    request.add("wwww").take(take(0, 1024, 1 << 17)).on(devices);
+    const Plan plan = make_plan(*checkpoint_, request, small_options());
+    EXPECT_EQ(check_plan(*Access::data(plan)), "");
+    EXPECT_EQ(plan.costs().in_place_extents, 0u) << "what is read in place goes to one device only";
+    const Load loaded = engine_.start(plan);
+    const std::vector<std::int32_t> got = values(loaded, "wwww");
+    ASSERT_EQ(got.size(), 1u << 17);
+    for (std::size_t i = 0; i < got.size(); i += 1023) EXPECT_EQ(got[i], static_cast<std::int32_t>(1024 + i));
+  }
+}
+
 // AWQ packs eight columns into an I32, so that what is fused lies along the packed dimension; units are I32s.
 TEST_F(Numbers, OfColumnsThatArePacked) {
   tensor("q.qweight", {2, 4}, 0);

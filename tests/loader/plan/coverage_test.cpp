@@ -66,6 +66,11 @@ TEST(Coverage, IsWhatCountingEveryElementFinds) {
 }
 
 // 256 experts, two halves each.
+TEST(Coverage, OfNothingHasNoGaps) {
+  const std::vector<std::uint64_t> shape = {0, 4};
+  EXPECT_TRUE(cover(shape, {}).gaps.empty());
+}
+
 TEST(Coverage, OfAGridIsFoundInTheTimeOfASort) {
   const Shape shape = {2000, 2, 8, 8};
   std::vector<Box> boxes;

@@ -71,6 +71,32 @@ TEST(Extents, ReadNoGapThatFillsOneOfThem) {
   EXPECT_THAT(extents(plan_of(builder, onto(null(), {"a", "b"}))), ElementsAre("0:4096+65536", "0:135168+4096"));
 }
 
+TEST(Extents, EndWhereTheLastRowDoes) {
+  CatalogueBuilder builder;
+  builder.shard(4096).tensor("w", Dtype::u8, {4, 8192}).bytes("behind", 64 * kib);
+  Request request;
+  request.add("w").take(take(1, 0, 4096)).on(null());
+  EXPECT_THAT(extents(plan_of(builder, request)), ElementsAre("0:4096+28672"));
+}
+
+// Of one tensor: a piece that is wanted early, inside of what is wanted late.
+TEST(Extents, OfSlicesThatOverlapComeWithTheFirstGroupThatNeedsThem) {
+  CatalogueBuilder builder;
+  builder.shard(4096).tensor("w", Dtype::u8, {50 * 4096}).bytes("x", 80 * 4096);
+  Request request;
+  Destination& all = request.destination("all", {50 * 4096}, Dtype::u8, null()).group({2});
+  Destination& within = request.destination("within", {4096}, Dtype::u8, null()).group({2});
+  Destination& early = request.destination("early", {10 * 4096}, Dtype::u8, null());
+  request.add("w").to(all).to(within, take(0, 4096, 4096)).to(early, take(0, 20 * 4096, 10 * 4096));
+  request.add("x").group({1}).on(null());
+  const Plan plan = plan_of(builder, request, 1024 * kib);
+  EXPECT_EQ(check_plan(*Access::data(plan)), "");
+  EXPECT_THAT(extents(plan), ElementsAre("0:4096+204800", "0:208896+327680"));
+  std::vector<std::uint64_t> until;
+  for (const PlanCosts::OfGroup& group : plan.costs().groups) until.push_back(group.read_bytes_until);
+  EXPECT_THAT(until, ElementsAre(204800, 204800 + 327680, 204800));
+}
+
 TEST(Extents, ShareTheBlockThatTwoTensorsShare) {
   // Both are read in place but for the block at 4096 + 1 MiB, where one ends and the other, which is cut off from it by
   // a tensor that is left out, begins.

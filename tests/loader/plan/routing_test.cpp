@@ -206,6 +206,11 @@ TEST(Routing, RefusesDestinationsThatAreNotWrittenOnce) {
               AllOf(HasSubstr("incomplete"), HasSubstr("no rule writes [64:96, :] of it: 512 of 1536 elements"),
                     HasSubstr("\"qkv\" on cuda:1")));
   EXPECT_THAT(refusal([](Request& r) {
+                r.add("q").to(r.destination("qkv", {96, 16}, bf16, host()), {}, take(0, 16, 64));
+              }),
+              HasSubstr("no rule writes [0:16, :] of it: 512 of 1536 elements"))
+      << "both gaps count";
+  EXPECT_THAT(refusal([](Request& r) {
                 Destination& d = r.destination("qkv", {64, 16}, bf16, host());
                 r.add("q").to(d);
                 r.add("k").to(d, {}, take(0, 8, 16));
