@@ -38,9 +38,13 @@ std::uint64_t devices_of(const PlanData& plan, const Extent& extent) {
 }
 
 std::vector<Place> places_of(const PlanData& plan) {
-  std::map<std::pair<std::uint32_t, std::uint64_t>, Share> shares;  // by group and devices
+  using Key = std::pair<std::uint32_t, std::uint64_t>;  // group and devices
+  std::map<Key, Share> shares;
+  auto last = shares.end();  // neighbours are often for the same devices
   const auto share_of = [&](const Extent& extent) -> Share& {
-    return shares[{extent.group, devices_of(plan, extent)}];
+    const Key key{extent.group, devices_of(plan, extent)};
+    if (last == shares.end() || last->first != key) last = shares.try_emplace(key).first;
+    return last->second;
   };
   for (const Extent& extent : plan.extents) share_of(extent).bytes += extent.bytes;
   std::vector<Place> places;
@@ -59,6 +63,13 @@ std::vector<Place> places_of(const PlanData& plan) {
 }  // namespace
 
 void sort_for_reading(PlanData& plan) {
+  if (plan.devices.size() == 1) {
+    const auto by_group = [](const Extent& a, const Extent& b) { return a.group < b.group; };
+    if (!std::is_sorted(plan.extents.begin(), plan.extents.end(), by_group)) {
+      std::stable_sort(plan.extents.begin(), plan.extents.end(), by_group);
+    }
+    return;
+  }
   std::vector<Place> places = places_of(plan);
   if (std::is_sorted(places.begin(), places.end())) return;
   std::sort(places.begin(), places.end());

@@ -94,6 +94,10 @@ bool is_in_call() {
   return false;
 }
 
+void fail_allocation(std::uint64_t) {
+  skip("can let an allocation fail");
+}
+
 void fail_operation(std::uint64_t, cu::Result) {
   skip("fails when told to");
 }
