@@ -7,7 +7,7 @@ namespace sluice::tool {
 namespace {
 
 // What stands in a column of its own needs no blank before it.
-std::string trimmed(std::string text) {
+std::string trimmed(const std::string& text) {
   return text.starts_with(' ') ? text.substr(1) : text;
 }
 
