@@ -28,7 +28,7 @@ class CudaArena final : public Arena {
   void read_back(const void* source, void* target, std::uint64_t bytes) const override;
 
   /// Why it is no mapped memory; empty if it is, and for no bytes.
-  const std::string& refusal() const noexcept { return refusal_; }
+  std::string refusal() const override { return refusal_; }
 
  private:
   void map(std::uint64_t bytes);

@@ -20,7 +20,7 @@ struct Progress {
 /// A faster way that the system refused, or a slower one that sluice had to take.
 struct Fallback {
   std::string what;    // "io_uring", "registered buffers", "registered files", "O_DIRECT", "cachestat",
-                       // "pinned slabs"
+                       // "pinned slabs", "mapped arena"
   std::string reason;  // what refused it, and what would allow it
 };
 

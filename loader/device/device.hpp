@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -37,6 +38,8 @@ class Arena {
   /// Storage reads into the arena no more. Until then a child of fork() does not get its memory: Linux before 6.5 would
   /// let a direct read in flight land in pages that only the child still has (open(2), O_DIRECT and MADV_DONTFORK).
   virtual void end_reads() noexcept {}
+  /// Why it is not the memory that the device would rather give; empty if it is, and for the caller's.
+  virtual std::string refusal() const { return {}; }
   /// Copies memory of the device, the arena's or other, to host memory; blocks. Any thread. Throws Error{io,
   /// device_unavailable}.
   virtual void read_back(const void* source, void* target, std::uint64_t bytes) const = 0;

@@ -400,6 +400,10 @@ void LoadRun::fill_in_stats() {
   stats_.fallbacks.insert(stats_.fallbacks.begin(), equipment_.fallbacks().begin(), equipment_.fallbacks().end());
   if (!page_cache_.refusal().empty()) stats_.fallbacks.push_back({"cachestat", page_cache_.refusal()});
   stats_.lanes_seconds = opening_.seconds();
+  for (std::size_t i = 0; i < opened_.arenas.size(); ++i) {
+    const std::string refusal = opened_.arenas[i]->refusal();
+    if (!refusal.empty()) stats_.fallbacks.push_back({"mapped arena", name(plan_.devices[i]) + ": " + refusal});
+  }
   if (staging_ != nullptr) {
     if (const std::string refusal = staging_->memory().refusal(); !refusal.empty()) {
       stats_.fallbacks.push_back({"pinned slabs", refusal});

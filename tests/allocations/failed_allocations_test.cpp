@@ -233,7 +233,7 @@ class AllocationsTest : public testing::Test {
       const long descriptors = open_descriptors();
       const long allocations = outstanding;
       if (try_one(nth)) {
-        nth += thread_sanitized ? 29 : sanitized ? 7 : 1;
+        nth += thread_sanitized ? 61 : sanitized ? 11 : 1;
         quiet = 0;
       } else {
         ++quiet;

@@ -294,6 +294,24 @@ TEST_F(CudaDeviceTest, TellsThatPinningWasRefusedWhereTheRingBreaks) {
               testing::ExitedWithCode(0), "");
 }
 
+TEST_F(CudaDeviceTest, TellsWhichArenasAreNotMapped) {
+  sim::Settings settings;
+  settings.devices.at(1).virtual_memory = false;
+  sim::reset(settings);
+  {
+    Engine engine(small_slabs());
+    const Plan plan = plan_of(two_gpus());
+    const Load load = engine.start(plan);
+    expect_right(load, plan);
+    std::vector<std::string> told;
+    for (const Fallback& fallback : load.statistics().fallbacks) {
+      if (fallback.what == "mapped arena") told.push_back(fallback.reason);
+    }
+    EXPECT_THAT(told, testing::ElementsAre(testing::StartsWith("cuda:1: ")));
+  }
+  expect_clean();
+}
+
 TEST_F(CudaDeviceTest, UsesMemoryOfTheDriversWhereItPinsNoOther) {
   {
     Engine engine(small_slabs());

@@ -170,7 +170,8 @@ TEST(ServingCosts, AreALaunchPerExtentAndLinksCarryWhatTheirGpusKeep) {
 
 std::vector<Service> services() {
   std::vector<Service> all;
-  for (const unsigned world : {2u, 4u, 8u}) {
+  // Sanitizers look at the code and not at time: two GPUs run all of it.
+  for (const unsigned world : sanitized ? std::vector{2u} : std::vector{2u, 4u, 8u}) {
     all.push_back({fmt::format("{}GpusSlowReader", world), world, 0.5e9, 1e9});
     all.push_back({fmt::format("{}GpusReaderAsFastAsALink", world), world, 1e9, 1e9});
     all.push_back({fmt::format("{}GpusSlowLinks", world), world, 2e9, 1e9 / world});

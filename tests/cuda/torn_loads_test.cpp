@@ -126,7 +126,7 @@ class GpuTornLoads : public GpuLoads {
  protected:
   static std::uint64_t moments() {
     const char* const wish = std::getenv("SLUICE_SEEDS");
-    return wish != nullptr ? std::strtoull(wish, nullptr, 10) : sanitized ? 60 : 500;
+    return wish != nullptr ? std::strtoull(wish, nullptr, 10) : thread_sanitized ? 20 : sanitized ? 60 : 500;
   }
   /// Of so many uses of a call, from which to which next one a sweep goes: all by hand, else a dozen of each call.
   static std::uint64_t stride(std::uint64_t uses) {

@@ -49,7 +49,11 @@ bool run() {
   const sluice::TemporaryFolder folder;
   const auto file = sluice::write_shard(folder, "model.safetensors", {q, k, v, o});
   sluice::Engine engine;
-  const auto plan = sluice::make_plan(sluice::Checkpoint::open(file), attention(gpus, 1, size), engine.options());
+  sluice::Request request;
+  request.devices = gpus;
+  request.strict = true;
+  add_attention(request, 0, size);
+  const auto plan = sluice::make_plan(sluice::Checkpoint::open(file), request, engine.options());
   const sluice::Load load = engine.start(plan);
   bool right = plan.tensors().size() == 4;
   for (std::uint64_t gpu = 0; gpu < gpus.size(); ++gpu) {
