@@ -161,7 +161,8 @@ class RouteWalk {
   std::uint64_t run_behind(std::uint64_t offset) const noexcept;
   // Where run `number` begins.
   Rows run_at(std::uint64_t number) const noexcept;
-  std::uint64_t row_count() const noexcept { return loops_.empty() ? 1 : loops_.back().count; }
+  // REQUIRES: there are loops.
+  std::uint64_t row_count() const noexcept { return loops_.back().count; }
 
   const Route& route_;
   const std::uint64_t target_;

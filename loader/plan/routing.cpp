@@ -345,20 +345,8 @@ class Router {
 
   void add_cut(std::uint32_t index, const OfRule& of) {
     const TensorInfo& tensor = plan_.catalogue->tensors[index];
-    const Rule& rule = *of.rule;
-    const std::size_t devices = of.devices.size();
     for (const Selection::OnDevice on : of.devices) {
-      Slice slice = rule.taken() == nullptr ? Slice() : *rule.taken();
-      if (rule.split()) {
-        const std::uint64_t parts = rule.split()->parts == 0 ? devices : rule.split()->parts;
-        if (devices % parts != 0) {
-          throw Error(ErrorCode::invalid_argument,
-                      fmt::format("rule \"{}\" splits into {} parts for {} devices", rule.pattern(), parts, devices),
-                      {}, "the number of parts must divide that of the devices");
-        }
-        slice.part(rule.split()->dimension, on.nth * parts / devices, parts);
-      }
-      const Box from = box_of(slice, tensor.shape);
+      const Box from = box_of(slice_for(*of.rule, on.nth, of.devices.size()), tensor.shape);
       const Few<std::uint64_t> shape = counts_of(from);
       Placement placement;
       placement.tensor = index;

@@ -336,4 +336,17 @@ Selection select(const Catalogue& catalogue, const Request& request, Findings& f
   return selection;
 }
 
+Slice slice_for(const Rule& rule, std::size_t nth, std::size_t devices) {
+  Slice slice = rule.taken() == nullptr ? Slice() : *rule.taken();
+  if (rule.split()) {
+    const std::uint64_t parts = rule.split()->parts == 0 ? devices : rule.split()->parts;
+    if (devices % parts != 0) {
+      refuse(fmt::format("rule \"{}\" splits into {} parts for {} devices", rule.pattern(), parts, devices),
+             "the number of parts must divide that of the devices");
+    }
+    slice.part(rule.split()->dimension, nth * parts / devices, parts);
+  }
+  return slice;
+}
+
 }  // namespace sluice

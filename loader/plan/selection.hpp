@@ -44,4 +44,8 @@ struct Selection {
 /// is at fault delivers nothing.
 Selection select(const Catalogue& catalogue, const Request& request, Findings& findings);
 
+/// What a rule without destinations takes of its tensors for the nth of its so many devices. Throws
+/// Error{invalid_argument} without a place where the parts of split() do not divide them.
+Slice slice_for(const Rule& rule, std::size_t nth, std::size_t devices);
+
 }  // namespace sluice

@@ -5,12 +5,13 @@
 #include <iterator>
 #include <numeric>
 
+#include "loader/format/catalogue.hpp"
+#include "loader/plan/access.hpp"
+
 namespace sluice::rules {
 
 std::optional<std::uint32_t> NameIndex::find(std::string_view name) const noexcept {
-  const TensorInfo* const found = checkpoint_.find(name);
-  if (found == nullptr) return std::nullopt;
-  return static_cast<std::uint32_t>(found - checkpoint_.tensors().data());
+  return Access::catalogue(checkpoint_)->find(name);
 }
 
 void NameIndex::sort() const {

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <array>
 #include <iterator>
-#include <unordered_map>
 
 #include "loader/plan/access.hpp"
 #include "loader/plan/box.hpp"
@@ -19,18 +18,16 @@ namespace {
 
 class PieceCollector {
  public:
-  PieceCollector(const Checkpoint& checkpoint, const Request& request) : checkpoint_(checkpoint), request_(request) {
-    std::uint32_t number = 0;
-    for (const Destination& destination : request.destinations()) numbers_.emplace(&destination, number++);
-  }
+  PieceCollector(const Checkpoint& checkpoint, const Request& request)
+      : checkpoint_(checkpoint),
+        request_(request),
+        selection_(select(*Access::catalogue(checkpoint), request, findings_)) {}
 
   Pieces run() && {
-    Findings findings;
-    const Selection selection = select(*Access::catalogue(checkpoint_), request_, findings);
-    for (std::uint32_t tensor = 0; tensor < selection.rule_of.size(); ++tensor) {
-      if (selection.rule_of[tensor] == Selection::none) continue;
+    for (std::uint32_t tensor = 0; tensor < selection_.rule_of.size(); ++tensor) {
+      if (selection_.rule_of[tensor] == Selection::none) continue;
       ++pieces_.matched;
-      add(tensor, request_.rules()[selection.rule_of[tensor]]);
+      add(tensor, request_.rules()[selection_.rule_of[tensor]]);
     }
     std::stable_sort(pieces_.pieces.begin(), pieces_.pieces.end(),
                      [](const Piece& a, const Piece& b) { return a.destination < b.destination; });
@@ -46,8 +43,8 @@ class PieceCollector {
     } else {
       for (const Rule::Target& target : rule.targets()) {
         const Destination& destination = *target.destination;
-        pieces_.pieces.push_back({tensor, numbers_.at(&destination), destination.device(), destination.group(),
-                                  destination.dtype(), target.from, target.into});
+        pieces_.pieces.push_back({tensor, selection_.destinations.at(&destination), destination.device(),
+                                  destination.group(), destination.dtype(), target.from, target.into});
       }
     }
   }
@@ -61,18 +58,15 @@ class PieceCollector {
       piece.device = devices[i];
       piece.group = rule.group();
       piece.dtype = rule.cast() && is_castable(info.dtype) ? *rule.cast() : info.dtype;
-      if (rule.taken() != nullptr) piece.from = *rule.taken();
-      if (rule.split()) {
-        const std::uint64_t parts = rule.split()->parts == 0 ? devices.size() : rule.split()->parts;
-        piece.from.part(rule.split()->dimension, i * parts / devices.size(), parts);
-      }
+      piece.from = slice_for(rule, i, devices.size());
       pieces_.pieces.push_back(std::move(piece));
     }
   }
 
   const Checkpoint& checkpoint_;
   const Request& request_;
-  std::unordered_map<const Destination*, std::uint32_t> numbers_;
+  Findings findings_;  // none: the request was checked
+  const Selection selection_;
   Pieces pieces_;
 };
 
