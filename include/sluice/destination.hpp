@@ -23,6 +23,12 @@ struct Group {
   friend auto operator<=>(const Group&, const Group&) = default;
 };
 
+/// Where a text says part of a request: Request::text names the text.
+struct TextPlace {
+  std::uint32_t line = 0;    // from 1 on; 0: there is no text
+  std::uint32_t column = 0;  // in characters, from 1 on
+};
+
 class SLUICE_API Destination {
  public:
   /// What becomes of the elements that no rule writes.
@@ -59,6 +65,11 @@ class SLUICE_API Destination {
     group_ = group;
     return *this;
   }
+  /// Errors of make_plan() about the destination name this place.
+  Destination& said_at(TextPlace place) {
+    said_at_ = place;
+    return *this;
+  }
 
   const std::string& name() const noexcept { return name_; }
   const std::vector<std::uint64_t>& shape() const noexcept { return shape_; }
@@ -71,6 +82,7 @@ class SLUICE_API Destination {
   const std::vector<std::uint64_t>& strides() const noexcept { return strides_; }
   Unwritten unwritten() const noexcept { return unwritten_; }
   Group group() const noexcept { return group_; }
+  TextPlace said_at() const noexcept { return said_at_; }
 
  private:
   friend class Request;
@@ -83,6 +95,7 @@ class SLUICE_API Destination {
   void* data_ = nullptr;
   std::uint64_t bytes_ = 0;
   Group group_;
+  TextPlace said_at_;
   DeviceId device_;
   Dtype dtype_ = Dtype::u8;
   Unwritten unwritten_ = Unwritten::refused;

@@ -48,7 +48,7 @@ class SLUICE_API Rule {
   /// each is a copy of its own. The rule then delivers no tensor of its own. The destination's dtype must be the
   /// tensor's, or that of cast().
   Rule& to(Destination& destination, const Slice& from = {}, const Slice& into = {}) {
-    targets_.push_back({&destination, from, into});
+    targets_.push_back({&destination, from, into, said_at_});
     return *this;
   }
   /// Without to(): deliver only these elements, as a tensor of the tensor's name and the slice's counts. The same on
@@ -79,6 +79,12 @@ class SLUICE_API Rule {
     return *this;
   }
 
+  /// Errors of make_plan() about what is said of the rule from here on, each to() for itself, name this place.
+  Rule& said_at(TextPlace place) {
+    said_at_ = place;
+    return *this;
+  }
+
   const std::string& pattern() const noexcept { return pattern_; }
   std::optional<Dtype> cast() const noexcept { return cast_; }
   const std::vector<DeviceId>& devices() const noexcept { return devices_; }
@@ -87,6 +93,7 @@ class SLUICE_API Rule {
     const Destination* destination = nullptr;
     Slice from;
     Slice into;
+    TextPlace said_at;
   };
   const std::vector<Target>& targets() const noexcept { return targets_; }
   /// What take() said, or nullptr.
@@ -97,6 +104,7 @@ class SLUICE_API Rule {
   };
   std::optional<Split> split() const noexcept { return split_; }
   Group group() const noexcept { return group_; }
+  TextPlace said_at() const noexcept { return said_at_; }
   bool is_skip() const noexcept { return skip_; }
   bool is_optional() const noexcept { return optional_; }
 
@@ -110,6 +118,7 @@ class SLUICE_API Rule {
   std::vector<Slice> take_;  // one, or none: most rules have none, and a Slice is large
   std::optional<Split> split_;
   Group group_;
+  TextPlace said_at_;
   bool skip_ = false;
   bool optional_ = false;
 };
@@ -129,6 +138,10 @@ class SLUICE_API Request {
   /// Every tensor of the checkpoint must be matched by a rule, be it one that skips it: else make_plan() throws
   /// Error{incomplete}.
   bool strict = false;
+
+  /// What messages call the text that the request was made from, if there is one: read_rules() gives its path.
+  /// TextPlaces are places in it.
+  std::string text;
 
   Request();
   Request(const Request& other);

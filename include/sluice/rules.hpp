@@ -31,7 +31,8 @@ struct RulesOptions {
 /// names with `use`; nothing of either is kept. Throws Error{bad_rules} with line and column for what the file must not
 /// say, or what does not work out with its variables; Error{tensor_not_found} likewise for a rule that matches nothing;
 /// Error{not_found, io} for a file that cannot be read, Error{limit_exceeded}, and Error{invalid_argument} for
-/// `options`. Whether slices fit their tensors, and fill destinations, make_plan() sees.
+/// `options`. Whether slices fit their tensors, and fill destinations, make_plan() sees: its errors name file, line and
+/// column, too.
 SLUICE_API Request read_rules(const std::filesystem::path& path, const Checkpoint& checkpoint,
                               const RulesOptions& options = {});
 

@@ -36,6 +36,7 @@ Request::Request(const Request& other)
     : devices(other.devices),
       alignment_bytes(other.alignment_bytes),
       strict(other.strict),
+      text(other.text),
       rules_(other.rules_),
       destinations_(other.destinations_),
       index_(std::make_unique<Index>()) {

@@ -119,18 +119,20 @@ class Router {
     bool at_fault = false;               // something that was meant to fill it does not
   };
 
-  Error::Where at(const TensorInfo& tensor) const {
+  // What is said in a text is found there; what is not, by the shard.
+  Error::Where at(const TensorInfo& tensor, TextPlace said) const {
+    if (said.line != 0) return {request_.text, {}, std::string(tensor.name), said.line, said.column};
     return {plan_.catalogue->shards[tensor.shard].path.string(), {}, std::string(tensor.name)};
   }
 
-  // Runs `body`; what it throws becomes a finding about `tensor`. Whether it threw nothing.
+  // Runs `body`; what it throws becomes a finding about `tensor`, and what was `said` of it. Whether it threw nothing.
   template <typename Body>
-  bool holds(std::uint32_t rule, const TensorInfo& tensor, Body&& body) {
+  bool holds(std::uint32_t rule, const TensorInfo& tensor, TextPlace said, Body&& body) {
     try {
       body();
       return true;
     } catch (const Error& error) {
-      findings_.add(rule, Error(error.code(), error.message(), at(tensor), error.hint()));
+      findings_.add(rule, Error(error.code(), error.message(), at(tensor, said), error.hint()));
       return false;
     }
   }
@@ -206,7 +208,8 @@ class Router {
         }
         count(placement.device, placement.group, 1, placement.bytes);
       } catch (const Error& error) {
-        findings_.add(Findings::first_destination + number, error);
+        findings_.add(Findings::first_destination + number,
+                      Error(error.code(), error.message(), at(destination, error.path()), error.hint()));
         filled_[number].at_fault = true;
       }
       ++number;
@@ -260,13 +263,19 @@ class Router {
   }
   std::uint64_t span_of(std::uint32_t number) const { return plan_.regions[plan_.placements[number].region - 1].bytes; }
 
+  Error::Where at(const Destination& destination, std::string otherwise) const {
+    const TextPlace said = destination.said_at();
+    if (said.line != 0) return {request_.text, {}, {}, said.line, said.column};
+    return {std::move(otherwise), {}, {}};
+  }
+
   void refuse(std::uint32_t number, ErrorCode code, std::string message, std::string hint = {}) {
     filled_[number].at_fault = true;
     findings_.add(Findings::first_destination + number,
                   Error(code,
                         fmt::format("destination \"{}\" on {}: {}", plan_.descriptions[number].name,
                                     name(plan_.devices[plan_.placements[number].device]), message),
-                        {plan_.catalogue->path.string(), {}, {}}, std::move(hint)));
+                        at(request_.destinations()[number], plan_.catalogue->path.string()), std::move(hint)));
   }
 
   // Most requests have tensors that are delivered whole, and nothing else.
@@ -302,7 +311,7 @@ class Router {
     const OfRule& rule = rules_[number];
     const auto first = static_cast<std::ptrdiff_t>(plan_.routes.size());
     if (rule.rule->targets().empty()) {
-      holds(number, plan_.catalogue->tensors[index], [&] { add_cut(index, rule); });
+      holds(number, plan_.catalogue->tensors[index], rule.rule->said_at(), [&] { add_cut(index, rule); });
     }
     for (const Rule::Target& target : rule.rule->targets()) add_target(number, index, *rule.rule, target);
     // Tensors come in the order of the shards.
@@ -383,7 +392,8 @@ class Router {
       filled.boxes.push_back(std::move(into));
       filled.tensors.push_back(index);
     };
-    if (selection_.rules[number].at_fault || !holds(number, tensor, [&] { in_destination(route, target); })) {
+    if (selection_.rules[number].at_fault ||
+        !holds(number, tensor, target.said_at, [&] { in_destination(route, target); })) {
       filled.at_fault = true;
     }
   }

@@ -51,7 +51,7 @@ void Decisions::copy(std::uint32_t tensor, Place place, std::optional<Dtype> cas
                              text_of_cast(cast), text_of_cast(rule->cast()), text_.line_of(copied_[tensor])),
                  "all copies of a tensor have the same cast");
   }
-  rule->to(destination, from, into);
+  rule->said_at(text_.said_at(place)).to(destination, from, into);
 }
 
 void Decisions::deliver(std::uint32_t tensor, Place place, DeviceId device, const Delivery& delivery) {
@@ -71,7 +71,7 @@ void Decisions::copy(const Delivered& delivered) {
   }
   Destination& destination = request_.destination(std::string(tensor.name), shape,
                                                   casts ? *delivered.delivery.cast : tensor.dtype, delivered.device);
-  destination.group(delivered.delivery.group);
+  destination.group(delivered.delivery.group).said_at(text_.said_at(delivered.place));
   copy(delivered.tensor, delivered.place, casts ? delivered.delivery.cast : std::nullopt, destination,
        delivered.delivery.slice, {});
 }
@@ -86,7 +86,7 @@ void Decisions::finish(std::uint32_t tensor, const Delivered* first, const Deliv
     for (; first != last; ++first) copy(*first);
     return;
   }
-  Rule& rule = rule_for(tensor).group(delivery.group);
+  Rule& rule = rule_for(tensor).group(delivery.group).said_at(text_.said_at(first->place));
   if (!(delivery.slice == Slice())) rule.take(delivery.slice);
   if (delivery.cast) rule.cast(*delivery.cast);
   std::vector<DeviceId> devices;

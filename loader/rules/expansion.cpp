@@ -195,7 +195,7 @@ class Pass {
                     "give it another name");
     }
     Destination& destination = request_.destination(std::move(name), shape_of(line.shape, scope_), line.dtype, *device);
-    destination.group(group_of(line.group));
+    destination.group(group_of(line.group)).said_at(scope_.text().said_at(place_));
     if (line.unwritten == Destination::Unwritten::zero) destination.zero();
     if (line.unwritten == Destination::Unwritten::kept) destination.keep();
     found->second = {&destination, place_};
@@ -358,6 +358,7 @@ Request expand(const RulesText& text, const std::vector<Statement>& statements, 
   check_options(text, symbols, options);
   Request request;
   request.devices = options.devices;
+  request.text = text.name();
   Budget budget;
   Configs configs(text, names.checkpoint().path());
   Decisions decisions(text, names, request);

@@ -6,7 +6,9 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
+#include "sluice/destination.hpp"
 #include "sluice/error.hpp"
 
 namespace sluice::rules {
@@ -16,14 +18,16 @@ using Place = std::uint32_t;
 class RulesText {
  public:
   /// `name`: what messages call it. REQUIRES: `text` has at most limits::rules_bytes_max bytes.
-  RulesText(std::string name, std::string_view text) : name_(std::move(name)), text_(text) {}
+  RulesText(std::string name, std::string_view text);
 
+  const std::string& name() const noexcept { return name_; }
   std::string_view text() const noexcept { return text_; }
   std::string_view between(Place begin, Place end) const noexcept { return text_.substr(begin, end - begin); }
 
   /// Line and column of a place, both from 1 on; columns count characters.
+  TextPlace said_at(Place place) const;
   Error::Where where(Place place, std::string tensor = {}) const;
-  std::uint32_t line_of(Place place) const { return where(place).line; }
+  std::uint32_t line_of(Place place) const { return said_at(place).line; }
 
   /// Throws Error{bad_rules}.
   [[noreturn]] void refuse(Place place, std::string message, std::string hint = {}) const;
@@ -31,6 +35,7 @@ class RulesText {
  private:
   const std::string name_;
   const std::string_view text_;
+  std::vector<Place> lines_;  // where each begins
 };
 
 }  // namespace sluice::rules

@@ -98,6 +98,28 @@ const Wrong wrong_files[] = {
      "found '?' where '->', 'cast', 'group', 'when', 'on', 'skip', 'optional' or the end of the line is expected"},
 };
 
+// What reading allows and planning refuses.
+const Wrong wrong_requests[] = {
+    {"norm[2:9]", "1:1", "slice [2:9]: 7 from 2 on of dimension 0, which has 4"},
+    {"head\nl.{l}.q[part 0 of 3]", "2:1", "slice [part 0 of 3]: dimension 0 has 4, which 3 parts do not divide"},
+    {"head\n tensor a BF16 [4]\n  norm[0:2] -> a[0:2]", "2:2", "destination \"a\" on host: no rule writes [2:4] of it"},
+    {"tensor a BF16 [4]\n\nnorm[0:2] -> a[0:3]", "3:1", "[:2] -> a[:3] on host: counts differ"},
+    {"tensor a F32 [4]\nnorm -> a", "2:1", "-> a on host: the tensor is BF16, the destination F32, and the rule casts"},
+    {"tensor b BF16 [2, 4]\nl.0.k -> b\nl.1.k -> b", "1:1", "is written twice, by \"l.0.k\" and by \"l.1.k\""},
+    {"tensor a BF16 [4]\ntensor b BF16 [4]\nnorm -> a\nnorm[0:2] -> b", "4:1", "[:2] -> b on host: counts differ"},
+};
+
+TEST(Rules, AreNamedByWhatPlanningRefuses) {
+  const RulesCase on;
+  for (const Wrong& wrong : wrong_requests) {
+    const Error error = error_of([&] { on.plan(wrong.rules); });
+    EXPECT_EQ(std::to_string(error.line()) + ":" + std::to_string(error.column()), wrong.place) << wrong.rules << "\n"
+                                                                                                << error.what();
+    EXPECT_THAT(error.message(), HasSubstr(wrong.message)) << wrong.rules;
+    EXPECT_THAT(error.what(), HasSubstr(std::string(": f.rules:") + wrong.place)) << wrong.rules;
+  }
+}
+
 TEST(Rules, SayWhatIsWrongAndWhere) {
   const RulesCase on;
   for (const Wrong& wrong : wrong_files) {
