@@ -46,7 +46,6 @@ if(SLUICE_CUDA AND SLUICE_NVCC)
     COMMENT "Assembling the kernel"
     VERBATIM)
   add_custom_target(sluice_kernel DEPENDS ${kernel_dir}/deliver.fatbin ${kernel_dir}/deliver_for_old_drivers.ptx)
-  add_dependencies(sluice_objects sluice_kernel)
   set_source_files_properties(cuda/kernel_image.cpp PROPERTIES
     COMPILE_DEFINITIONS SLUICE_KERNEL_FOLDER="${kernel_dir}"
     OBJECT_DEPENDS "${kernel_dir}/deliver.fatbin;${kernel_dir}/deliver_for_old_drivers.ptx")

@@ -10,9 +10,11 @@ install(DIRECTORY include/sluice DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_M
 install(DIRECTORY docs/rules DESTINATION ${CMAKE_INSTALL_DATADIR}/sluice FILES_MATCHING PATTERN "*.rules")
 
 # Two sets, so that a user of the shared library is not asked for what only the static one needs.
-install(TARGETS sluice_shared EXPORT sluiceSharedTargets)
+if(SLUICE_SHARED)
+  install(TARGETS sluice_shared EXPORT sluiceSharedTargets)
+  install(EXPORT sluiceSharedTargets NAMESPACE sluice:: DESTINATION ${package_dir})
+endif()
 install(TARGETS sluice_static EXPORT sluiceStaticTargets)
-install(EXPORT sluiceSharedTargets NAMESPACE sluice:: DESTINATION ${package_dir})
 install(EXPORT sluiceStaticTargets NAMESPACE sluice:: DESTINATION ${package_dir})
 configure_package_config_file(loader/sluiceConfig.cmake.in sluiceConfig.cmake INSTALL_DESTINATION ${package_dir})
 # Before 1.0 every minor version may change the interface, as the soname says too.

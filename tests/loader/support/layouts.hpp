@@ -21,6 +21,7 @@
 #include "sluice/sluice.hpp"
 #include "tests/loader/support/callers_memory.hpp"
 #include "tests/loader/support/shard_writer.hpp"
+#include "tests/loader/support/temporary_folder.hpp"
 
 namespace sluice {
 
@@ -642,7 +643,7 @@ inline void expect_laid_out(const Load& load, const ModelLayout& layout, const s
       ASSERT_EQ(got->bytes, parameter.wanted.content().size());
       std::vector<std::byte> bytes(got->bytes);
       load.read_back(*got, 0, bytes.data(), bytes.size());
-      EXPECT_TRUE(bytes == parameter.wanted.content()) << "delivered bytes differ";
+      EXPECT_TRUE(same_bytes(bytes, parameter.wanted.content())) << "delivered bytes differ";
     }
   }
   EXPECT_EQ(load.progress().tensors_total, count);

@@ -20,6 +20,7 @@
 #include "sluice/sluice.hpp"
 #include "tests/loader/support/callers_memory.hpp"
 #include "tests/loader/support/shard_writer.hpp"
+#include "tests/loader/support/temporary_folder.hpp"
 
 namespace sluice {
 
@@ -148,7 +149,7 @@ class SliceCase {
         if (wanted.kept[i] && wanted.memory == nullptr)
           std::memset(&bytes[i * size], 0xa5, size);  // was anything before
       }
-      EXPECT_TRUE(bytes == content) << "delivered bytes differ";
+      EXPECT_TRUE(same_bytes(bytes, content)) << "delivered bytes differ";
       if (wanted.memory != nullptr) expect_outside_untouched(wanted);
     }
   }

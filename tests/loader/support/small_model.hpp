@@ -12,6 +12,7 @@
 #include "loader/device/array_cast.hpp"
 #include "sluice/sluice.hpp"
 #include "tests/loader/support/shard_writer.hpp"
+#include "tests/loader/support/temporary_folder.hpp"
 
 namespace sluice {
 
@@ -65,7 +66,7 @@ inline void expect_holds(const Load& load, const Tensor& got, const TestTensor& 
   if (got.device == null()) return;
   std::vector<std::byte> bytes(got.bytes);
   load.read_back(got, 0, bytes.data(), bytes.size());
-  EXPECT_TRUE(bytes == want) << "delivered bytes differ";
+  EXPECT_TRUE(same_bytes(bytes, want)) << "delivered bytes differ";
 }
 
 /// That these have arrived and are right, each at an address fit for its dtype.
