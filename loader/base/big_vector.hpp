@@ -5,6 +5,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <new>
@@ -27,10 +28,11 @@ struct HugePageAllocator {
 
   T* allocate(std::size_t count) {
     if (!is_huge(count)) return std::allocator<T>().allocate(count);
+    // The last page is a huge one where it is at least half full: that takes at most a megabyte, and saves 256 faults.
     const std::size_t bytes = count * sizeof(T);
-    void* const memory = ::operator new (bytes, std::align_val_t{huge_page_bytes});
-    // Only pages that are full, so that the end takes no more memory than it needs. A refusal only costs time.
-    madvise(memory, align_down(bytes, huge_page_bytes), MADV_HUGEPAGE);
+    const std::size_t huge = align_down(bytes + huge_page_bytes / 2, huge_page_bytes);
+    void* const memory = ::operator new (std::max(bytes, huge), std::align_val_t{huge_page_bytes});
+    madvise(memory, huge, MADV_HUGEPAGE);  // a refusal only costs time
     return static_cast<T*>(memory);
   }
   void deallocate(T* memory, std::size_t count) noexcept {

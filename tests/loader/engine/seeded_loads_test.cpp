@@ -26,7 +26,7 @@ namespace {
 /// How many engines of each kind. Sanitizers make them slow.
 std::uint64_t seeds() {
   const char* const wish = std::getenv("SLUICE_SEEDS");
-  return wish == nullptr ? (thread_sanitized ? 2 : sanitized ? 10 : 25) : std::strtoull(wish, nullptr, 10);
+  return wish == nullptr ? (thread_sanitized ? 4 : sanitized ? 10 : 25) : std::strtoull(wish, nullptr, 10);
 }
 
 // A load takes milliseconds, under a sanitizer tenths of a second.
