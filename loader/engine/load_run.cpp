@@ -165,7 +165,11 @@ void LoadRun::take_done_reads() {
 
 void LoadRun::end_done_reads() noexcept {
   reads_in_flight_ -= static_cast<std::uint32_t>(done_.size());
-  for (const Done& read : done_) state_.tracer().end(trips_[read.tag].reading);
+  for (const Done& read : done_) {
+    const Trip& trip = trips_[read.tag];
+    if (trip.path == ReadPath::cached) cached_bytes_in_flight_ -= plan_.extents[trip.extent].bytes;
+    state_.tracer().end(trip.reading);
+  }
   done_.clear();
 }
 
@@ -184,7 +188,7 @@ void LoadRun::finish_read(const Done& done) {
     }
     files_->refuse_direct(extent.shard, done.error);
     trip.path = ReadPath::buffered;
-    ready_.push_back(number);
+    ready_.push_front(number);  // before those that wait for the slab that it has
     return;
   }
   if (done.bytes < extent.bytes) files_->throw_ended_early(extent.shard, extent.offset + done.bytes);
@@ -192,7 +196,7 @@ void LoadRun::finish_read(const Done& done) {
   if (trip.path == ReadPath::direct) stats_.direct_bytes += extent.bytes;
   ++stats_.extents;
   files_->done_with_extent(extent.shard);
-  if (trip.slab == nullptr) {
+  if (extent.in_place) {
     complete(plan_.deliveries_of(extent));
     trips_.remove(number);
   } else {
@@ -291,9 +295,6 @@ bool LoadRun::take_extent() {
     const Part& part = plan_.parts_of(extent).front();
     arena = opened_.arenas[part.device].get();
     trip.target = arena->data() + plan_.deliveries_of(part).front().target_offset;
-  } else {
-    trip.slab = trip.target = staging_->take();
-    if (trip.slab == nullptr) return false;
   }
   trip.path = choose_path(extent, *file, equipment_.options().io, page_cache_);
   const std::uint32_t number = trips_.add(trip);
@@ -331,28 +332,45 @@ void LoadRun::submit_ready() {
     populating_ -= static_cast<std::uint32_t>(populated_.size());
     populated_.clear();
   }
-  for (; !ready_.empty() && reads_in_flight_ < equipment_.options().queue_depth; ready_.pop_front()) {
-    const std::uint32_t number = ready_.front();
-    Trip& trip = trips_[number];
-    const Extent& extent = plan_.extents[trip.extent];
-    const ShardFiles::File& file = *files_->open(extent.shard);
-    Read read;
-    read.offset = extent.offset;
-    read.target = trip.target;
-    read.bytes = extent.bytes;
-    read.file = trip.path == ReadPath::direct ? file.direct : file.buffered;
-    read.path = trip.path;
-    read.in_slabs = trip.slab != nullptr;
-    read.tag = number;
-    const std::span<const Delivery> deliveries = plan_.deliveries_of(extent);
-    trip.reading = state_.tracer().begin({.what = Span::What::read,
-                                          .row = Tracer::reader,
-                                          .extent = trip.extent,
-                                          .tensors = static_cast<std::uint32_t>(deliveries.size()),
-                                          .bytes = extent.bytes});
-    equipment_.reader().submit(read);
-    ++reads_in_flight_;
+  while (!ready_.empty() && reads_in_flight_ < equipment_.options().queue_depth && submit(ready_.front())) {
+    ready_.pop_front();
   }
+}
+
+// A slab is taken now and not before: few are in use then, and those that were used last are still in the caches.
+bool LoadRun::submit(std::uint32_t number) {
+  Trip& trip = trips_[number];
+  const Extent& extent = plan_.extents[trip.extent];
+  if (trip.path == ReadPath::cached && cached_bytes_in_flight_ > cached_bytes_most()) return false;
+  if (!extent.in_place && trip.slab == nullptr) {
+    trip.slab = trip.target = staging_->take();
+    if (trip.slab == nullptr) return false;
+  }
+  const ShardFiles::File& file = *files_->open(extent.shard);
+  Read read;
+  read.offset = extent.offset;
+  read.target = trip.target;
+  read.bytes = extent.bytes;
+  read.file = trip.path == ReadPath::direct ? file.direct : file.buffered;
+  read.path = trip.path;
+  read.in_slabs = !extent.in_place;
+  read.tag = number;
+  const std::span<const Delivery> deliveries = plan_.deliveries_of(extent);
+  trip.reading = state_.tracer().begin({.what = Span::What::read,
+                                        .row = Tracer::reader,
+                                        .extent = trip.extent,
+                                        .tensors = static_cast<std::uint32_t>(deliveries.size()),
+                                        .bytes = extent.bytes});
+  equipment_.reader().submit(read);
+  ++reads_in_flight_;
+  if (trip.path == ReadPath::cached) cached_bytes_in_flight_ += extent.bytes;
+  return true;
+}
+
+// Each thread has one to copy, and the next one waits for it: more would only be more memory in turn.
+std::uint64_t LoadRun::cached_bytes_most() const {
+  const Options& options = equipment_.options();
+  return options.threads * options.slab_bytes;
 }
 
 void LoadRun::throw_read_error(const Extent& extent, const Done& done) const {
@@ -398,6 +416,9 @@ void LoadRun::leave_equipment() noexcept {
 
 void LoadRun::fill_in_stats() {
   stats_.fallbacks.insert(stats_.fallbacks.begin(), equipment_.fallbacks().begin(), equipment_.fallbacks().end());
+  if (files_ != nullptr) {
+    if (const auto late = equipment_.reader().late_refusal()) stats_.fallbacks.push_back(*late);
+  }
   if (!page_cache_.refusal().empty()) stats_.fallbacks.push_back({"cachestat", page_cache_.refusal()});
   stats_.lanes_seconds = opening_.seconds();
   for (std::size_t i = 0; i < opened_.arenas.size(); ++i) {

@@ -2,7 +2,7 @@
 //
 // An extent's trip through it:
 //
-//     next in the plan -> taken (a slab, an open shard; a worker touches fresh memory) -> ready -> reading
+//     next in the plan -> taken (an open shard; a worker touches fresh memory) -> ready -> reading, into a slab
 //                      -> its parts in their lanes -> done: the slab is free, tensors that are complete are published
 //
 // Workers open the lanes beside the first reads, which wait for them in their slabs.
@@ -57,6 +57,8 @@ class LoadRun {
   void complete(std::span<const Delivery> deliveries);
   void publish();
   void submit_ready();
+  bool submit(std::uint32_t trip);
+  std::uint64_t cached_bytes_most() const;
   void take_extents();
   void follow_preference();
   std::uint32_t next_extent();
@@ -99,7 +101,8 @@ class LoadRun {
   Trips trips_;
   std::deque<std::uint32_t> ready_;  // trips
   std::uint32_t reads_in_flight_ = 0;
-  bool ring_broke_ = false;  // they cannot be drained
+  std::uint64_t cached_bytes_in_flight_ = 0;  // of extents that are copied out of the page cache
+  bool ring_broke_ = false;                   // they cannot be drained
   std::uint32_t populating_ = 0;
   std::vector<Done> done_;           // of the last wait
   std::vector<Done> read_;           // and what has not been handed on since

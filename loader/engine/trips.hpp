@@ -13,8 +13,8 @@ namespace sluice {
 
 struct Trip {
   std::uint32_t extent = 0;
-  std::byte* slab = nullptr;    // nullptr: read in place
-  std::byte* target = nullptr;  // what the read writes to
+  std::byte* slab = nullptr;    // from its first read on; nullptr where it is read in place
+  std::byte* target = nullptr;  // what the read writes to, likewise
   ReadPath path = ReadPath::buffered;
   std::uint32_t parts_left = 0;  // with their lanes
   Tracer::Begun reading;

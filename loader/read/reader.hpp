@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -51,9 +52,11 @@ class Reader {
 
   virtual ReaderKind kind() const noexcept = 0;
 
-  /// Names the memory that most reads will go to, so that it can be registered; an empty span takes it back. A refusal
-  /// is no error, but a fallback. REQUIRES: nothing is in flight.
+  /// Names the memory that most reads will go to, so that it can be registered, each slab with its first read; an empty
+  /// span takes it back. A refusal is no error, but a fallback. REQUIRES: nothing is in flight.
   virtual void use_slabs(std::span<std::byte> slabs, std::vector<Fallback>& fallbacks) = 0;
+  /// What was refused since then.
+  virtual std::optional<Fallback> late_refusal() const { return std::nullopt; }
 
   /// Makes an open descriptor known; it stays the caller's and must stay open until remove_file().
   virtual std::uint32_t add_file(int descriptor) = 0;

@@ -23,8 +23,10 @@ constexpr std::uint64_t wakeup_tag = ~std::uint64_t{0};
 // is read by its descriptor.
 constexpr std::uint32_t registered_files_most = 64;
 
-// One registered buffer may be no longer than 1 GiB, and there may be no more than 1024 (Linux before 5.13) of them.
+// One registered buffer may be no longer than 1 GiB, and there may be no more of them than 16384 (1024 before Linux
+// 5.13, where the table cannot be filled bit by bit either).
 constexpr std::uint64_t registered_chunk_most = 1ull << 30;
+constexpr std::uint64_t registered_chunks_most = 1u << 14;
 
 std::string sysctl_io_uring_disabled() {
   std::ifstream file("/proc/sys/kernel/io_uring_disabled");
@@ -116,24 +118,71 @@ UringReader::~UringReader() {
 }
 
 void UringReader::use_slabs(std::span<std::byte> slabs, std::vector<Fallback>& fallbacks) {
-  if (!slabs_.empty()) io_uring_unregister_buffers(&ring_);
-  slabs_ = {};
+  if (!registered_.empty()) io_uring_unregister_buffers(&ring_);
+  slabs_ = slabs;
+  registered_.clear();
+  late_error_ = 0;
   if (slabs.empty()) return;
-  // Whole slabs a chunk, so that no read straddles two.
-  registered_chunk_bytes_ = registered_chunk_most / slab_bytes_ * slab_bytes_;
+  int result = make_buffer_table();
+  if (result == -EINVAL) {
+    result = register_all();  // Linux before 5.19 knows no sparse table
+  } else if (result == 0) {
+    result = register_chunk(0);  // what is refused from the first slab on is told now
+    if (result < 0) io_uring_unregister_buffers(&ring_);
+  }
+  if (result == 0) return;
+  registered_.clear();
+  fallbacks.push_back(refused_buffers(-result));
+}
+
+Fallback UringReader::refused_buffers(int error) const {
+  return {"registered buffers",
+          error == ENOMEM ? fmt::format("{} bytes may not be locked; raise the limit (ulimit -l)", slabs_.size())
+                          : std::strerror(error)};
+}
+
+int UringReader::make_buffer_table() {
+  // Whole slabs a chunk, so that no read straddles two; one, unless there are very many.
+  const std::uint64_t slabs = (slabs_.size() + slab_bytes_ - 1) / slab_bytes_;
+  chunk_bytes_ = slab_bytes_ * ((slabs + registered_chunks_most - 1) / registered_chunks_most);
+  registered_.assign((slabs_.size() + chunk_bytes_ - 1) / chunk_bytes_, false);
+  return io_uring_register_buffers_sparse(&ring_, static_cast<unsigned>(registered_.size()));
+}
+
+int UringReader::register_all() {
+  chunk_bytes_ = registered_chunk_most / slab_bytes_ * slab_bytes_;
   std::vector<iovec> chunks;
-  for (std::uint64_t at = 0; at < slabs.size(); at += registered_chunk_bytes_) {
-    chunks.push_back({slabs.data() + at, std::min<std::uint64_t>(registered_chunk_bytes_, slabs.size() - at)});
-  }
-  const int result = io_uring_register_buffers(&ring_, chunks.data(), static_cast<unsigned>(chunks.size()));
-  if (result == 0) {
-    slabs_ = slabs;
-    return;
-  }
-  fallbacks.push_back(
-      {"registered buffers", result == -ENOMEM
-                                 ? fmt::format("{} bytes may not be locked; raise the limit (ulimit -l)", slabs.size())
-                                 : std::strerror(-result)});
+  for (std::uint64_t at = 0; at < slabs_.size(); at += chunk_bytes_) chunks.push_back(chunk_at(at));
+  registered_.assign(chunks.size(), true);
+  return io_uring_register_buffers(&ring_, chunks.data(), static_cast<unsigned>(chunks.size()));
+}
+
+iovec UringReader::chunk_at(std::uint64_t offset) const noexcept {
+  return {slabs_.data() + offset, std::min<std::uint64_t>(chunk_bytes_, slabs_.size() - offset)};
+}
+
+int UringReader::register_chunk(std::size_t number) noexcept {
+  const iovec chunk = chunk_at(number * chunk_bytes_);
+  const __u64 untagged = 0;
+  const int result = io_uring_register_buffers_update_tag(&ring_, static_cast<unsigned>(number), &chunk, &untagged, 1);
+  if (result < 0) return result;
+  registered_[number] = true;
+  return 0;
+}
+
+bool UringReader::is_registered(const Read& read, std::size_t& chunk) noexcept {
+  if (!read.in_slabs || registered_.empty()) return false;
+  chunk = static_cast<std::size_t>(read.target - slabs_.data()) / chunk_bytes_;
+  if (registered_[chunk]) return true;
+  if (late_error_ != 0) return false;
+  // The kernel touches the memory now, and holds it: before its first read, and no more of it than is used.
+  late_error_ = -register_chunk(chunk);
+  return late_error_ == 0;
+}
+
+std::optional<Fallback> UringReader::late_refusal() const {
+  if (late_error_ == 0) return std::nullopt;
+  return refused_buffers(late_error_);
 }
 
 std::uint32_t UringReader::add_file(int descriptor) {
@@ -247,8 +296,7 @@ void UringReader::ask(std::uint32_t slot) {
   io_uring_sqe* const sqe = next_sqe();
   const File& file = files_[read.file];
   const int named = file.in_ring ? static_cast<int>(read.file) : file.descriptor;
-  if (read.in_slabs && !slabs_.empty()) {
-    const auto chunk = static_cast<std::uint64_t>(read.target - slabs_.data()) / registered_chunk_bytes_;
+  if (std::size_t chunk = 0; is_registered(read, chunk)) {
     io_uring_prep_read_fixed(sqe, named, progress.target(), progress.bytes(), progress.offset(),
                              static_cast<int>(chunk));
   } else {

@@ -6,7 +6,9 @@
 #include <liburing.h>
 
 #include <array>
+#include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -36,6 +38,7 @@ class UringReader final : public Reader {
   void remove_file(std::uint32_t file) noexcept override;
   void submit(const Read& read) override;
   void wait(std::vector<Done>& done, bool block) override;
+  std::optional<Fallback> late_refusal() const override;
 
  private:
   UringReader(const Options& options, Wakeup& wakeup);
@@ -45,6 +48,14 @@ class UringReader final : public Reader {
     bool in_ring = false;  // the ring's table holds it under its number: it is read so
   };
 
+  // What these return: 0, or a negative errno.
+  int make_buffer_table();
+  int register_all();
+  int register_chunk(std::size_t number) noexcept;
+  iovec chunk_at(std::uint64_t offset) const noexcept;
+  Fallback refused_buffers(int error) const;
+  /// Whether the ring reads it into registered memory, and then of which chunk.
+  bool is_registered(const Read& read, std::size_t& chunk) noexcept;
   /// False where neither thread nor memory is to be had.
   bool hand_to_pool(const ReadProgress& progress) noexcept;
   void ask(std::uint32_t slot);
@@ -66,8 +77,10 @@ class UringReader final : public Reader {
   std::vector<File> files_;        // by number
   std::uint32_t table_files_ = 0;  // numbers below it have a place in the ring's table
 
-  std::span<std::byte> slabs_;  // registered, or empty
-  std::uint64_t registered_chunk_bytes_ = 0;
+  std::span<std::byte> slabs_;
+  std::uint64_t chunk_bytes_ = 0;
+  std::vector<bool> registered_;  // by chunk of the slabs; empty where the ring has no table of them
+  int late_error_ = 0;            // of a chunk behind the first
 
   std::vector<ReadProgress> slots_;  // reads in the ring, by user_data
   std::vector<std::uint32_t> free_slots_;

@@ -197,7 +197,8 @@ void probe_ring(std::vector<Check>& checks, bool& registered) {
   registered = fallbacks.size() == refused_before;
   reader->use_slabs({}, fallbacks);
   if (registered) {
-    checks.push_back({"registered buffers", Status::ok, fmt::format("works, {}", binary_size(options.staging_bytes))});
+    checks.push_back(
+        {"registered buffers", Status::ok, fmt::format("work, {} at a time", binary_size(options.slab_bytes))});
   }
   for (const Fallback& fallback : fallbacks)
     checks.push_back({fallback.what, Status::slow, "refused", fallback.reason});

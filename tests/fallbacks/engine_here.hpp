@@ -4,7 +4,6 @@
 
 #include <functional>
 #include <memory>
-#include <span>
 #include <utility>
 #include <vector>
 
@@ -14,32 +13,26 @@
 #include "loader/plan/access.hpp"
 #include "sluice/load.hpp"
 #include "sluice/plan.hpp"
+#include "tests/loader/support/forwarding_reader.hpp"
 
 namespace sluice {
 
 /// Another reader, and a function that is called between its steps.
-class InterruptedReader final : public Reader {
+class InterruptedReader final : public ForwardingReader {
  public:
   InterruptedReader(std::unique_ptr<Reader> reader, std::function<void()> between)
-      : reader_(std::move(reader)), between_(std::move(between)) {}
+      : ForwardingReader(std::move(reader)), between_(std::move(between)) {}
 
-  ReaderKind kind() const noexcept override { return reader_->kind(); }
-  void use_slabs(std::span<std::byte> slabs, std::vector<Fallback>& fallbacks) override {
-    reader_->use_slabs(slabs, fallbacks);
-  }
-  std::uint32_t add_file(int descriptor) override { return reader_->add_file(descriptor); }
-  void remove_file(std::uint32_t file) noexcept override { reader_->remove_file(file); }
   void submit(const Read& read) override {
     between_();
-    reader_->submit(read);
+    ForwardingReader::submit(read);
   }
   void wait(std::vector<Done>& done, bool block) override {
-    reader_->wait(done, block);
+    ForwardingReader::wait(done, block);
     between_();
   }
 
  private:
-  std::unique_ptr<Reader> reader_;
   std::function<void()> between_;
 };
 

@@ -7,6 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 #include <iterator>
 #include <string>
 
+#include "loader/base/memory.hpp"
 #include "sluice/error.hpp"
 #include "tests/loader/support/reader_contract.hpp"
 #include "tests/loader/support/refusals.hpp"
@@ -220,6 +222,80 @@ TEST(UringReaderRefused, ReadsWithoutRegisteredBuffersWhereMemoryMayNotBeLocked)
                 require(refused.size() == 1 && refused[0].what == "registered buffers", "the refusal is told");
                 require(refused[0].reason.find("ulimit -l") != std::string::npos, "and what would allow it");
                 contract.reads_a_whole_file(*reader, reader->add_file(contract.descriptor()), ReadPath::buffered, true);
+                std::_Exit(testing::Test::HasFailure() ? 1 : 0);
+              }),
+              testing::ExitedWithCode(0), "");
+}
+
+/// By slab, whether any of it, and whether all of it has been touched.
+struct Touched {
+  std::vector<bool> any;
+  std::vector<bool> all;
+};
+Touched touched(const Mapping& slabs, std::uint64_t slab_bytes) {
+  const auto page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+  std::vector<unsigned char> pages(slabs.size() / page);
+  EXPECT_EQ(mincore(slabs.data(), slabs.size(), pages.data()), 0) << std::strerror(errno);
+  Touched touched;
+  for (std::size_t i = 0; i < pages.size(); i += slab_bytes / page) {
+    const auto count = std::count(pages.data() + i, pages.data() + i + slab_bytes / page, 1);
+    touched.any.push_back(count != 0);
+    touched.all.push_back(static_cast<std::uint64_t>(count) == slab_bytes / page);
+  }
+  return touched;
+}
+
+Read into_slab(std::byte* slab, std::uint32_t file) {
+  Read read;
+  read.target = slab;
+  read.bytes = ReaderContract::block_bytes;
+  read.file = file;
+  read.in_slabs = true;
+  return read;
+}
+
+TEST_P(UringReaderTest, RegistersASlabWithItsFirstRead) {
+  const std::uint64_t slab_bytes = resolve({}).slab_bytes;
+  const Mapping slabs(4 * slab_bytes, "slabs");
+  reader_->use_slabs({slabs.data(), slabs.size()}, fallbacks_);
+  if (!fallbacks_.empty()) GTEST_SKIP() << fallbacks_.back().reason;
+  const std::vector<bool> first = touched(slabs, slab_bytes).any;
+  if (first == std::vector(4, true)) GTEST_SKIP() << "this kernel takes them all at once";
+  EXPECT_EQ(first, (std::vector{true, false, false, false}));
+  const std::uint32_t file = reader_->add_file(contract_.descriptor());
+  for (int times = 0; times < 2; ++times) {
+    reader_->submit(into_slab(slabs.data() + 2 * slab_bytes, file));
+    EXPECT_EQ(ReaderContract::wait_for(*reader_, 1)[0].bytes, ReaderContract::block_bytes);
+    EXPECT_EQ(std::memcmp(slabs.data() + 2 * slab_bytes, noise(ReaderContract::block_bytes).data(), 4096), 0);
+    EXPECT_EQ(touched(slabs, slab_bytes).all, (std::vector{true, false, true, false})) << "registered whole, it alone";
+  }
+  EXPECT_FALSE(reader_->late_refusal());
+  reader_->use_slabs({}, fallbacks_);
+  EXPECT_TRUE(fallbacks_.empty());
+}
+
+TEST(UringReaderRefused, ReadsOnWhereNoMoreMemoryMayBeLocked) {
+  if (!is_allowed()) GTEST_SKIP() << "io_uring is refused altogether";
+  EXPECT_EXIT(({
+                const ReaderContract contract;
+                const std::uint64_t slab_bytes = resolve({}).slab_bytes;
+                become_ordinary_user();
+                limit(RLIMIT_MEMLOCK, 2 * slab_bytes);
+                Wakeup wakeup;
+                std::vector<Fallback> fallbacks;
+                std::string refusal;
+                const auto reader = UringReader::make(resolve({}), wakeup, fallbacks, refusal);
+                require(reader != nullptr, refusal.c_str());
+                const Mapping slabs(4 * slab_bytes, "slabs");
+                reader->use_slabs({slabs.data(), slabs.size()}, fallbacks);
+                const std::uint32_t file = reader->add_file(contract.descriptor());
+                for (std::uint64_t i = 0; i < 4; ++i) {
+                  reader->submit(into_slab(slabs.data() + i * slab_bytes, file));
+                  require(ReaderContract::wait_for(*reader, 1)[0].bytes == ReaderContract::block_bytes, "each is read");
+                }
+                require(fallbacks.empty(), "the first may be locked");
+                require(reader->late_refusal().has_value(), "a later one may not");
+                require(reader->late_refusal()->reason.find("ulimit -l") != std::string::npos, "and what allows it");
                 std::_Exit(testing::Test::HasFailure() ? 1 : 0);
               }),
               testing::ExitedWithCode(0), "");

@@ -4,20 +4,18 @@
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <memory>
 #include <optional>
-#include <span>
 #include <thread>
 #include <utility>
 #include <vector>
 
-#include "loader/read/reader.hpp"
+#include "tests/loader/support/forwarding_reader.hpp"
 
 namespace sluice {
 
-class TamperedReader final : public Reader {
+class TamperedReader final : public ForwardingReader {
  public:
-  explicit TamperedReader(std::unique_ptr<Reader> reader) : reader_(std::move(reader)) {}
+  using ForwardingReader::ForwardingReader;
 
   /// The nth read from now on that ends, 1 is the next, ends half way: with this errno, or where the file ends if it
   /// is 0.
@@ -44,28 +42,22 @@ class TamperedReader final : public Reader {
   /// The first read that failed.
   const std::optional<Failed>& failed() const { return failed_; }
 
-  ReaderKind kind() const noexcept override { return reader_->kind(); }
-  void use_slabs(std::span<std::byte> slabs, std::vector<Fallback>& fallbacks) override {
-    reader_->use_slabs(slabs, fallbacks);
-  }
-  std::uint32_t add_file(int descriptor) override { return reader_->add_file(descriptor); }
-  void remove_file(std::uint32_t file) noexcept override { reader_->remove_file(file); }
   void submit(const Read& read) override {
     under_way_[read.tag] = read;
-    reader_->submit(read);
+    ForwardingReader::submit(read);
   }
   void wait(std::vector<Done>& done, bool block) override {
     if (!held_.empty()) {
       if (!held_until_()) {
         std::this_thread::yield();
-        return reader_->wait(done, false);
+        return ForwardingReader::wait(done, false);
       }
       done.insert(done.end(), held_.begin(), held_.end());
       held_.clear();
       block = false;
     }
     const std::size_t before = done.size();
-    reader_->wait(done, block);
+    ForwardingReader::wait(done, block);
     std::size_t kept = before;
     for (std::size_t i = before; i < done.size(); ++i) {
       const Done read = tampered(done[i]);
@@ -85,7 +77,6 @@ class TamperedReader final : public Reader {
     return done;
   }
 
-  const std::unique_ptr<Reader> reader_;
   std::map<std::uint64_t, Read> under_way_;  // the last of each tag
   std::map<std::uint64_t, int> errors_;      // by number of the read
   std::uint64_t ended_ = 0;
