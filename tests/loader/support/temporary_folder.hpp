@@ -48,7 +48,7 @@ class TemporaryFolder {
 inline std::vector<std::byte> noise(std::size_t count, std::uint64_t seed = 1) {
   std::vector<std::byte> bytes(count);
   constexpr std::uint64_t step = 0x9e3779b97f4a7c15u;
-  std::uint64_t state = seed * step + 1;
+  std::uint64_t state = seed * 0xd1342543de82ef95u;  // no multiple of the step: seeds are no shifts of each other
   for (std::size_t i = 0; i < count; i += sizeof state) {
     // SplitMix64, by Sebastiano Vigna.
     std::uint64_t mixed = state += step;
