@@ -119,10 +119,10 @@ class Router {
     bool at_fault = false;               // something that was meant to fill it does not
   };
 
-  // What is said in a text is found there; what is not, by the shard.
-  Error::Where at(const TensorInfo& tensor, TextPlace said) const {
-    if (said.line != 0) return {request_.text, {}, std::string(tensor.name), said.line, said.column};
-    return {plan_.catalogue->shards[tensor.shard].path.string(), {}, std::string(tensor.name)};
+  // What is said in a text is found there; what is not, in `file`.
+  Error::Where at(TextPlace said, std::string file, std::string_view tensor = {}) const {
+    if (said.line == 0) return {std::move(file), {}, std::string(tensor)};
+    return {request_.text, {}, std::string(tensor), said.line, said.column};
   }
 
   // Runs `body`; what it throws becomes a finding about `tensor`, and what was `said` of it. Whether it threw nothing.
@@ -132,7 +132,8 @@ class Router {
       body();
       return true;
     } catch (const Error& error) {
-      findings_.add(rule, Error(error.code(), error.message(), at(tensor, said), error.hint()));
+      const std::string shard = plan_.catalogue->shards[tensor.shard].path.string();
+      findings_.add(rule, Error(error.code(), error.message(), at(said, shard, tensor.name), error.hint()));
       return false;
     }
   }
@@ -209,7 +210,7 @@ class Router {
         count(placement.device, placement.group, 1, placement.bytes);
       } catch (const Error& error) {
         findings_.add(Findings::first_destination + number,
-                      Error(error.code(), error.message(), at(destination, error.path()), error.hint()));
+                      Error(error.code(), error.message(), at(destination.said_at(), error.path()), error.hint()));
         filled_[number].at_fault = true;
       }
       ++number;
@@ -263,19 +264,14 @@ class Router {
   }
   std::uint64_t span_of(std::uint32_t number) const { return plan_.regions[plan_.placements[number].region - 1].bytes; }
 
-  Error::Where at(const Destination& destination, std::string otherwise) const {
-    const TextPlace said = destination.said_at();
-    if (said.line != 0) return {request_.text, {}, {}, said.line, said.column};
-    return {std::move(otherwise), {}, {}};
-  }
-
   void refuse(std::uint32_t number, ErrorCode code, std::string message, std::string hint = {}) {
     filled_[number].at_fault = true;
-    findings_.add(Findings::first_destination + number,
-                  Error(code,
-                        fmt::format("destination \"{}\" on {}: {}", plan_.descriptions[number].name,
-                                    name(plan_.devices[plan_.placements[number].device]), message),
-                        at(request_.destinations()[number], plan_.catalogue->path.string()), std::move(hint)));
+    findings_.add(
+        Findings::first_destination + number,
+        Error(code,
+              fmt::format("destination \"{}\" on {}: {}", plan_.descriptions[number].name,
+                          name(plan_.devices[plan_.placements[number].device]), message),
+              at(request_.destinations()[number].said_at(), plan_.catalogue->path.string()), std::move(hint)));
   }
 
   // Most requests have tensors that are delivered whole, and nothing else.

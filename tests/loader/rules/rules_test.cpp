@@ -109,14 +109,18 @@ const Wrong wrong_requests[] = {
     {"tensor a BF16 [4]\ntensor b BF16 [4]\nnorm -> a\nnorm[0:2] -> b", "4:1", "[:2] -> b on host: counts differ"},
 };
 
+void expect_place(const Error& error, const Wrong& wrong) {
+  EXPECT_EQ(std::to_string(error.line()) + ":" + std::to_string(error.column()), wrong.place) << wrong.rules << "\n"
+                                                                                              << error.what();
+  EXPECT_THAT(error.what(), HasSubstr(std::string(": f.rules:") + wrong.place)) << wrong.rules;
+}
+
 TEST(Rules, AreNamedByWhatPlanningRefuses) {
   const RulesCase on;
   for (const Wrong& wrong : wrong_requests) {
     const Error error = error_of([&] { on.plan(wrong.rules); });
-    EXPECT_EQ(std::to_string(error.line()) + ":" + std::to_string(error.column()), wrong.place) << wrong.rules << "\n"
-                                                                                                << error.what();
+    expect_place(error, wrong);
     EXPECT_THAT(error.message(), HasSubstr(wrong.message)) << wrong.rules;
-    EXPECT_THAT(error.what(), HasSubstr(std::string(": f.rules:") + wrong.place)) << wrong.rules;
   }
 }
 
@@ -125,10 +129,8 @@ TEST(Rules, SayWhatIsWrongAndWhere) {
   for (const Wrong& wrong : wrong_files) {
     const Error error = on.refusal(wrong.rules);
     EXPECT_EQ(error.code(), ErrorCode::bad_rules) << wrong.rules << "\n" << error.what();
-    EXPECT_EQ(std::to_string(error.line()) + ":" + std::to_string(error.column()), wrong.place) << wrong.rules << "\n"
-                                                                                                << error.what();
+    expect_place(error, wrong);
     EXPECT_EQ(error.message(), wrong.message) << wrong.rules;
-    EXPECT_THAT(error.what(), HasSubstr(std::string(": f.rules:") + wrong.place)) << wrong.rules;
   }
 }
 
