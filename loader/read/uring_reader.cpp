@@ -170,14 +170,12 @@ int UringReader::register_chunk(std::size_t number) noexcept {
   return 0;
 }
 
-bool UringReader::is_registered(const Read& read, std::size_t& chunk) noexcept {
-  if (!read.in_slabs || registered_.empty()) return false;
-  chunk = static_cast<std::size_t>(read.target - slabs_.data()) / chunk_bytes_;
-  if (registered_[chunk]) return true;
-  if (late_error_ != 0) return false;
+std::optional<std::size_t> UringReader::registered_chunk_of(const Read& read) noexcept {
+  if (!read.in_slabs || registered_.empty()) return std::nullopt;
+  const std::size_t chunk = static_cast<std::size_t>(read.target - slabs_.data()) / chunk_bytes_;
   // The kernel touches the memory now, and holds it: before its first read, and no more of it than is used.
-  late_error_ = -register_chunk(chunk);
-  return late_error_ == 0;
+  if (!registered_[chunk] && late_error_ == 0) late_error_ = -register_chunk(chunk);
+  return registered_[chunk] ? std::optional(chunk) : std::nullopt;
 }
 
 std::optional<Fallback> UringReader::late_refusal() const {
@@ -296,9 +294,9 @@ void UringReader::ask(std::uint32_t slot) {
   io_uring_sqe* const sqe = next_sqe();
   const File& file = files_[read.file];
   const int named = file.in_ring ? static_cast<int>(read.file) : file.descriptor;
-  if (std::size_t chunk = 0; is_registered(read, chunk)) {
+  if (const auto chunk = registered_chunk_of(read)) {
     io_uring_prep_read_fixed(sqe, named, progress.target(), progress.bytes(), progress.offset(),
-                             static_cast<int>(chunk));
+                             static_cast<int>(*chunk));
   } else {
     io_uring_prep_read(sqe, named, progress.target(), progress.bytes(), progress.offset());
   }

@@ -54,8 +54,8 @@ class UringReader final : public Reader {
   int register_chunk(std::size_t number) noexcept;
   iovec chunk_at(std::uint64_t offset) const noexcept;
   Fallback refused_buffers(int error) const;
-  /// Whether the ring reads it into registered memory, and then of which chunk.
-  bool is_registered(const Read& read, std::size_t& chunk) noexcept;
+  /// The chunk of registered memory that the ring reads it into, registered now if need be; nothing for other memory.
+  std::optional<std::size_t> registered_chunk_of(const Read& read) noexcept;
   /// False where neither thread nor memory is to be had.
   bool hand_to_pool(const ReadProgress& progress) noexcept;
   void ask(std::uint32_t slot);

@@ -301,6 +301,29 @@ TEST(UringReaderRefused, ReadsOnWhereNoMoreMemoryMayBeLocked) {
               testing::ExitedWithCode(0), "");
 }
 
+TEST(UringReaderRefused, RegistersAllSlabsAtOnceWhereTheKernelKnowsNoTable) {
+  if (!is_allowed()) GTEST_SKIP() << "io_uring is refused altogether";
+  EXPECT_EXIT(({
+                const ReaderContract contract;
+                refuse_call_where(SYS_io_uring_register, 1, Argument::equals, IORING_REGISTER_BUFFERS2, EINVAL);
+                const std::uint64_t slab_bytes = resolve({}).slab_bytes;
+                Wakeup wakeup;
+                std::vector<Fallback> fallbacks;
+                std::string refusal;
+                const auto reader = UringReader::make(resolve({}), wakeup, fallbacks, refusal);
+                require(reader != nullptr, refusal.c_str());
+                const Mapping slabs(4 * slab_bytes, "slabs");
+                reader->use_slabs({slabs.data(), slabs.size()}, fallbacks);
+                if (!fallbacks.empty()) std::_Exit(0);  // no memory may be locked here at all
+                require(touched(slabs, slab_bytes).all == std::vector(4, true), "all are registered");
+                reader->submit(into_slab(slabs.data() + 3 * slab_bytes, reader->add_file(contract.descriptor())));
+                require(ReaderContract::wait_for(*reader, 1)[0].bytes == ReaderContract::block_bytes, "each is read");
+                require(!reader->late_refusal(), "nothing was refused");
+                std::_Exit(testing::Test::HasFailure() ? 1 : 0);
+              }),
+              testing::ExitedWithCode(0), "");
+}
+
 /// Linux answers ENOMEM to whoever asks a file below /proc/sys for 4 MiB or more at a time.
 class ReadThatNeedsTooMuchMemory {
  public:
