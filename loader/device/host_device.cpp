@@ -6,6 +6,7 @@
 #include "loader/base/mutex.hpp"
 #include "loader/base/task_group.hpp"
 #include "loader/device/array_cast.hpp"
+#include "loader/device/stream_copy.hpp"
 #include "loader/device/targets.hpp"
 
 namespace sluice {
@@ -61,8 +62,11 @@ void copy_rows(const Copy& copy, std::byte* target, const std::byte* source) {
     case 8:
       return copy_elements<std::uint64_t>(target, copy.target_stride, source, copy.source_stride, copy.rows);
     default:
+      const bool streams = copy.bytes >= stream_bytes_min;
       for (std::uint64_t row = 0; row < copy.rows; ++row) {
-        std::memcpy(target + row * copy.target_stride, source + row * copy.source_stride, copy.bytes);
+        std::byte* const to = target + row * copy.target_stride;
+        const std::byte* const from = source + row * copy.source_stride;
+        streams ? stream_copy(to, from, copy.bytes) : static_cast<void>(std::memcpy(to, from, copy.bytes));
       }
   }
 }
@@ -143,6 +147,7 @@ class HostLane final : public Lane {
                                           .tensors = work.part->delivery_count,
                                           .bytes = work.extent->bytes});
       coalesce(plan_, plan_.deliveries_of(*work.part), Place{plan_, work.slab, targets_, done});
+      end_streams();
     }
     const MutexLock lock(mutex_);
     finished_.push_back(done);
