@@ -6,8 +6,8 @@
 //   half             one half of each row, as one rank of two has it: half the bytes
 // into one block of the caller's, touched before: what fresh memory costs is measured elsewhere. Rates are those of the
 // bytes that are read; the least time of the rounds counts.
-// Sketch on paper: a copy out of a slab that is still in a cache costs half of the copy out of the page cache; rows of
-// 256 bytes add some 5 ns each, a tenth of their copy.
+// Sketch on paper: a copy out of a slab that is still in a cache, past the caches, costs a quarter of the copy out of
+// the page cache; rows of 256 bytes add some 5 ns each, a tenth of their copy.
 //
 // usage: bench_strided FOLDER [MIB [ROUNDS [SLAB_KIB STAGING_MIB]]]: writes a file of MIB (512) into FOLDER, and
 // removes it.

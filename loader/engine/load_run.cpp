@@ -166,8 +166,8 @@ void LoadRun::take_done_reads() {
 void LoadRun::end_done_reads() noexcept {
   reads_in_flight_ -= static_cast<std::uint32_t>(done_.size());
   for (const Done& read : done_) {
-    const Trip& trip = trips_[read.tag];
-    if (trip.path == ReadPath::cached) cached_bytes_in_flight_ -= plan_.extents[trip.extent].bytes;
+    Trip& trip = trips_[read.tag];
+    if (!is_for_host(plan_.extents[trip.extent])) end_copying(trip);
     state_.tracer().end(trip.reading);
   }
   done_.clear();
@@ -198,6 +198,7 @@ void LoadRun::finish_read(const Done& done) {
   files_->done_with_extent(extent.shard);
   if (extent.in_place) {
     complete(plan_.deliveries_of(extent));
+    end_copying(trip);
     trips_.remove(number);
   } else {
     hand_to_lanes(number);
@@ -231,7 +232,9 @@ void LoadRun::finish_lanes() {
       complete(plan_.deliveries_of(*done.part));
       Trip& trip = trips_[number];
       staging_->give_back(trip.slab);
-      if (--trip.parts_left == 0) trips_.remove(number);
+      if (--trip.parts_left > 0) continue;
+      end_copying(trip);
+      trips_.remove(number);
     }
   }
 }
@@ -341,7 +344,7 @@ void LoadRun::submit_ready() {
 bool LoadRun::submit(std::uint32_t number) {
   Trip& trip = trips_[number];
   const Extent& extent = plan_.extents[trip.extent];
-  if (trip.path == ReadPath::cached && cached_bytes_in_flight_ > cached_bytes_most()) return false;
+  if (trip.path == ReadPath::cached && copying_bytes_ > copying_bytes_most()) return false;
   if (!extent.in_place && trip.slab == nullptr) {
     trip.slab = trip.target = staging_->take();
     if (trip.slab == nullptr) return false;
@@ -363,14 +366,24 @@ bool LoadRun::submit(std::uint32_t number) {
                                         .bytes = extent.bytes});
   equipment_.reader().submit(read);
   ++reads_in_flight_;
-  if (trip.path == ReadPath::cached) cached_bytes_in_flight_ += extent.bytes;
+  if (trip.path == ReadPath::cached) copying_bytes_ += trip.copying_bytes = extent.bytes;
   return true;
 }
 
 // Each thread has one to copy, and the next one waits for it: more would only be more memory in turn.
-std::uint64_t LoadRun::cached_bytes_most() const {
+std::uint64_t LoadRun::copying_bytes_most() const {
   const Options& options = equipment_.options();
   return options.threads * options.slab_bytes;
+}
+
+bool LoadRun::is_for_host(const Extent& extent) const {
+  const std::span<const Part> parts = plan_.parts_of(extent);
+  return std::any_of(parts.begin(), parts.end(),
+                     [&](const Part& part) { return plan_.devices[part.device].kind == DeviceId::Kind::host; });
+}
+
+void LoadRun::end_copying(Trip& trip) noexcept {
+  copying_bytes_ -= std::exchange(trip.copying_bytes, 0);
 }
 
 void LoadRun::throw_read_error(const Extent& extent, const Done& done) const {

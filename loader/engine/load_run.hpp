@@ -58,7 +58,9 @@ class LoadRun {
   void publish();
   void submit_ready();
   bool submit(std::uint32_t trip);
-  std::uint64_t cached_bytes_most() const;
+  std::uint64_t copying_bytes_most() const;
+  bool is_for_host(const Extent& extent) const;
+  void end_copying(Trip& trip) noexcept;
   void take_extents();
   void follow_preference();
   std::uint32_t next_extent();
@@ -101,8 +103,9 @@ class LoadRun {
   Trips trips_;
   std::deque<std::uint32_t> ready_;  // trips
   std::uint32_t reads_in_flight_ = 0;
-  std::uint64_t cached_bytes_in_flight_ = 0;  // of extents that are copied out of the page cache
-  bool ring_broke_ = false;                   // they cannot be drained
+  // Of extents that processors copy out of the page cache, and for the host out of their slabs as well.
+  std::uint64_t copying_bytes_ = 0;
+  bool ring_broke_ = false;  // they cannot be drained
   std::uint32_t populating_ = 0;
   std::vector<Done> done_;           // of the last wait
   std::vector<Done> read_;           // and what has not been handed on since

@@ -16,7 +16,8 @@ struct Trip {
   std::byte* slab = nullptr;    // from its first read on; nullptr where it is read in place
   std::byte* target = nullptr;  // what the read writes to, likewise
   ReadPath path = ReadPath::buffered;
-  std::uint32_t parts_left = 0;  // with their lanes
+  std::uint32_t parts_left = 0;     // with their lanes
+  std::uint32_t copying_bytes = 0;  // what it has of LoadRun's
   Tracer::Begun reading;
 };
 
