@@ -61,7 +61,7 @@ MUTANTS = [
     ("route.cpp", "layout.strides[i - 1] == elements * innermost", "layout.strides[i - 1] == elements"),
     ("route.cpp", "if (elements == 1) innermost = layout.strides[i];", "innermost = layout.strides[i];"),
     ("route.cpp", "strides[--left] = covered * innermost;", "strides[--left] = covered;"),
-    ("route.cpp", "(covered < elements || seen[left - 1] == 1)", "covered < elements"),
+    ("route.cpp", "(covered < elements || seen[left - 1] == 1)", "covered < elements", "where a dimension of one element lies does not matter"),
     ("route.cpp", "if (covered != elements) return std::nullopt;", ""),
     ("route.cpp", "box.begin[dimension] * strides[dimension]", "box.begin[dimension]"),
     ("route.cpp", "if (box.count[dimension] == 1) continue;", "if (box.shape[dimension] == 1) continue;"),

@@ -75,6 +75,7 @@ TEST(Routes, KeepOffTheGapsOfMemoryWithAPitch) {
   expect_routes({}, {4, 6}, {}, {4, 6}, {8, 1}, 1);
   expect_routes(as({2, 2, 6}).at(1, 0), {4, 6}, as({2, 2, 6}).at(1, 1), {4, 6}, {8, 1}, 1);
   expect_routes({}, {24}, as({24}), {4, 6}, {8, 1}, 4);
+  expect_routes({}, {6, 4}, as({6, 4}), {2, 3, 4}, {24, 8, 1}, 1);
   expect_routes({}, {10}, as({24}).take(0, 3, 10), {4, 6}, {8, 1}, 3);
   expect_routes({}, {3, 8}, as({3, 8}), {4, 6}, {8, 1}, 6);
   expect_routes({}, {2, 1, 3}, {}, {2, 1, 3}, {5, 99, 1}, 1);

@@ -293,6 +293,13 @@ TEST(Routing, RefusesMemoryThatDoesNotHoldTheDestination) {
   EXPECT_THAT(told([](Request& r) {
                 r.add("q");
                 r.destination("first", {8}, f32, host()).zero().memory(memory, 32);
+                r.destination("second", {8}, f32, host()).zero().memory(memory + 32, 32);
+              }),
+              IsEmpty())
+      << "neighbours";
+  EXPECT_THAT(told([](Request& r) {
+                r.add("q");
+                r.destination("first", {8}, f32, host()).zero().memory(memory, 32);
                 r.destination("second", {8}, f32, cuda(0)).zero().memory(memory, 32);
               }),
               IsEmpty())
