@@ -34,15 +34,15 @@ struct Options {
 
   // How fast it does it.
 
-  /// The most host memory in bytes that all slabs together take; 256 KiB at least. With more,
-  /// slow or distant storage works on more extents at a time; less than 16 MiB costs speed on any storage. The default
-  /// is twice what is being read at any moment, so that reading goes on while as much again is cast and copied.
+  /// The most host memory in bytes that all slabs together take; 256 KiB at least. A load uses what storage is found to
+  /// need, and what devices are behind; distant storage makes use of all of the default. Less than 16 MiB costs speed
+  /// on any storage.
   std::uint64_t staging_bytes = 128ull << 20;
   /// Bytes of one slab, and so the most that one extent has: a multiple of 64 KiB. 0: 4 MiB, or less if staging is
   /// small.
   /// Small slabs cost system calls, large ones delay the first tensor.
   std::uint64_t slab_bytes = 0;
-  /// Reads in flight at a time, 1 to 256. 0: 16.
+  /// The most reads in flight at a time, 1 to 256; how many there are is found while running. 0: 32.
   unsigned queue_depth = 0;
   /// Threads that cast, copy out of the page cache and touch fresh memory, 1 to 256. 0: one per processor, 16 at most.
   unsigned threads = 0;

@@ -47,6 +47,12 @@ struct Stats {
   std::uint64_t copies = 0;    // as in PlanCosts, but counted while loading
   std::uint64_t launches = 0;  // as in PlanCosts, but counted while loading
   std::uint64_t peak_staging_bytes = 0;
+
+  // What was found while running of storage, of what was not in the page cache; 0 where nothing was read from it, or,
+  // the rate, where something else always was slower.
+  std::uint64_t window_bytes = 0;         // that are asked of it at a time, at the end
+  double window_bytes_per_second = 0;     // that it then brought
+  double read_latency_seconds = 0;        // from a read's submission to its end, on the average
   std::uint64_t peak_resident_bytes = 0;  // of the process, ever (VmHWM)
 
   /// bytes / seconds / 1e9.

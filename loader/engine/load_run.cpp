@@ -34,6 +34,9 @@ LoadRun::LoadRun(LoadState& state, Equipment& equipment, const Stopwatch& began)
       began_(began),
       plan_(state.plan()),
       opening_(equipment.workers(), equipment.wakeup()),
+      window_(equipment.options().slab_bytes,
+              std::min(equipment.options().staging_bytes,
+                       equipment.options().queue_depth * equipment.options().slab_bytes)),
       tasks_(equipment.workers()) {}
 
 void LoadRun::run() noexcept {
@@ -164,13 +167,25 @@ void LoadRun::take_done_reads() {
 }
 
 void LoadRun::end_done_reads() noexcept {
+  if (done_.empty()) return;
   reads_in_flight_ -= static_cast<std::uint32_t>(done_.size());
-  for (const Done& read : done_) {
-    Trip& trip = trips_[read.tag];
-    if (!is_for_host(plan_.extents[trip.extent])) end_copying(trip);
-    state_.tracer().end(trip.reading);
-  }
+  const std::int64_t now_ns = equipment_.reader().now_ns();
+  const std::uint64_t in_flight = bytes_in_window_;
+  for (const Done& read : done_) end_read(trips_[read.tag], in_flight, now_ns);
   done_.clear();
+}
+
+void LoadRun::end_read(Trip& trip, std::uint64_t in_flight, std::int64_t now_ns) noexcept {
+  const Extent& extent = plan_.extents[trip.extent];
+  state_.tracer().end(trip.reading);
+  if (trip.path == ReadPath::cached) {
+    if (!is_for_host(extent)) end_copying(trip);
+    return;
+  }
+  bytes_in_window_ -= extent.bytes;
+  window_.arrived({extent.bytes, in_flight, trip.submitted_ns, now_ns});
+  ++storage_reads_;
+  storage_read_ns_ += now_ns - trip.submitted_ns;
 }
 
 void LoadRun::finish_reads() {
@@ -189,6 +204,7 @@ void LoadRun::finish_read(const Done& done) {
     files_->refuse_direct(extent.shard, done.error);
     trip.path = ReadPath::buffered;
     ready_.push_front(number);  // before those that wait for the slab that it has
+    ready_bytes_ += extent.bytes;
     return;
   }
   if (done.bytes < extent.bytes) files_->throw_ended_early(extent.shard, extent.offset + done.bytes);
@@ -255,10 +271,18 @@ void LoadRun::publish() {
 
 void LoadRun::take_extents() {
   follow_preference();
-  // As many extents are made ready ahead of storage as it works on at a time.
+  // What marks an end has room for so many.
   const std::uint32_t ahead = equipment_.options().queue_depth;
-  while (extents_left_ > 0 && populating_ + ready_.size() < ahead && take_extent()) {
+  while (extents_left_ > 0 && populating_ + ready_.size() < ahead && ready_bytes_ < ready_bytes_most() &&
+         take_extent()) {
   }
+}
+
+// As much is made ready ahead of storage as it works on at a time, and what the workers are at; no more, as what has
+// just been touched is still in the caches.
+std::uint64_t LoadRun::ready_bytes_most() const {
+  const Options& options = equipment_.options();
+  return window_.bytes() + options.threads * options.slab_bytes;
 }
 
 void LoadRun::follow_preference() {
@@ -301,6 +325,7 @@ bool LoadRun::take_extent() {
   }
   trip.path = choose_path(extent, *file, equipment_.options().io, page_cache_);
   const std::uint32_t number = trips_.add(trip);
+  ready_bytes_ += extent.bytes;
   files_->begin_extent(extent.shard);
   taken_[next] = true;
   --extents_left_;
@@ -338,13 +363,19 @@ void LoadRun::submit_ready() {
   while (!ready_.empty() && reads_in_flight_ < equipment_.options().queue_depth && submit(ready_.front())) {
     ready_.pop_front();
   }
+  if (window_.admits(bytes_in_window_, equipment_.options().slab_bytes)) window_.starved();
+}
+
+bool LoadRun::has_room(const Trip& trip, const Extent& extent) {
+  return trip.path == ReadPath::cached ? copying_bytes_ <= copying_bytes_most()
+                                       : window_.admits(bytes_in_window_, extent.bytes);
 }
 
 // A slab is taken now and not before: few are in use then, and those that were used last are still in the caches.
 bool LoadRun::submit(std::uint32_t number) {
   Trip& trip = trips_[number];
   const Extent& extent = plan_.extents[trip.extent];
-  if (trip.path == ReadPath::cached && copying_bytes_ > copying_bytes_most()) return false;
+  if (!has_room(trip, extent)) return false;
   if (!extent.in_place && trip.slab == nullptr) {
     trip.slab = trip.target = staging_->take();
     if (trip.slab == nullptr) return false;
@@ -364,9 +395,15 @@ bool LoadRun::submit(std::uint32_t number) {
                                         .extent = trip.extent,
                                         .tensors = static_cast<std::uint32_t>(deliveries.size()),
                                         .bytes = extent.bytes});
+  trip.submitted_ns = equipment_.reader().now_ns();
   equipment_.reader().submit(read);
   ++reads_in_flight_;
-  if (trip.path == ReadPath::cached) copying_bytes_ += trip.copying_bytes = extent.bytes;
+  if (trip.path == ReadPath::cached) {
+    copying_bytes_ += trip.copying_bytes = extent.bytes;
+  } else {
+    bytes_in_window_ += extent.bytes;
+  }
+  ready_bytes_ -= extent.bytes;
   return true;
 }
 
@@ -434,6 +471,11 @@ void LoadRun::fill_in_stats() {
   }
   if (!page_cache_.refusal().empty()) stats_.fallbacks.push_back({"cachestat", page_cache_.refusal()});
   stats_.lanes_seconds = opening_.seconds();
+  if (storage_reads_ > 0) {
+    stats_.window_bytes = window_.bytes();
+    stats_.window_bytes_per_second = window_.rate();
+    stats_.read_latency_seconds = static_cast<double>(storage_read_ns_) * 1e-9 / static_cast<double>(storage_reads_);
+  }
   for (std::size_t i = 0; i < opened_.arenas.size(); ++i) {
     const std::string refusal = opened_.arenas[i]->refusal();
     if (!refusal.empty()) stats_.fallbacks.push_back({"mapped arena", name(plan_.devices[i]) + ": " + refusal});

@@ -25,6 +25,7 @@
 #include "loader/engine/load_state.hpp"
 #include "loader/engine/opening_lanes.hpp"
 #include "loader/engine/trips.hpp"
+#include "loader/engine/window.hpp"
 #include "loader/read/page_cache.hpp"
 #include "loader/read/shard_files.hpp"
 
@@ -51,6 +52,7 @@ class LoadRun {
   bool lanes_are_open();
   void take_done_reads();
   void end_done_reads() noexcept;
+  void end_read(Trip& trip, std::uint64_t in_flight, std::int64_t now_ns) noexcept;
   void finish_reads();
   void finish_read(const Done& done);
   void finish_lanes();
@@ -58,6 +60,8 @@ class LoadRun {
   void publish();
   void submit_ready();
   bool submit(std::uint32_t trip);
+  bool has_room(const Trip& trip, const Extent& extent);
+  std::uint64_t ready_bytes_most() const;
   std::uint64_t copying_bytes_most() const;
   bool is_for_host(const Extent& extent) const;
   void end_copying(Trip& trip) noexcept;
@@ -103,6 +107,11 @@ class LoadRun {
   Trips trips_;
   std::deque<std::uint32_t> ready_;  // trips
   std::uint32_t reads_in_flight_ = 0;
+  Window window_;  // of reads that storage works on
+  std::uint64_t bytes_in_window_ = 0;
+  std::uint64_t ready_bytes_ = 0;  // of extents that are taken and not submitted
+  std::uint64_t storage_reads_ = 0;
+  std::int64_t storage_read_ns_ = 0;  // of all of them together
   // Of extents that processors copy out of the page cache, and for the host out of their slabs as well.
   std::uint64_t copying_bytes_ = 0;
   bool ring_broke_ = false;  // they cannot be drained

@@ -18,6 +18,7 @@ struct Trip {
   ReadPath path = ReadPath::buffered;
   std::uint32_t parts_left = 0;     // with their lanes
   std::uint32_t copying_bytes = 0;  // what it has of LoadRun's
+  std::int64_t submitted_ns = 0;    // by the reader's clock
   Tracer::Begun reading;
 };
 

@@ -15,6 +15,7 @@
 #include <span>
 #include <vector>
 
+#include "loader/base/stopwatch.hpp"
 #include "loader/base/wakeup.hpp"
 #include "sluice/options.hpp"
 #include "sluice/stats.hpp"
@@ -73,6 +74,9 @@ class Reader {
   /// at the latest here. Allocates only where `done` has no room for Options::queue_depth more. Throws Error{system}
   /// where the kernel refuses to wait, now or after limits::tries_max tries; the reader is of no use then.
   virtual void wait(std::vector<Done>& done, bool block) = 0;
+
+  /// The clock by which storage works, of which only differences count: in tests a simulated one.
+  virtual std::int64_t now_ns() const noexcept { return steady_now_ns(); }
 };
 
 /// The reader that `options` ask for; for ReaderKind::automatic the first of uring, pread that this machine allows,

@@ -29,7 +29,7 @@ How to read it:
                    or null, which reads nothing and delivers noise, to measure everything behind it
   --staging BYTES  the most host memory for bytes on their way (default 128MiB, at least 256KiB)
   --slab BYTES     the most that one read brings, a multiple of 64KiB (default 4MiB, or less where staging is small)
-  --queue-depth N  reads in flight, 1 to 256 (default 16)
+  --queue-depth N  the most reads in flight, 1 to 256 (default 32)
   --threads N      threads for casts and copies, 1 to 256 (default: one per processor, 16 at most)
 
   BYTES is a number, or one with K, M, G, KiB, MiB, GiB (1024) or KB, MB, GB (1000).

@@ -204,6 +204,10 @@ void report_load(Output& output, const Checkpoint& checkpoint, std::span<const T
   fact(output, "processor", "{}{}", duration(stats.cpu_seconds),
        gigabytes > 0 ? fmt::format(": {:.3f} s a GB", stats.cpu_seconds / gigabytes) : "");
   fact(output, "reader", "{}", how_it_was_read(stats));
+  if (stats.window_bytes > 0) {
+    fact(output, "storage", "{} asked of it at a time, a read takes {}", binary_size(stats.window_bytes),
+         duration(stats.read_latency_seconds));
+  }
   fact(output, "work", "{}, {}, {}", count(stats.extents, "extent"), count(stats.copies, "copy", "copies"),
        count(stats.launches, "launch", "launches"));
   fact(output, "memory", "staging {}, process {} at most", binary_size(stats.peak_staging_bytes),

@@ -152,6 +152,8 @@ class ThrottledReader final : public Reader {
     for (; has_read(); reads_.pop_front()) done.push_back(finish(reads_.front().read));
   }
 
+  std::int64_t now_ns() const noexcept override { return static_cast<std::int64_t>(sim::now()); }
+
  private:
   struct Pending {
     Read read;

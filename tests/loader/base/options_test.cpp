@@ -45,7 +45,7 @@ TEST(Options, AreFilledInWhereTheyAreZero) {
   const Options options = resolve({});
   EXPECT_EQ(options.staging_bytes, 128 * mib);
   EXPECT_EQ(options.slab_bytes, 4 * mib);
-  EXPECT_EQ(options.queue_depth, 16u);
+  EXPECT_EQ(options.queue_depth, 32u);
   EXPECT_THAT(options.threads, AllOf(Ge(1u), Le(16u)));
 }
 

@@ -49,6 +49,7 @@ struct Used {
   std::set<ReadPath> paths;
   std::size_t slabs = 0;
   std::size_t slabs_at_most = 0;  // at a time, from the first read on
+  std::uint64_t window_bytes = 0;
 };
 
 // What a load of a hundred extents used, and how many slabs from its fiftieth read on: more reads than there are slabs
@@ -71,7 +72,7 @@ Used used_by_load(IoMode io, DeviceId device = null()) {
   load.wait();
   EXPECT_GE(reader->targets.size(), 100u);
   return {reader->paths, std::set(reader->targets.begin() + 50, reader->targets.end()).size(),
-          load.statistics().peak_staging_bytes / small_slab_bytes};
+          load.statistics().peak_staging_bytes / small_slab_bytes, load.statistics().window_bytes};
 }
 
 TEST(LoadRun, UsesASlabPerThreadThatCopiesAndOneThatWaits) {
@@ -85,11 +86,13 @@ TEST(LoadRun, ReadsNoMoreOutOfThePageCacheThanTheHostHasTaken) {
   const Used used = used_by_load(IoMode::buffered, host());
   EXPECT_EQ(used.paths, std::set{ReadPath::cached});
   EXPECT_EQ(used.slabs_at_most, 3u);
+  EXPECT_EQ(used.window_bytes, 0u) << "nothing was asked of storage";
 }
 
 TEST(LoadRun, UsesAsManySlabsAsItsQueueIsDeep) {
   const Used used = used_by_load(IoMode::direct);
   if (used.paths != std::set{ReadPath::direct}) GTEST_SKIP() << "this file system takes no direct reads";
+  EXPECT_GT(used.window_bytes, 0u);
   EXPECT_EQ(used.slabs, 5u);
 }
 

@@ -25,6 +25,7 @@ class ForwardingReader : public Reader {
   void remove_file(std::uint32_t file) noexcept override { reader_->remove_file(file); }
   void submit(const Read& read) override { reader_->submit(read); }
   void wait(std::vector<Done>& done, bool block) override { reader_->wait(done, block); }
+  std::int64_t now_ns() const noexcept override { return reader_->now_ns(); }
 
  private:
   const std::unique_ptr<Reader> reader_;
