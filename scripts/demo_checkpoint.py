@@ -34,35 +34,53 @@ def make(folder, size_bytes, dtype="BF16"):
         fill(beside, size_bytes, dtype)
 
 
+def make_small(folder, count):
+    """Makes a checkpoint of so many small tensors, of 16 to 160 KiB each, as mixtures of experts have them, unless it is
+    there."""
+    if is_made(folder):
+        return
+    random = numpy.random.default_rng(seed=2)
+    sizes = [int(kib) << 10 for kib in random.choice([16, 32, 64, 128, 160], count)]
+    tensors = [(f"model.layers.{i % 48}.mlp.experts.{i // 48}.weight", (size // 2,)) for i, size in enumerate(sizes)]
+    share = -(-count // SHARDS)
+    with outputs.new_folder(folder) as beside:
+        write(beside, "BF16", [tensors[i:i + share] for i in range(0, count, share)], random)
+
+
 def is_made(folder):
     """Whether a folder is a checkpoint that make() made."""
     return (pathlib.Path(folder) / DIGESTS).exists()
 
 
-def fill(folder, size_bytes, dtype):
-    def size(shape):
-        return {"BF16": 2, "F32": 4}[dtype] * int(numpy.prod(shape))
+def bytes_of(dtype, shape):
+    return {"BF16": 2, "F32": 4}[dtype] * int(numpy.prod(shape))
 
+
+def fill(folder, size_bytes, dtype):
     width = 2048 if size_bytes >= 1 << 30 else 512
-    layer_bytes = sum(size(shape) for _, shape in layer_tensors(width))
+    layer_bytes = sum(bytes_of(dtype, shape) for _, shape in layer_tensors(width))
     layers_a_shard = max(1, size_bytes // (SHARDS * layer_bytes))
-    random = numpy.random.default_rng(seed=1)
+    write(folder, dtype, [[(f"model.layers.{layer}.{name}", shape)
+                           for layer in range(shard * layers_a_shard, (shard + 1) * layers_a_shard)
+                           for name, shape in layer_tensors(width)]
+                          for shard in range(SHARDS)], numpy.random.default_rng(seed=1))
+
+
+def write(folder, dtype, shards, random):
+    """Shards, each a list of names and shapes, their index and the digests."""
     digests, weight_map = {}, {}
-    for shard in range(SHARDS):
-        file = folder / f"model-{shard + 1:05}-of-{SHARDS:05}.safetensors"
-        tensors = [(f"model.layers.{layer}.{name}", shape)
-                   for layer in range(shard * layers_a_shard, (shard + 1) * layers_a_shard)
-                   for name, shape in layer_tensors(width)]
+    for shard, tensors in enumerate(shards):
+        file = folder / f"model-{shard + 1:05}-of-{len(shards):05}.safetensors"
         header, end = {}, 0
         for name, shape in tensors:
-            header[name] = {"dtype": dtype, "shape": shape, "data_offsets": (end, end + size(shape))}
-            end += size(shape)
+            header[name] = {"dtype": dtype, "shape": shape, "data_offsets": (end, end + bytes_of(dtype, shape))}
+            end += bytes_of(dtype, shape)
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
         with open(file, "wb") as out:
             out.write(len(text).to_bytes(8, "little") + text)
             for name, shape in tensors:
-                data = random.bytes(size(shape))
+                data = random.bytes(bytes_of(dtype, shape))
                 out.write(data)
                 digests[name] = hashlib.sha256(data).hexdigest()
                 weight_map[name] = file.name
