@@ -32,6 +32,8 @@ std::vector<Check> probe_rings();
 /// The file system of `path`, a file or a folder: what it is, whether it takes O_DIRECT, whether its cache can be
 /// asked. Throws Error{not_found, io} where the path cannot be looked at.
 std::vector<Check> probe_storage(const std::filesystem::path& path);
+/// "ext4"; empty where the system does not say.
+std::string file_system_of(const std::filesystem::path& path);
 /// The CUDA driver.
 std::vector<Check> probe_devices();
 

@@ -13,13 +13,13 @@
 #include <sstream>
 #include <string>
 #include <system_error>
-#include <utility>
 #include <vector>
 
 #include "loader/base/limits.hpp"
 #include "loader/base/memory.hpp"
 #include "loader/base/regular_file.hpp"
 #include "loader/read/page_cache.hpp"
+#include "loader/tool/descriptor.hpp"
 #include "loader/tool/probes.hpp"
 #include "loader/tool/text.hpp"
 #include "sluice/error.hpp"
@@ -32,21 +32,6 @@ using Status = Check::Status;
 
 // Entries of a folder that are looked at to find a file to try things on.
 constexpr int entries_max = 4096;
-
-class Descriptor {
- public:
-  explicit Descriptor(int value) noexcept : value_(value) {}
-  Descriptor(Descriptor&& other) noexcept : value_(std::exchange(other.value_, -1)) {}
-  Descriptor& operator=(Descriptor&&) = delete;
-  ~Descriptor() {
-    if (value_ >= 0) close(value_);
-  }
-  int get() const noexcept { return value_; }
-  bool is_open() const noexcept { return value_ >= 0; }
-
- private:
-  int value_;
-};
 
 std::string message_of(int error) {
   return std::generic_category().message(error);
@@ -171,6 +156,13 @@ Check probe_page_cache(const std::filesystem::path& path, const std::filesystem:
 }
 
 }  // namespace
+
+std::string file_system_of(const std::filesystem::path& path) {
+  struct statx about = {};
+  if (statx(AT_FDCWD, path.c_str(), 0, STATX_MNT_ID, &about) != 0 || (about.stx_mask & STATX_MNT_ID) == 0) return {};
+  const std::optional<Mount> mount = mount_of(about.stx_mnt_id);
+  return mount ? mount->type : std::string();
+}
 
 std::vector<Check> probe_storage(const std::filesystem::path& path) {
   struct statx about = {};
