@@ -27,11 +27,16 @@ struct CommandText {
   std::string (*help)();
 };
 
-constexpr std::array<CommandText, 4> commands = {{
+// More rounds than this make no median steadier than the machine is.
+constexpr unsigned rounds_max = 100;
+
+constexpr std::array<CommandText, 6> commands = {{
     {Command::inspect, "inspect", help::inspect},
     {Command::plan, "plan", help::plan},
     {Command::load, "load", help::load},
+    {Command::bench, "bench", help::bench},
     {Command::doctor, "doctor", help::doctor},
+    {Command::bench_link, "bench-link", help::bench_link},
 }};
 
 // Options as they were typed. CLI11 is left to find them; what they mean is decided below, where messages can say what
@@ -55,6 +60,10 @@ struct Typed {
   CLI::Option* reader = nullptr;
   CLI::Option* threads = nullptr;
   CLI::Option* queue_depth = nullptr;
+  CLI::Option* rounds = nullptr;
+  CLI::Option* cold = nullptr;
+  CLI::Option* warm = nullptr;
+  CLI::Option* plot = nullptr;
 };
 
 [[noreturn]] void refuse(const CommandText* command, std::string_view message) {
@@ -69,6 +78,10 @@ Typed declare(CLI::App& parent, const CommandText& command) {
   const auto value = [&](const char* name) {
     return typed.app->add_option(name)->expected(1)->allow_extra_args(false);
   };
+  if (command.command == Command::bench_link) {
+    typed.device = value("--device");
+    return typed;
+  }
   typed.path = value("PATH");
   typed.json = typed.app->add_flag("--json")->disable_flag_override();
   if (command.command == Command::doctor) return typed;
@@ -88,6 +101,11 @@ Typed declare(CLI::App& parent, const CommandText& command) {
   typed.reader = value("--reader");
   typed.threads = value("--threads");
   typed.queue_depth = value("--queue-depth");
+  if (command.command != Command::bench) return typed;
+  typed.rounds = value("--rounds");
+  typed.cold = typed.app->add_flag("--cold")->disable_flag_override();
+  typed.warm = typed.app->add_flag("--warm")->disable_flag_override();
+  typed.plot = value("--plot");
   return typed;
 }
 
@@ -263,9 +281,55 @@ void check_digest(const CommandText& command, const Arguments& arguments, const 
   }
 }
 
+/// With "=", so that no value is taken for an option. What load would do beside loading is left out.
+std::vector<std::string> load_options_of(const Typed& typed) {
+  std::vector<std::string> options;
+  for (const CLI::Option* const option :
+       {typed.select, typed.slice, typed.rules, typed.set, typed.device, typed.dtype, typed.staging, typed.slab,
+        typed.io, typed.reader, typed.threads, typed.queue_depth}) {
+    for (const std::string& text : option->results()) {
+      options.push_back(fmt::format("{}={}", option->get_name(), text));
+    }
+  }
+  return options;
+}
+
+void take_bench(const CommandText& command, const Typed& typed, Arguments& arguments) {
+  if (const auto text = text_of(typed.rounds)) {
+    arguments.rounds = number_of(command, typed.rounds, *text, rounds_max);
+  }
+  arguments.only_cold = typed.cold->count() > 0;
+  arguments.only_warm = typed.warm->count() > 0;
+  if (arguments.only_cold && arguments.only_warm) {
+    refuse(&command, "--cold and --warm leave nothing out together; give one, or none for both kinds of start");
+  }
+  if (const auto text = text_of(typed.plot)) {
+    if (text->empty()) refuse(&command, "--plot: the path is empty; name the file to draw");
+    arguments.plot = *text;
+  }
+  arguments.load_options = load_options_of(typed);
+}
+
+void take_devices(const CommandText& command, const Typed& typed, Arguments& arguments) {
+  const auto text = text_of(typed.device);
+  if (!text) return;
+  try {
+    arguments.devices = parse_devices(*text);
+  } catch (const Error&) {
+    refuse(&command, fmt::format("--device: '{}' is no list of different devices; give host, null or cuda:N", *text));
+  }
+}
+
 Arguments arguments_of(const CommandText& command, const Typed& typed) {
   Arguments arguments;
   arguments.command = command.command;
+  if (command.command == Command::bench_link) {
+    take_devices(command, typed, arguments);
+    for (const DeviceId device : arguments.devices) {
+      if (device.kind != DeviceId::Kind::cuda) refuse(&command, "--device: only GPUs have links; give cuda:N");
+    }
+    return arguments;
+  }
   arguments.json = typed.json->count() > 0;
   if (const auto text = text_of(typed.path)) {
     if (text->empty()) refuse(&command, "PATH is empty");
@@ -280,13 +344,7 @@ Arguments arguments_of(const CommandText& command, const Typed& typed) {
   if (typed.slice != nullptr) {
     for (const std::string& text : typed.slice->results()) arguments.slices.push_back(slice_of(command, text));
   }
-  if (const auto text = text_of(typed.device)) {
-    try {
-      arguments.devices = parse_devices(*text);
-    } catch (const Error&) {
-      refuse(&command, fmt::format("--device: '{}' is no list of different devices; give host, null or cuda:N", *text));
-    }
-  }
+  take_devices(command, typed, arguments);
   if (typed.rules != nullptr) take_rules(command, typed, arguments);
   arguments.as_rules = typed.as_rules != nullptr && typed.as_rules->count() > 0;
   if (arguments.as_rules && arguments.json) refuse(&command, "--as-rules and --json print different things; give one");
@@ -301,6 +359,7 @@ Arguments arguments_of(const CommandText& command, const Typed& typed) {
     arguments.trace = *text;
     arguments.options.trace = true;
   }
+  if (command.command == Command::bench) take_bench(command, typed, arguments);
   return arguments;
 }
 
@@ -331,11 +390,11 @@ std::variant<Arguments, Answer> parse_arguments(int argc, const char* const* arg
   for (std::size_t index = 0; index < commands.size(); ++index) typed[index] = declare(app, commands[index]);
 
   // A first word that is no command would be reported as one argument too many.
-  if (argc < 2) refuse(nullptr, "a command is missing: inspect, plan, load or doctor");
+  if (argc < 2) refuse(nullptr, "a command is missing: inspect, plan, load, bench or doctor");
   const std::string_view first = argv[1];
   const bool known = std::any_of(commands.begin(), commands.end(), [&](const auto& it) { return first == it.name; });
   if (!known && !first.starts_with('-')) {
-    refuse(nullptr, fmt::format("unknown command '{}'; it is one of inspect, plan, load, doctor", first));
+    refuse(nullptr, fmt::format("unknown command '{}'; it is one of inspect, plan, load, bench, doctor", first));
   }
 
   const CommandText* command = nullptr;

@@ -17,7 +17,14 @@
 
 namespace sluice::tool {
 
-enum class Command { inspect, plan, load, doctor };
+enum class Command {
+  inspect,
+  plan,
+  load,
+  bench,
+  doctor,
+  bench_link,  // what bench runs in a process of its own; people may, too
+};
 
 /// --slice GLOB:DIM[:RANK/WORLD]
 struct SliceArgument {
@@ -40,6 +47,13 @@ struct Arguments {
   bool digest = false;          // sha256, the only one there is
   std::filesystem::path trace;  // where to write it; empty: nowhere
   Options options;
+
+  // Of bench.
+  unsigned rounds = 3;
+  bool only_cold = false;
+  bool only_warm = false;
+  std::filesystem::path plot;             // where to draw it; empty: nowhere
+  std::vector<std::string> load_options;  // as `sluice load` takes them, for what bench starts
 };
 
 /// Wrong usage: exit status 2. The message says which command's help to look at.

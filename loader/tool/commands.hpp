@@ -13,6 +13,9 @@ void inspect(const Arguments& arguments, Output& output);
 void plan(const Arguments& arguments, Output& output);
 /// Throws Interrupted where a signal ended it.
 void load(const Arguments& arguments, Output& output, Interrupts& interrupts);
+/// Throws Interrupted likewise; the processes that it started have ended then.
+void bench(const Arguments& arguments, Output& output, Interrupts& interrupts);
+void bench_link(const Arguments& arguments, Output& output);
 void doctor(const Arguments& arguments, Output& output);
 
 }  // namespace sluice::tool

@@ -47,6 +47,7 @@ Commands:
   inspect   list the tensors of a checkpoint: names, dtypes, shapes, sizes
   plan      say what a load would read, copy and hold, without doing it
   load      load it, and say what that took
+  bench     measure cold and warm starts beside the limit of the machine, and say what holds them back
   doctor    say what this machine offers for fast loading, what it refuses, and what to do about it
 
 PATH is a .safetensors file, a folder of them, a *.safetensors.index.json, or a snapshot folder of the Hugging Face
@@ -60,6 +61,7 @@ Examples:
   sluice inspect /models/minilm
   sluice load /models/minilm --dtype BF16
   sluice load /models/glm --device null             how fast storage alone is
+  sluice bench /models/glm --device cuda:0         what holds its cold start back, and what would help
   sluice load /models/minilm --digest sha256 --json | jq .stats
   sluice doctor /models
 
@@ -131,6 +133,51 @@ Examples:
   sluice load /models/glm --reader null --device null     the cost of sluice itself
 
 Ctrl-C ends the load cleanly (exit status 130); a second one ends the process at once.
+)";
+}
+
+std::string bench() {
+  return R"(Measure cold and warm starts of a checkpoint on this machine, with the machine's own limits beside them in the same
+rounds, and say in one sentence what holds each kind back. Each start is a process of its own: `sluice load PATH` with
+the same options. Cold: nothing of it is in the page cache, as the kernel confirms before each start; warm: all of it.
+
+Usage:
+  sluice bench PATH [OPTIONS]
+
+What to measure:
+  --rounds N       how often, 1 to 100 (default 3); rounds go forwards and backwards in turns, and medians count
+  --cold, --warm   only that kind of start; without either, both
+  --plot FILE      also draws them as SVG; only an empty file or an earlier picture is replaced
+  --json           one object on standard output: machine, limits, every sample, medians
+  -h, --help       this page
+
+)" + std::string(load_options) +
+         R"(
+  --digest sha256, --trace FILE   accepted so that load's command lines work; a measured start makes neither
+
+Examples:
+  sluice bench /models/glm
+  sluice bench /models/glm --device cuda:0 --cold --rounds 5 --plot cold.svg
+  sluice bench /models/glm --dtype BF16 --json | jq '.cold.bottleneck.sentence'
+
+A kind of start that cannot be had (no cold one on tmpfs, no warm one of more than memory holds) is left out, with the
+reason; it is an error if only that one was asked for. docs/cold-starts.md says how to read the figures.
+)";
+}
+
+std::string bench_link() {
+  return R"(Measure how long the driver takes to start and how fast each GPU copies pinned memory, and print one object. bench
+runs it as a process of its own, since a driver starts only once in each.
+
+Usage:
+  sluice bench-link --device cuda:N[,cuda:N]...
+
+Options:
+  --device LIST   the GPUs
+  -h, --help      this page
+
+Examples:
+  sluice bench-link --device cuda:0
 )";
 }
 

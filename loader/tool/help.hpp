@@ -9,6 +9,8 @@ std::string overview();
 std::string inspect();
 std::string plan();
 std::string load();
+std::string bench();
+std::string bench_link();
 std::string doctor();
 
 }  // namespace sluice::tool::help

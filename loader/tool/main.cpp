@@ -31,6 +31,10 @@ void run(const Arguments& arguments, Output& output, Interrupts& interrupts) {
       return plan(arguments, output);
     case Command::load:
       return load(arguments, output, interrupts);
+    case Command::bench:
+      return bench(arguments, output, interrupts);
+    case Command::bench_link:
+      return bench_link(arguments, output);
     case Command::doctor:
       return doctor(arguments, output);
   }

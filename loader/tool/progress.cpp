@@ -46,12 +46,25 @@ void ProgressLine::draw(const Progress& progress) noexcept {
   const double now = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
   if (!visible_ || now < quiet_seconds) return;
   try {
-    const std::string line = "\r" + progress_line(progress, now, columns_of(descriptor_)) + "\033[K";
-    [[maybe_unused]] const ssize_t written = write(descriptor_, line.data(), line.size());
-    drawn_ = true;
+    draw_line(progress_line(progress, now, columns_of(descriptor_)));
   } catch (const std::exception&) {
     visible_ = false;  // short of memory: the load matters more than the line
   }
+}
+
+void ProgressLine::draw(const std::string& what) noexcept {
+  if (!visible_) return;
+  try {
+    draw_line(what.substr(0, columns_of(descriptor_) - 1));
+  } catch (const std::exception&) {
+    visible_ = false;
+  }
+}
+
+void ProgressLine::draw_line(const std::string& line) {
+  const std::string drawn = "\r" + line + "\033[K";
+  [[maybe_unused]] const ssize_t written = write(descriptor_, drawn.data(), drawn.size());
+  drawn_ = true;
 }
 
 void ProgressLine::clear() noexcept {

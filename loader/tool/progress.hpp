@@ -1,5 +1,6 @@
-// Progress: one line on a terminal that says how far a load is, at what rate, and how long it will take. Nothing at all
-// where standard error is no terminal. Threads: draw() on one, clear() after the last draw() on any.
+// Progress: one line on a terminal that says how far a load is, at what rate, and how long it will take, or what a
+// command is at. Nothing at all where standard error is no terminal. Threads: draw() on one, clear() after the last
+// draw() on any.
 #pragma once
 
 #include <chrono>
@@ -19,9 +20,13 @@ class ProgressLine {
   /// Whether there is somebody to draw for.
   bool is_visible() const noexcept { return visible_; }
   void draw(const Progress& progress) noexcept;
+  /// Says what is being done, at once.
+  void draw(const std::string& what) noexcept;
   void clear() noexcept;
 
  private:
+  void draw_line(const std::string& line);
+
   int descriptor_;
   bool visible_;
   bool drawn_ = false;

@@ -132,7 +132,7 @@ class Usage(ToolTest):
         self.assertEqual(version.returncode, 0)
         self.assertRegex(version.stdout.decode(), r"^sluice \d+\.\d+\.\d+\n$")
         for arguments in (["--help"], ["-h"], ["load", "--help"], ["plan", "-h"], ["inspect", "--help"],
-                          ["doctor", "--help"]):
+                          ["bench", "--help"], ["bench-link", "--help"], ["doctor", "--help"]):
             with self.subTest(arguments):
                 result = sluice(*arguments)
                 self.assertEqual((result.returncode, result.stderr), (0, b""))
@@ -143,7 +143,7 @@ class Usage(ToolTest):
         source = pathlib.Path(__file__).parents[2] / "loader/tool/arguments.cpp"
         declared = set(re.findall(r'(?:value|add_flag)\("(--[a-z-]+)"', source.read_text()))
         self.assertIn("--queue-depth", declared)
-        told = sluice("load", "--help").stdout.decode() + sluice("plan", "--help").stdout.decode()
+        told = "".join(sluice(command, "--help").stdout.decode() for command in ("load", "plan", "bench"))
         for option in declared:
             self.assertIn(option, told)
 
@@ -151,7 +151,7 @@ class Usage(ToolTest):
         model, _ = self.checkpoint()
         path = str(model)
         wrong = [
-            [], ["lod"], ["bench", path], ["--json", "load", path], ["load"], ["plan"], ["inspect"], ["load", ""],
+            [], ["lod"], ["bench"], ["--json", "load", path], ["load"], ["plan"], ["inspect"], ["load", ""],
             ["load", path, path], ["inspect", path, "--dtype", "F16"], ["doctor", path, path],
             ["load", path, "--slice", "*:0:2/2"], ["load", path, "--trace", ""], ["load", path, "--trace"],
             ["inspect", path, "--trace", "x"], ["load", path, "--nonsense"],
