@@ -1,9 +1,13 @@
 #include "loader/tool/json.hpp"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <string_view>
-#include <vector>
 
 #include "loader/base/memory.hpp"
 #include "loader/tool/report.hpp"
@@ -18,47 +22,104 @@ std::string line(const Json& value) {
   return value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-// One element a line: whole lists of 300,000 tensors need no tree in memory, and a person can read them too.
-template <typename Items, typename ToJson>
-void write_list(Output& output, std::string_view key, const Items& items, ToJson&& to_json) {
-  output.print("{}:[", line(Json(key)));
+void append_string(std::string& target, std::string_view text) {
+  const bool plain = std::all_of(text.begin(), text.end(), [](char byte) {
+    return byte >= ' ' && static_cast<unsigned char>(byte) < 0x80 && byte != '"' && byte != '\\';
+  });
+  if (!plain) {
+    target += line(Json(text));
+    return;
+  }
+  target += '"';
+  target += text;
+  target += '"';
+}
+
+void append_number(std::string& target, std::uint64_t number) {
+  const fmt::format_int digits(number);
+  target.append(digits.data(), digits.size());
+}
+
+// An object behind `text`. Trees of the JSON library allocate ten times for each of 300,000 tensors. Keys are plain.
+class Object {
+ public:
+  explicit Object(std::string& text) : text_(text) { text_ += '{'; }
+
+  void add(std::string_view key, std::string_view value) { append_string(begin(key), value); }
+  void add(std::string_view key, std::uint64_t value) { append_number(begin(key), value); }
+  void add_json(std::string_view key, std::string_view value) { begin(key) += value; }
+  /// `append(text, index)` appends each.
+  template <typename Append>
+  void add_list(std::string_view key, std::size_t count, Append&& append) {
+    begin(key) += '[';
+    for (std::size_t index = 0; index < count; ++index) {
+      if (index > 0) text_ += ',';
+      append(text_, index);
+    }
+    text_ += ']';
+  }
+  void end() { text_ += '}'; }
+
+ private:
+  std::string& begin(std::string_view key) {
+    text_ += is_empty_ ? "\"" : ",\"";
+    text_ += key;
+    text_ += "\":";
+    is_empty_ = false;
+    return text_;
+  }
+
+  std::string& text_;
+  bool is_empty_ = true;
+};
+
+// One element a line: whole lists of 300,000 tensors need not be in memory, and a person can read them too.
+template <typename Items, typename AddTo>
+void write_list(Output& output, std::string_view key, const Items& items, AddTo&& add_to) {
+  output.print("\"{}\":[", key);
+  std::string text;
   for (std::size_t index = 0; index < items.size(); ++index) {
-    output.write(index == 0 ? "\n" : ",\n");
-    output.write(line(to_json(index)));
+    text = index == 0 ? "\n" : ",\n";
+    Object object(text);
+    add_to(object, index);
+    object.end();
+    output.write(text);
   }
   output.write(items.empty() ? "]" : "\n]");
 }
 
-Json described(std::string_view name_of_tensor, Dtype dtype, std::span<const std::uint64_t> shape,
-               std::uint64_t bytes) {
-  return Json{{"name", name_of_tensor},
-              {"dtype", name(dtype)},
-              {"shape", std::vector<std::uint64_t>(shape.begin(), shape.end())},
-              {"bytes", bytes}};
+void describe(Object& object, std::string_view name_of_tensor, Dtype dtype, std::span<const std::uint64_t> shape,
+              std::uint64_t bytes) {
+  object.add("name", name_of_tensor);
+  object.add("dtype", name(dtype));
+  object.add_list("shape", shape.size(),
+                  [&](std::string& text, std::size_t dimension) { append_number(text, shape[dimension]); });
+  object.add("bytes", bytes);
 }
 
-Json origins_of(const Origins& origins, const Tensor& tensor) {
-  Json all = Json::array();
-  for (const rules::Piece& piece : origins.of(tensor)) {
-    all.push_back(Json{
-        {"tensor", origins.tensor_of(piece)}, {"slice", origins.from(piece)}, {"into", Origins::into(piece, tensor)}});
-  }
-  return all;
+void add_origins(Object& object, const Origins& origins, const Tensor& tensor) {
+  const std::span<const rules::Piece> pieces = origins.of(tensor);
+  object.add_list("from", pieces.size(), [&](std::string& text, std::size_t index) {
+    Object piece(text);
+    piece.add("tensor", origins.tensor_of(pieces[index]));
+    piece.add("slice", origins.from(pieces[index]));
+    piece.add("into", Origins::into(pieces[index], tensor));
+    piece.end();
+  });
 }
 
 void write_object(Output& output, std::span<const Tensor> tensors, std::span<const std::string> digests,
                   const Json& stats, const Origins* origins) {
   output.write("{");
-  write_list(output, "tensors", tensors, [&](std::size_t index) {
+  write_list(output, "tensors", tensors, [&](Object& object, std::size_t index) {
     const Tensor& tensor = tensors[index];
-    Json object = described(tensor.name, tensor.dtype, tensor.shape, tensor.bytes);
-    object["device"] = name(tensor.device);
-    if (!digests.empty()) object["digest"] = digests[index];
+    describe(object, tensor.name, tensor.dtype, tensor.shape, tensor.bytes);
+    object.add("device", name(tensor.device));
+    if (!digests.empty()) object.add("digest", digests[index]);
     if (origins != nullptr) {
-      object["group"] = tensor.group.number;
-      object["from"] = origins_of(*origins, tensor);
+      object.add("group", tensor.group.number);
+      add_origins(object, *origins, tensor);
     }
-    return object;
   });
   output.print(",\n\"stats\":{}}}\n", line(stats));
 }
@@ -67,12 +128,11 @@ void write_object(Output& output, std::span<const Tensor> tensors, std::span<con
 
 void write_inspect_json(Output& output, std::span<const TensorInfo> tensors, std::span<const std::string> shards) {
   output.write("{");
-  write_list(output, "tensors", tensors, [&](std::size_t index) {
+  write_list(output, "tensors", tensors, [&](Object& object, std::size_t index) {
     const TensorInfo& tensor = tensors[index];
-    Json object = described(tensor.name, tensor.dtype, tensor.shape, tensor.bytes);
-    object["shard"] = shards[tensor.shard];
-    object["offset"] = tensor.offset;
-    return object;
+    describe(object, tensor.name, tensor.dtype, tensor.shape, tensor.bytes);
+    object.add("shard", shards[tensor.shard]);
+    object.add("offset", tensor.offset);
   });
   output.write("}\n");
 }
@@ -143,12 +203,16 @@ void write_plan_json(Output& output, const Checkpoint& checkpoint, const Plan& p
 
 void write_doctor_json(Output& output, std::span<const Check> checks) {
   output.write("{");
-  write_list(output, "checks", checks, [&](std::size_t index) {
+  write_list(output, "checks", checks, [&](Object& object, std::size_t index) {
     const Check& check = checks[index];
-    return Json{{"name", check.name},
-                {"status", name(check.status)},
-                {"finding", check.finding},
-                {"advice", check.advice.empty() ? Json(nullptr) : Json(check.advice)}};
+    object.add("name", check.name);
+    object.add("status", name(check.status));
+    object.add("finding", check.finding);
+    if (check.advice.empty()) {
+      object.add_json("advice", "null");
+    } else {
+      object.add("advice", check.advice);
+    }
   });
   output.write("}\n");
 }
