@@ -20,17 +20,15 @@ Origins::Origins(const Checkpoint& checkpoint, const Request& request)
     const std::string_view name = piece.destination == rules::Piece::itself
                                       ? tensor_of(piece)
                                       : std::string_view(request.destinations()[piece.destination].name());
-    ++by_name_.try_emplace(key(name, piece.device), i, 0).first->second.second;
+    ++by_name_[piece.device].try_emplace(name, i, 0).first->second.second;
   }
 }
 
-std::string Origins::key(std::string_view name, DeviceId device) {
-  return sluice::name(device) + ' ' + std::string(name);
-}
-
 std::span<const rules::Piece> Origins::of(const Tensor& tensor) const {
-  const auto found = by_name_.find(key(tensor.name, tensor.device));
-  if (found == by_name_.end()) return {};
+  const auto on_device = by_name_.find(tensor.device);
+  if (on_device == by_name_.end()) return {};
+  const auto found = on_device->second.find(tensor.name);
+  if (found == on_device->second.end()) return {};
   return std::span(pieces_.pieces).subspan(found->second.first, found->second.second);
 }
 

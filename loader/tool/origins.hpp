@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -31,11 +32,11 @@ class Origins {
   static std::string into(const rules::Piece& piece, const Tensor& tensor);
 
  private:
-  static std::string key(std::string_view name, DeviceId device);
+  using Range = std::pair<std::size_t, std::size_t>;  // the first piece, and how many
 
   const Checkpoint& checkpoint_;
   const rules::Pieces pieces_;
-  std::unordered_map<std::string, std::pair<std::size_t, std::size_t>> by_name_;  // first piece and their number
+  std::map<DeviceId, std::unordered_map<std::string_view, Range>> by_name_;  // which the checkpoint and request keep
 };
 
 /// The shortest run of bytes that a tensor is cut into, and that tensor; an empty name where all are taken in one

@@ -282,6 +282,15 @@ class Inspect(ToolTest):
         self.check_fault(sluice(b"load", folder + b"/\xfe.safetensors"), 1, "\\xfe")
 
 
+    def test_names_are_spelled_as_json_has_it(self):
+        names = ['quoted "name"', "back\\slash", "line\nfeed", "\x01\x1f\x7f", "caf\u00e9 \u2028 \U0001f600", ""]
+        path = self.folder / "names.safetensors"
+        write_shard(path, [(name, "U8", [1], b"x") for name in names])
+        for command in ("inspect", "plan", "load"):
+            listed = self.json_of(command, str(path))
+            self.assertEqual([entry["name"] for entry in listed["tensors"]], names)
+
+
 class Load(ToolTest):
     def check_load(self, loaded, tensors, devices=("host",)):
         self.assertEqual(set(loaded), {"tensors", "stats"})
