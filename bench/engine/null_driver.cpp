@@ -1,5 +1,5 @@
-// A libcuda.so.1 for bench_engine in which every call succeeds at once and does nothing: what a load onto cuda:0 then
-// costs is the lane's own work, and that of waking the threads that wait. Nothing arrives anywhere.
+// A libcuda.so.1 for bench_engine in which every call succeeds at once and does nothing: what a load onto its eight
+// devices then costs is the lanes' own work, and that of waking the threads that wait. Nothing arrives anywhere.
 #include <cstdlib>
 #include <string_view>
 
@@ -47,7 +47,7 @@ Calls make_calls() {
 #undef SLUICE_NOTHING
   // Those whose answer is looked at; handles are not.
   calls.cuDriverGetVersion = [](int* version) { return answer(version, 13000); };
-  calls.cuDeviceGetCount = [](int* count) { return answer(count, 1); };
+  calls.cuDeviceGetCount = [](int* count) { return answer(count, 8); };
   calls.cuMemGetInfo = free_memory;
   calls.cuMemAlloc = [](DevicePointer* pointer, std::size_t) { return answer(pointer, memory); };
   calls.cuMemHostAlloc = allocate_pinned;
