@@ -1,96 +1,95 @@
-// CudaLane: slab -> arena on one GPU, for one load.
+// CudaLane: slab -> arena on one GPU, for one load. Three threads meet in it, and each piece of work goes from list to
+// list:
 //
-//   copy stream      | copy | copy | copy to scratch 0 | copy to scratch 1 | ...
-//   delivery stream                                    | kernel on 0       | kernel on 1 | ...
+//   engine's thread   deliver() -> accepted_                           finished_ -> collect() -> free_
+//   queueing thread                accepted_ -> driver -> in_flight_
+//   waiting thread                                        in_flight_ -> driver -> finished_
 //
-// A few runs of bytes are copied straight into place. Anything else is copied to one of a few scratch slabs, its table
-// behind it, and delivered from there by one kernel. Streams wait for each other by events; the engine's thread waits
-// for neither. One thread, the waiter, sleeps on the events of what was queued, in order, and wakes the engine: the
-// driver does not call a host function in a stream after an error (cuda.h, cuLaunchHostFunc).
+// The engine's thread calls no driver here, not even to give back what the driver gave: with eight GPUs every extent
+// concerns eight lanes, whose calls take 10 to 20 us each. Nor does it wake as many threads (Waker). The queueing
+// thread makes all calls but one: the waiting thread sleeps on the events of what was queued, in order, so that the
+// other can queue meanwhile, and wakes the engine. The driver does not call a host function in a stream after an error
+// (cuda.h, cuLaunchHostFunc).
 //
 // The lane's mutex is never held during a call of the driver, which may take as long as another thread pins memory.
 #pragma once
 
-#include <deque>
+#include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <list>
+#include <optional>
 #include <thread>
 #include <vector>
 
 #include "cuda/context.hpp"
 #include "cuda/delivery_kernel.hpp"
-#include "cuda/device_memory.hpp"
-#include "cuda/lane_trace.hpp"
+#include "cuda/lane_streams.hpp"
 #include "loader/base/mutex.hpp"
+#include "loader/base/waker.hpp"
 #include "loader/device/device.hpp"
-#include "loader/device/targets.hpp"
 
 namespace sluice {
 
 class CudaLane final : public Lane {
  public:
-  /// REQUIRES: the context is current. `kernel` may be nullptr where `scratch_bytes` is 0: then nothing needs it. All
-  /// outlive the lane.
+  /// As LaneStreams, whose arguments these are. Throws Error{system} as well.
   CudaLane(const Context& context, const DeliveryKernel* kernel, std::uint64_t scratch_bytes, const LaneContext& lane);
+  /// Waits for what is in flight. What was delivered, but not queued yet, is dropped.
   ~CudaLane() override;
 
   void deliver(const LaneWork& work) override;
   bool order(CUstream_st* stream, std::uint64_t count) override;
   void collect(std::vector<LaneDone>& done) override;
 
+  /// Waits until the first `count` works of those delivered so far are queued on the device. False where they will not
+  /// all be, since the lane has failed or ends. Any thread.
+  bool wait_until_queued(std::uint64_t count);
+
  private:
-  struct ScratchSlab {
-    explicit ScratchSlab(const Context& context) : copied(context), delivered(context) {}
-    Event copied;     // the last extent is in it
-    Event delivered;  // and out of it
-  };
   /// What was delivered once. It moves from list to list, and so stays where it is in memory: only deliver() makes new.
   struct Work {
-    explicit Work(const Context& context) : end(context) {}
-    Event end;
+    std::optional<Event> end;  // once it has been queued for the first time
+    LaneWork work;
+    DeliveryTable table;
+    LaneDone done;
     std::uint64_t number = 0;  // in the order of deliver()
     bool launched = false;     // it ends on the delivery stream, not on the copy stream
-    LaneDone done;
-    unsigned orders = 0;  // calls of order() that are making a stream wait for `end`: it must not be recorded anew
+    unsigned orders = 0;       // calls of order() that are making a stream wait for `end`: it must not be recorded anew
   };
   using Works = std::list<Work>;
 
-  cu::DevicePointer base_of(std::uint32_t placement) const;
-  void fill();
-  void clear_scratch();
-  void queue_rows(cu::DevicePointer target, std::uint64_t target_stride, const std::byte* source,
-                  std::uint64_t source_stride, std::uint64_t bytes, std::uint64_t rows, LaneDone& done);
-  void queue_copy(cu::DevicePointer target, const std::byte* source, std::uint64_t bytes, LaneDone& done);
-  void copy(const LaneWork& work, LaneDone& done);
-  void launch(const LaneWork& work, LaneDone& done);
-  Works take_work();
-  bool is_capturing(CUstream_st* stream) const;
+  void work_in_order() noexcept;
+  void queue_in_order();
+  Works next_accepted();
+  void give_back() noexcept;
   void wait_in_order() noexcept;
   bool wait_for_work();
   cu::Event end_of(std::size_t nth);
-  void finish(std::size_t count);
+  bool finish(std::size_t count);
+  void fail() noexcept;
+  void close() noexcept;
+  bool is_capturing(CUstream_st* stream) const;
 
   const Context& context_;
-  const DeliveryKernel* const kernel_;
-  const PlanData& plan_;
   Wakeup& wakeup_;
-  const Targets targets_;
-  const DeviceMemory scratch_;
-  const Stream copies_;
-  const Stream kernels_;
-  LaneTrace trace_;
-  std::deque<ScratchSlab> scratch_slabs_;
-  std::uint64_t delivered_ = 0;
-  std::uint64_t launched_ = 0;
+  std::optional<LaneStreams> streams_;  // the queueing thread's, which also destroys it
 
   Mutex mutex_;
-  Condition queued_;
+  Condition accepting_;  // there is more to queue, or nothing more will be
+  Waker::Bell bell_;     // of accepting_
+  Condition queueing_;   // likewise, to wait for
+  Works accepted_ SLUICE_GUARDED_BY(mutex_);
   Works in_flight_ SLUICE_GUARDED_BY(mutex_);  // in the order in which they end
   Works finished_ SLUICE_GUARDED_BY(mutex_);   // and have not been collected
   Works free_ SLUICE_GUARDED_BY(mutex_);       // some of which may still have orders
-  std::exception_ptr error_ SLUICE_GUARDED_BY(mutex_);
+  std::uint64_t delivered_ SLUICE_GUARDED_BY(mutex_) = 0;
+  std::uint64_t queued_ SLUICE_GUARDED_BY(mutex_) = 0;
+  std::exception_ptr error_ SLUICE_GUARDED_BY(mutex_);  // the first
+  bool sleeping_ SLUICE_GUARDED_BY(mutex_) = false;     // the queueing thread, and nobody has rung since
   bool closing_ SLUICE_GUARDED_BY(mutex_) = false;
-  std::thread waiter_;  // last: it uses all of the above
+  std::thread waiter_;  // last: they use all of the above
+  std::thread queuer_;
 };
 
 }  // namespace sluice

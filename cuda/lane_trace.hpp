@@ -2,7 +2,7 @@
 // events before and after each. To set these times against the host's clock, an event on a stream of its own is
 // recorded at a known time, and anew every second: clocks drift apart, and a float holds the milliseconds since that
 // event. Profilers see for themselves what the device does, and are told only which extent a call of the driver is for.
-// Threads: Scope on the engine's, collect() on one other. What the driver refuses costs a span, not the load.
+// Threads: Scope on one, collect() on one other. What the driver refuses costs a span, not the load.
 #pragma once
 
 #include <cstdint>

@@ -69,19 +69,35 @@ class Helpers {
 }  // namespace
 
 std::thread start_thread(const char* name, std::function<void()> body) {
+  std::array<char, 16> kept{};
+  std::strncpy(kept.data(), name, kept.size() - 1);
   std::thread thread;
   try {
     const BlockedSignals blocked;
-    thread = std::thread(std::move(body));
+    // It names itself, too: until it is named it goes by the name of the thread that makes it.
+    thread = std::thread([kept, work = std::move(body)] {
+      pthread_setname_np(pthread_self(), kept.data());
+      work();
+    });
   } catch (const std::system_error& error) {
     throw Error(ErrorCode::system, fmt::format("no thread could be made: {}", error.code().message()), {},
                 "raise the limit of threads (ulimit -u, pids.max of the container)");
   }
   // Nothing may throw from here on: the thread runs.
-  std::array<char, 16> kept{};
-  std::strncpy(kept.data(), name, kept.size() - 1);
   pthread_setname_np(thread.native_handle(), kept.data());
   return thread;
+}
+
+void on_own_thread(const char* name, const std::function<void()>& work) {
+  std::exception_ptr error;
+  start_thread(name, [&] {
+    try {
+      work();
+    } catch (...) {
+      error = std::current_exception();
+    }
+  }).join();
+  if (error != nullptr) std::rethrow_exception(std::move(error));
 }
 
 unsigned processor_count() noexcept {

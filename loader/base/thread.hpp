@@ -12,6 +12,10 @@ namespace sluice {
 /// SIGILL, SIGSYS, SIGTRAP, SIGABRT), and SIGPROF where the calling thread takes that. Throws Error{system}.
 std::thread start_thread(const char* name, std::function<void()> body);
 
+/// Calls `work` on a thread of its own, and returns when it has: for what the calling thread must not do by itself.
+/// Throws what `work` throws; and Error{system} or std::bad_alloc, and then nothing has been done.
+void on_own_thread(const char* name, const std::function<void()>& work);
+
 /// Processors that this process may run on: a container's or taskset's share, not the machine. At least 1.
 unsigned processor_count() noexcept;
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "loader/base/tracer.hpp"
+#include "loader/base/waker.hpp"
 #include "loader/base/wakeup.hpp"
 #include "loader/base/workers.hpp"
 #include "loader/device/pinner.hpp"
@@ -62,15 +63,17 @@ struct LaneDone {
 };
 
 /// One device's in-order path for one load: slab -> arena, cast and placed, and the slab is free again.
-/// Threads: the engine's only, but for order(). The destructor waits for what is in flight.
+/// Threads: the engine's only, but for order(). It waits for no device and no driver but in the destructor, which waits
+/// for what is in flight, and may drop what was delivered last.
 class Lane {
  public:
   virtual ~Lane() = default;
-  /// Queues the work and returns; never waits for the device. Throws Error{device_unavailable}.
+  /// Takes the work and returns: it is queued on the device soon, in order. What goes wrong then, collect() throws.
+  /// Throws Error{device_unavailable} and std::bad_alloc, and then the work was not taken.
   virtual void deliver(const LaneWork& work) = 0;
   /// Has the work that a caller queues on `stream` from now on wait for the first `count` that were delivered. False,
-  /// and nothing done, on a device without streams and after the lane has failed. Any thread; does not wait for the
-  /// device. Throws Error{device_unavailable}.
+  /// and nothing done, on a device without streams and after the lane has failed. Any thread; waits until all
+  /// of them are queued, but not for the device. Throws Error{device_unavailable}.
   virtual bool order(CUstream_st* stream, std::uint64_t count) = 0;
   /// Appends what has finished since the last call. Throws the device's Error once it has failed.
   virtual void collect(std::vector<LaneDone>& done) = 0;
@@ -87,9 +90,10 @@ struct LaneContext {
   const PlanData& plan;
   const Bindings& bindings;
   Arena& arena;
-  const StreamMark* after;  // nothing is written before that is done; nullptr: at once
-  Wakeup& wakeup;           // notified, from any thread, when there is something to collect
-  Tracer& tracer;           // told what is done when
+  const StreamMark* after;                 // nothing is written before that is done; nullptr: at once
+  Wakeup& wakeup;                          // notified, from any thread, when there is something to collect
+  Tracer& tracer;                          // told what is done when
+  std::shared_ptr<Waker> waker = nullptr;  // by which deliver() wakes the lane's threads; nullptr: by itself
 };
 
 /// Threads: any, at any time.

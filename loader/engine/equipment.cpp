@@ -4,12 +4,27 @@
 #include <cassert>
 #include <utility>
 
+#include "loader/base/thread.hpp"
 #include "sluice/error.hpp"
 
 namespace sluice {
 
 Equipment::Equipment(const Options& options, std::shared_ptr<Wakeup> wakeup)
     : options_(options), wakeup_(std::move(wakeup)) {}
+
+Equipment::~Equipment() {
+  reader_.reset();
+  staging_.reset();
+  workers_.reset();  // whoever opens a device has ended
+  try {
+    on_own_thread("sluice-close", [this] {
+      devices_.clear();
+      opening_.clear();
+    });
+  } catch (const std::exception&) {
+    // No memory, or no thread: then this one has to wait for the driver.
+  }
+}
 
 void Equipment::prepare(std::span<const DeviceId> ids) noexcept {
   try {

@@ -1,6 +1,7 @@
 // Equipment: what an engine keeps from load to load, so that the next one finds it warm: threads, ring, slabs, devices.
 // Each is made when it is first asked for, by a load or ahead of it by prepare(). Threads: the engine's only, from the
-// constructor to the destructor: an io_uring belongs to the thread that made it.
+// constructor to the destructor: an io_uring belongs to the thread that made it. Whatever may call a driver is done by
+// others meanwhile: opening devices by workers, pinning and closing by threads of their own.
 #pragma once
 
 #include <exception>
@@ -23,6 +24,9 @@ class Equipment {
  public:
   /// Makes nothing yet. `options` are resolved. `wakeup` is notified by all that works for a load.
   Equipment(const Options& options, std::shared_ptr<Wakeup> wakeup);
+  ~Equipment();
+  Equipment(const Equipment&) = delete;
+  Equipment& operator=(const Equipment&) = delete;
 
   const Options& options() const noexcept { return options_; }
   Wakeup& wakeup() const noexcept { return *wakeup_; }

@@ -11,6 +11,7 @@
 
 #include "loader/base/limits.hpp"
 #include "loader/base/memory.hpp"
+#include "loader/base/thread.hpp"
 #include "loader/read/choose_path.hpp"
 #include "sluice/error.hpp"
 
@@ -81,8 +82,7 @@ void LoadRun::start_up() {
   std::vector<std::shared_ptr<Device>> devices;
   for (const DeviceId id : plan_.devices) devices.push_back(equipment_.device(id));
   stats_.devices_seconds = began_.seconds();
-  check_callers_memory();
-  check_memory();
+  check_all_memory();
   // The plan may have been made with other options: it gets what it counted on, within the engine's own bound.
   const Options& options = equipment_.options();
   staging_ =
@@ -111,6 +111,21 @@ bool LoadRun::lanes_are_open() {
   if (!opening_.take(opened_)) return false;
   state_.place(opened_.arenas, opened_.lanes);
   return true;
+}
+
+// Drivers may take their time, and this thread never waits for them.
+void LoadRun::check_all_memory() {
+  const auto check = [this] {
+    check_callers_memory();
+    check_memory();
+  };
+  const bool asks_drivers = std::any_of(plan_.devices.begin(), plan_.devices.end(),
+                                        [](const DeviceId& id) { return id.kind == DeviceId::Kind::cuda; });
+  if (asks_drivers) {
+    on_own_thread("sluice-check", check);
+  } else {
+    check();
+  }
 }
 
 // Of all devices, before any of them writes: where one refuses, nothing has been touched.

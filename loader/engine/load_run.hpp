@@ -45,6 +45,7 @@ class LoadRun {
 
  private:
   void start_up();
+  void check_all_memory();
   void check_callers_memory();
   void check_memory();
 

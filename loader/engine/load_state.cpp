@@ -139,12 +139,14 @@ void LoadState::release() noexcept {
   if (!process_.is_still()) return;
   cancel();
   // The engine may hold the state a moment longer; the memory goes with its handle, and the error does not end on the
-  // engine's thread while a caller still reads it.
+  // engine's thread while a caller still reads it. Nor does what a driver has to give back.
   std::vector<std::shared_ptr<Arena>> arenas;
+  std::vector<std::shared_ptr<const StreamMark>> after;
   std::exception_ptr error;
   MutexLock lock(mutex_);
   while (!finished_) changed_.wait(lock);
   arenas.swap(arenas_);
+  after.swap(memory_.after);
   error.swap(error_);
 }
 

@@ -110,7 +110,7 @@ class LoadState {
   const ThisProcess process_;
   const std::shared_ptr<const PlanData> plan_;
   const std::shared_ptr<const Bindings> bindings_;
-  const LoadMemory memory_;
+  LoadMemory memory_;                     // as it was given until the load has ended
   const std::shared_ptr<Wakeup> wakeup_;  // the engine's
   std::atomic<bool> cancel_requested_ = false;
   std::atomic<std::uint64_t> preferred_ = 0;  // the group's number and 1

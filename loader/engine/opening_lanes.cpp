@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "loader/base/stopwatch.hpp"
+#include "loader/base/thread.hpp"
 
 namespace sluice {
 
@@ -14,8 +15,22 @@ void OpeningLanes::begin(LoadState& state, std::span<const std::shared_ptr<Devic
     opened_.lanes.resize(devices.size());
     left_ = devices.size();
   }
+  make_waker(devices);
   for (std::size_t i = 0; i < devices.size(); ++i) {
     tasks_.run([this, &state, i, device = devices[i]] { open(state, i, *device); });
+  }
+}
+
+/// Where several lanes have threads of their own.
+void OpeningLanes::make_waker(std::span<const std::shared_ptr<Device>> devices) {
+  const auto with_threads = std::count_if(devices.begin(), devices.end(), [](const std::shared_ptr<Device>& device) {
+    return device->id().kind == DeviceId::Kind::cuda;
+  });
+  if (with_threads < 2) return;
+  try {
+    waker_ = std::make_shared<Waker>();
+  } catch (const Error&) {
+    // No thread for it: lanes do without.
   }
 }
 
@@ -29,7 +44,7 @@ void OpeningLanes::open(LoadState& state, std::size_t index, Device& device) noe
     std::byte* const given = state.memory().arenas[index];
     arena = given == nullptr ? device.allocate(bytes) : device.adopt(given);
     lane = device.open_lane(
-        {state.plan(), state.bindings(), *arena, state.memory().after[index].get(), wakeup_, state.tracer()});
+        {state.plan(), state.bindings(), *arena, state.memory().after[index].get(), wakeup_, state.tracer(), waker_});
   } catch (...) {
     error = std::current_exception();
   }
@@ -53,8 +68,16 @@ bool OpeningLanes::take(Opened& opened) {
 void OpeningLanes::close() noexcept {
   tasks_.wait();
   Opened left;
-  const MutexLock lock(mutex_);
-  std::swap(left, opened_);
+  {
+    const MutexLock lock(mutex_);
+    std::swap(left, opened_);
+  }
+  if (left.arenas.empty()) return;
+  try {
+    on_own_thread("sluice-close", [&left] { left = {}; });
+  } catch (const std::exception&) {
+    // No memory, or no thread: then this one has to wait for the driver.
+  }
 }
 
 double OpeningLanes::seconds() {

@@ -35,9 +35,11 @@ class OpeningLanes {
   double seconds();
 
  private:
+  void make_waker(std::span<const std::shared_ptr<Device>> devices);
   void open(LoadState& state, std::size_t index, Device& device) noexcept;
 
   Wakeup& wakeup_;
+  std::shared_ptr<Waker> waker_;  // nullptr: lanes wake their threads by themselves
   Mutex mutex_;
   Opened opened_ SLUICE_GUARDED_BY(mutex_);  // by device of the plan
   std::size_t left_ SLUICE_GUARDED_BY(mutex_) = 0;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "loader/base/stopwatch.hpp"
+#include "loader/base/thread.hpp"
 #include "sluice/error.hpp"
 
 namespace sluice {
@@ -34,18 +35,12 @@ SlabMemory::SlabMemory(std::uint64_t slab_bytes, std::uint32_t count, std::share
     return;
   }
   mapping_.prefer_node(pinner_->numa_node());
-  try {
-    pin_chunk(0);
-  } catch (const Error& error) {
-    mapping_ = {};
-    allocate_pinned(error.what());
-    return;
-  }
+  on_own_thread("sluice-pin", [this] { pin_first(); });
   if (ready_ == memory_.size()) return;
   try {
     tasks_.run([this, &wakeup] { pin_rest(wakeup); });
   } catch (...) {
-    unpin();
+    unpin_elsewhere();
     throw;
   }
 }
@@ -53,11 +48,19 @@ SlabMemory::SlabMemory(std::uint64_t slab_bytes, std::uint32_t count, std::share
 SlabMemory::~SlabMemory() {
   closing_ = true;
   tasks_.wait();
-  unpin();
+  unpin_elsewhere();
+}
+
+void SlabMemory::unpin_elsewhere() noexcept {
+  if (pinner_ == nullptr) return;
+  try {
+    on_own_thread("sluice-pin", [this] { unpin(); });
+  } catch (const std::exception&) {
+    unpin();  // no memory, or no thread: then this one has to wait for the driver
+  }
 }
 
 void SlabMemory::unpin() noexcept {
-  if (pinner_ == nullptr) return;
   if (mapping_.data() == nullptr) {
     pinner_->free(memory_);
     return;
@@ -72,6 +75,15 @@ std::string SlabMemory::refusal() const {
 
 std::span<std::byte> SlabMemory::chunk(std::uint64_t offset) const noexcept {
   return memory_.subspan(offset, std::min(chunk_bytes_, memory_.size() - offset));
+}
+
+void SlabMemory::pin_first() {
+  try {
+    pin_chunk(0);
+  } catch (const Error& error) {
+    mapping_ = {};
+    allocate_pinned(error.what());
+  }
 }
 
 void SlabMemory::pin_chunk(std::uint64_t offset) {

@@ -3,7 +3,7 @@
 // Pinning goes at 1 to 15 GB/s, so only a first chunk is pinned before reading may begin. A worker pins the others, and
 // ready_bytes() grows. Where pinning is refused there are two ways on, both of which refusal() tells: of the first
 // chunk, memory that the driver allocates, less of it if need be; of a later one, what is ready by then is all.
-// Threads: made and let go of by the engine's; the rest by any.
+// Threads: made and let go of by the engine's, which has others call the pinner; the rest by any.
 #pragma once
 
 #include <atomic>
@@ -44,9 +44,11 @@ class SlabMemory {
 
  private:
   std::span<std::byte> chunk(std::uint64_t offset) const noexcept;
+  void pin_first();
   void pin_chunk(std::uint64_t offset);
   void pin_rest(Wakeup& wakeup) noexcept;
   void unpin() noexcept;
+  void unpin_elsewhere() noexcept;
   void allocate_pinned(const std::string& refusal);
 
   const std::uint64_t slab_bytes_;

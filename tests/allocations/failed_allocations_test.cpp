@@ -412,7 +412,8 @@ TEST_P(Loading, EndsInALoadThatIsRightOrInOneException) {
 
 INSTANTIATE_TEST_SUITE_P(Everywhere, Loading,
                          testing::Combine(testing::ValuesIn(ways()),
-                                          testing::Values(caller_name, "sluice-engine", "sluice-worker", "sluice-cuda"),
+                                          testing::Values(caller_name, "sluice-engine", "sluice-worker", "sluice-cuda",
+                                                          "sluice-waiter"),
                                           testing::Bool(), testing::Bool()),
                          [](const auto& combined) {
                            std::string name =

@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <pthread.h>
 
 #include <atomic>
 #include <cstdlib>
@@ -83,6 +84,10 @@ class LaneTest : public testing::Test {
     lane_ = device_->open_lane({*plan_, bindings_, *arena_, nullptr, wakeup_, tracer_});
   }
   void deliver(std::uint64_t tag) { lane_->deliver({slab_.data(), &plan_->extents[0], &plan_->parts[0], tag}); }
+  void deliver_and_queue(std::uint64_t tag) {
+    deliver(tag);
+    EXPECT_TRUE(dynamic_cast<CudaLane&>(*lane_).wait_until_queued(UINT64_MAX));
+  }
   std::vector<LaneDone> collect(std::size_t count) {
     std::vector<LaneDone> done;
     while (done.size() < count) {
@@ -245,7 +250,7 @@ class LaneTimesTest : public LaneTest {
 TEST_F(LaneTimesTest, ACopysSpanIsThatOfTheDevice) {
   open(false);
   sim::advance_to(50);
-  deliver(1);
+  deliver_and_queue(1);
   const std::vector<Span> all = spans(1);
   ASSERT_EQ(all.size(), 1u);
   EXPECT_EQ(all[0].what, Span::What::copy);
@@ -261,8 +266,8 @@ TEST_F(LaneTimesTest, ACopysSpanIsThatOfTheDevice) {
 TEST_F(LaneTimesTest, TheNextCopyRunsBesideTheKernel) {
   if (kernel_fatbinary().empty()) GTEST_SKIP() << "built without nvcc";
   open_with_kernel();
-  deliver(1);
-  deliver(2);
+  deliver_and_queue(1);
+  deliver_and_queue(2);
   const std::vector<Span> all = spans(2);
   ASSERT_EQ(all.size(), 4u);
   const Span& first_copy = all[0];
@@ -281,24 +286,99 @@ TEST_F(LaneTimesTest, TheNextCopyRunsBesideTheKernel) {
   EXPECT_EQ(second_kernel.end_ns, ends_.back());
 }
 
+TEST_F(LaneTimesTest, TakesWorkWhileTheDriverTakesItsTimeToQueueIt) {
+  if (!sim::is_simulated()) GTEST_SKIP() << "only the simulator holds calls back";
+  open(false);
+  std::string name(16, '\0');
+  pthread_getname_np(pthread_self(), name.data(), name.size());
+  name.resize(name.find('\0'));
+  const std::uint64_t calls = sim::counters().callers[name];
+  sim::hold_call("cuMemcpyHtoDAsync");
+  for (std::uint64_t tag = 1; tag <= 20; ++tag) deliver(tag);
+  std::vector<LaneDone> done;
+  lane_->collect(done);
+  EXPECT_TRUE(done.empty());
+  sim::release_calls();
+  with_running_clock([&] {
+    EXPECT_EQ(collect(20).back().tag, 20u);
+    lane_.reset();
+  });
+  EXPECT_EQ(sim::counters().callers[name], calls) << "this thread stands for the engine's";
+}
+
+TEST_F(LaneTimesTest, AStreamWaitsForWorkThatWasNotQueuedYet) {
+  if (!sim::is_simulated()) GTEST_SKIP() << "only the simulator holds calls back";
+  open(false);
+  const Context context(0);
+  const CurrentContext current(context);
+  const Stream stream(context);
+  sim::hold_call("cuMemcpyHtoDAsync");
+  for (std::uint64_t tag = 1; tag <= 3; ++tag) deliver(tag);
+  std::atomic<bool> returned = false;
+  bool ordered = false;
+  std::thread caller([&] {
+    ordered = lane_->order(stream.handle(), 2);
+    returned = true;
+  });
+  while (sim::held_threads() == 0) std::this_thread::yield();
+  EXPECT_FALSE(returned) << "there is nothing yet that the stream could wait for";
+  sim::release_calls();
+  caller.join();
+  EXPECT_TRUE(ordered);
+  EXPECT_TRUE(dynamic_cast<CudaLane&>(*lane_).wait_until_queued(3));
+  std::size_t ended = 0;
+  while (context.driver().cuStreamQuery(stream.handle()) != cu::Result::success) {
+    sim::advance_to(sim::next_completion().value());
+    ++ended;
+  }
+  const std::uint64_t copies_each = sim::counters().calls["cuMemcpyHtoDAsync"] / 3;
+  EXPECT_EQ(ended, 2 * copies_each) << "for two of the three";
+  while (const auto next = sim::next_completion()) sim::advance_to(*next);
+  collect(3);
+}
+
+TEST_F(LaneTimesTest, NoStreamWaitsForWorkThatTheDriverRefusesToQueue) {
+  open(false);
+  sim::fail_call("cuMemcpyHtoDAsync", 2, cu::Result::unknown);
+  deliver(1);
+  deliver(2);
+  deliver(3);
+  EXPECT_FALSE(lane_->order(nullptr, 3));
+  with_running_clock([&] {
+    EXPECT_THROW(collect(3), Error);
+    lane_.reset();
+  });
+}
+
+TEST_F(LaneTimesTest, EndsWithWorkThatItNeverQueued) {
+  if (!sim::is_simulated()) GTEST_SKIP() << "only the simulator holds calls back";
+  open(false);
+  sim::hold_call("cuMemcpyHtoDAsync");
+  for (std::uint64_t tag = 1; tag <= 20; ++tag) deliver(tag);
+  while (sim::held_threads() == 0) std::this_thread::yield();
+  std::thread closer([&] { lane_.reset(); });
+  sim::release_calls();
+  with_running_clock([&] { closer.join(); });
+}
+
 // The driver may take its time to make a stream wait: while another thread pins memory, or the stream is full.
 TEST_F(LaneTimesTest, DeliversAndEndsWhileACallersStreamIsBeingMadeToWait) {
   open(false);
   const Context context(0);
   const CurrentContext current(context);
   const Stream stream(context);
-  deliver(1);
+  deliver_and_queue(1);
   sim::hold_call("cuStreamWaitEvent");
   bool ordered = false;
   std::thread caller([&] { ordered = lane_->order(stream.handle(), UINT64_MAX); });
   while (sim::held_threads() == 0) std::this_thread::yield();
   for (std::uint64_t tag = 2; tag <= 20; ++tag) {
-    deliver(tag);
+    deliver_and_queue(tag);
     while (const auto next = sim::next_completion()) sim::advance_to(*next);
     // Of an event that was recorded anew meanwhile, the stream would wait for the later record.
     collect(tag == 2 ? 2 : 1);
   }
-  deliver(21);
+  deliver_and_queue(21);
   sim::release_calls();
   caller.join();
   EXPECT_TRUE(ordered);
@@ -311,7 +391,7 @@ TEST_F(LaneTimesTest, DeliversAndEndsWhileACallersStreamIsBeingMadeToWait) {
 TEST_F(LaneTimesTest, WhatTheDriverRefusesCostsASpanAndNotTheLoad) {
   open(false);
   sim::fail_call("cuEventRecord", 1, cu::Result::unknown);
-  deliver(1);
+  deliver_and_queue(1);
   EXPECT_TRUE(spans(1).empty());
   EXPECT_EQ(tracer_.trace().dropped, 1u);
   EXPECT_EQ(sim::counters().bytes_in, plan_->costs.delivered_bytes);

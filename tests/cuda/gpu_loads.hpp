@@ -76,8 +76,10 @@ class GpuLoads : public testing::Test {
     }
   }
 
+  /// Also that no engine's thread has waited for the driver.
   static void expect_clean() {
     sim::check_leaks();
+    EXPECT_EQ(sim::counters().callers.count("sluice-engine"), 0u);
     for (const sim::Violation& violation : sim::take_violations()) {
       ADD_FAILURE() << sim::name(violation.rule) << ": " << violation.message;
     }

@@ -21,6 +21,7 @@
 #include <utility>
 #include <vector>
 
+#include "cuda/cuda_lane.hpp"
 #include "loader/device/device.hpp"
 #include "loader/engine/load_run.hpp"
 #include "loader/plan/access.hpp"
@@ -68,6 +69,8 @@ class WatchedLane final : public Lane {
   void deliver(const LaneWork& work) override {
     noting_failure([&] { lane_->deliver(work); });
     ++watch_.in_flight;
+    // Its thread takes no time to queue the work, however late it comes to it.
+    if (auto* const lane = dynamic_cast<CudaLane*>(lane_.get())) lane->wait_until_queued(UINT64_MAX);
   }
   bool order(CUstream_st* stream, std::uint64_t count) override { return lane_->order(stream, count); }
   void collect(std::vector<LaneDone>& done) override {

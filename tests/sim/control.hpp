@@ -127,8 +127,9 @@ SLUICE_SIM_API std::size_t held_threads();
 SLUICE_SIM_API bool is_in_call();
 
 struct Counters {
-  std::map<std::string, std::uint64_t, std::less<>> calls;  // by name, also those that failed
-  std::uint64_t copies_in = 0;                              // to a device, done
+  std::map<std::string, std::uint64_t, std::less<>> calls;    // by name, also those that failed
+  std::map<std::string, std::uint64_t, std::less<>> callers;  // how many calls, by the calling thread's name
+  std::uint64_t copies_in = 0;                                // to a device, done
   std::uint64_t bytes_in = 0;
   std::uint64_t copies_out = 0;
   std::uint64_t bytes_out = 0;

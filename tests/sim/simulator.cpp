@@ -1,12 +1,15 @@
 #include "tests/sim/simulator.hpp"
 
 #include <fmt/format.h>
+#include <pthread.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <set>
+#include <string>
 #include <utility>
 
 #include "tests/sim/environment.hpp"
@@ -34,6 +37,13 @@ std::uint64_t checksum(const Rows& rows) {
     sum = checksum(reinterpret_cast<const std::byte*>(rows.row(row)), rows.bytes, sum);
   }
   return sum;
+}
+
+/// Asked for at each call: whoever makes a thread may name it late.
+std::string name_of_this_thread() {
+  std::array<char, 16> kept{};
+  pthread_getname_np(pthread_self(), kept.data(), kept.size());
+  return kept.data();
 }
 
 /// What a clean process leaves is nothing, and what it did wrong somebody has taken note of.
@@ -109,6 +119,7 @@ Simulator::Simulator(const Settings& its_settings, std::mutex& its_lock)
 
 Entry Simulator::enter(const char* name, Needs needs) {
   const cu::Result planned = faults.use(name);
+  ++counts.callers[name_of_this_thread()];
   if (ended) return {cu::Result::deinitialized, false};
   if (needs == Needs::nothing) return {planned};
   // A child of fork() cannot use what its parent initialised.

@@ -49,6 +49,14 @@ void operator delete(void* memory, std::size_t /*bytes*/) noexcept {
 namespace sluice {
 namespace {
 
+TEST(OnOwnThread, DoesTheWorkElsewhereAndThrowsWhatItThrows) {
+  std::thread::id worked;
+  on_own_thread("sluice-aside", [&] { worked = std::this_thread::get_id(); });
+  EXPECT_NE(worked, std::thread::id());
+  EXPECT_NE(worked, std::this_thread::get_id());
+  EXPECT_THROW(on_own_thread("sluice-aside", [] { throw Error(ErrorCode::io, "refused"); }), Error);
+}
+
 TEST(StartThread, KeepsFifteenCharactersOfTheName) {
   std::latch named(1);
   std::thread thread = start_thread("sluice-with-a-long-name", [&named] { named.wait(); });
