@@ -37,7 +37,7 @@ struct Stats {
   // Where the time of start-up goes, and of what runs beside the first reads.
   double devices_seconds = 0;  // waiting for drivers and contexts that Engine::prepare() has not made yet
   double lanes_seconds = 0;    // arenas, streams, kernels: the slowest device, beside the first reads
-  double pinning_seconds = 0;  // pinning the engine's slabs; once per engine, and most of it beside reads
+  double pinning_seconds = 0;  // pinning the engine's slabs so far; the first of them before reads, others beside
 
   ReaderKind reader = ReaderKind::automatic;  // which one ran
   std::uint64_t direct_bytes = 0;             // of `bytes`: read with O_DIRECT

@@ -26,6 +26,7 @@ SlabMemory::SlabMemory(std::uint64_t slab_bytes, std::uint32_t count, std::share
       // No slab lies in two chunks: a copy may not cross from one pinned span into another.
       chunk_bytes_(std::max(slab_bytes, pinned_chunk_bytes - pinned_chunk_bytes % slab_bytes)),
       pinner_(std::move(pinner)),
+      wakeup_(wakeup),
       mapping_(slab_bytes * count, "staging"),
       memory_(mapping_.data(), slab_bytes * count),
       tasks_(workers) {
@@ -36,17 +37,9 @@ SlabMemory::SlabMemory(std::uint64_t slab_bytes, std::uint32_t count, std::share
   }
   mapping_.prefer_node(pinner_->numa_node());
   on_own_thread("sluice-pin", [this] { pin_first(); });
-  if (ready_ == memory_.size()) return;
-  try {
-    tasks_.run([this, &wakeup] { pin_rest(wakeup); });
-  } catch (...) {
-    unpin_elsewhere();
-    throw;
-  }
 }
 
 SlabMemory::~SlabMemory() {
-  closing_ = true;
   tasks_.wait();
   unpin_elsewhere();
 }
@@ -94,24 +87,30 @@ void SlabMemory::pin_chunk(std::uint64_t offset) {
   pinning_seconds_ = pinning_seconds_ + stopwatch.seconds();
 }
 
-void SlabMemory::pin_rest(Wakeup& wakeup) noexcept {
-  bool refused = false;
-  while (!refused && !closing_ && ready_ < memory_.size()) {
-    try {
-      pin_chunk(ready_);
-    } catch (const std::exception& error) {
-      refused = true;
-      std::string refusal = "no memory";  // short enough to need none
-      try {
-        refusal = fmt::format("{}; {} of {} bytes are pinned, and used", error.what(), ready_.load(), memory_.size());
-      } catch (const std::bad_alloc&) {
-        // The short word has to do.
-      }
-      const MutexLock lock(mutex_);
-      refusal_ = std::move(refusal);
-    }
-    wakeup.notify();  // last: whoever it wakes finds the refusal
+void SlabMemory::grow() noexcept {
+  if (ready_ == memory_.size() || growing_.exchange(true)) return;
+  try {
+    tasks_.run([this] { pin_next(); });
+  } catch (const std::exception&) {
+    growing_ = false;
   }
+}
+
+void SlabMemory::pin_next() noexcept {
+  try {
+    pin_chunk(ready_);
+    growing_ = false;
+  } catch (const std::exception& error) {
+    std::string refusal = "no memory";  // short enough to need none
+    try {
+      refusal = fmt::format("{}; {} of {} bytes are pinned, and used", error.what(), ready_.load(), memory_.size());
+    } catch (const std::bad_alloc&) {
+      // The short word has to do.
+    }
+    const MutexLock lock(mutex_);
+    refusal_ = std::move(refusal);
+  }
+  wakeup_.notify();  // last: whoever it wakes finds what has come of it
 }
 
 void SlabMemory::allocate_pinned(const std::string& refusal) {

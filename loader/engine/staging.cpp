@@ -14,7 +14,9 @@ Staging::Staging(std::uint64_t slab_bytes, std::unique_ptr<SlabMemory> memory)
 
 std::byte* Staging::take() noexcept {
   if (free_.empty()) {
-    if (uses_.size() == memory_->ready_bytes() / slab_bytes_) return nullptr;
+    const std::uint64_t ready = memory_->ready_bytes() / slab_bytes_;
+    if (uses_.size() + 1 >= ready) memory_->grow();  // so that there is more when it is asked for
+    if (uses_.size() == ready) return nullptr;
     free_.push_back(static_cast<std::uint32_t>(uses_.size()));
     uses_.push_back(0);
   }

@@ -59,6 +59,11 @@ class SlabMemoryTest : public testing::Test {
   std::unique_ptr<SlabMemory> make(std::uint64_t slab_bytes, std::uint32_t count, bool is_pinned = true) {
     return std::make_unique<SlabMemory>(slab_bytes, count, is_pinned ? pinner_ : nullptr, workers_, wakeup_);
   }
+  void grow(SlabMemory& memory) {
+    memory.grow();
+    wait_for_wakeup();
+    wakeup_.clear();
+  }
   void wait_for_wakeup() const {
     pollfd descriptor{wakeup_.fd(), POLLIN, 0};
     ASSERT_EQ(poll(&descriptor, 1, -1), 1);
@@ -85,10 +90,9 @@ TEST_F(SlabMemoryTest, IsReadyInWholeSlabsWhileMoreIsPinned) {
     const std::uint64_t ready = memory->ready_bytes();
     EXPECT_GT(ready, 0u);
     EXPECT_EQ(ready % slab_bytes, 0u);
-    EXPECT_GE(ready, before);
+    EXPECT_GT(ready, before);
     before = ready;
-    wait_for_wakeup();
-    wakeup_.clear();
+    grow(*memory);
   }
   {
     const std::lock_guard lock(pinner_->mutex);
@@ -97,6 +101,17 @@ TEST_F(SlabMemoryTest, IsReadyInWholeSlabsWhileMoreIsPinned) {
   }
   memory.reset();
   EXPECT_TRUE(pinner_->pinned.empty());
+}
+
+TEST_F(SlabMemoryTest, IsPinnedNoSoonerThanItIsAskedFor) {
+  const auto memory = make(4 * mib, 40);
+  const std::uint64_t first = memory->ready_bytes();
+  EXPECT_LT(first, 160 * mib);
+  EXPECT_EQ(pinner_->pins, 1);
+  memory->grow();
+  memory->grow();  // somebody is at it, or has been
+  wait_for_wakeup();
+  EXPECT_GT(memory->ready_bytes(), first);
 }
 
 TEST_F(SlabMemoryTest, OfOneSlabThatIsLongerThanAChunkIsPinnedInOnePiece) {
@@ -108,10 +123,8 @@ TEST_F(SlabMemoryTest, OfOneSlabThatIsLongerThanAChunkIsPinnedInOnePiece) {
 TEST_F(SlabMemoryTest, IsLessWhereLaterChunksAreRefused) {
   pinner_->pins_allowed = 2;
   auto memory = make(8 * mib, 16);
-  while (memory->refusal().empty()) {
-    wait_for_wakeup();
-    wakeup_.clear();
-  }
+  while (memory->refusal().empty()) grow(*memory);
+  memory->grow();  // nobody tries again
   EXPECT_EQ(memory->ready_bytes(), 64 * mib);
   EXPECT_THAT(memory->refusal(), HasSubstr("no more is pinned"));
   EXPECT_THAT(memory->refusal(), HasSubstr("67108864 of 134217728 bytes"));
@@ -144,7 +157,10 @@ TEST_F(SlabMemoryTest, IsAnErrorWhereNotOneSlabCanBePinned) {
 }
 
 TEST_F(SlabMemoryTest, EndsWhileMoreIsBeingPinned) {
-  for (int i = 0; i < 20; ++i) make(limits::slab_bytes_unit, 2000).reset();
+  for (int i = 0; i < 20; ++i) {
+    const auto memory = make(limits::slab_bytes_unit, 2000);
+    memory->grow();
+  }
   EXPECT_TRUE(pinner_->pinned.empty());
 }
 
