@@ -100,6 +100,16 @@ void on_own_thread(const char* name, const std::function<void()>& work) {
   if (error != nullptr) std::rethrow_exception(std::move(error));
 }
 
+void rather_on_own_thread(const char* name, const std::function<void()>& work) noexcept {
+  try {
+    start_thread(name, [&work] { work(); }).join();
+    return;
+  } catch (const std::exception&) {
+    // Nothing has been done.
+  }
+  work();
+}
+
 unsigned processor_count() noexcept {
   cpu_set_t mask;
   if (sched_getaffinity(0, sizeof mask, &mask) == 0) return static_cast<unsigned>(CPU_COUNT(&mask));

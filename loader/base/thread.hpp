@@ -15,6 +15,9 @@ std::thread start_thread(const char* name, std::function<void()> body);
 /// Calls `work` on a thread of its own, and returns when it has: for what the calling thread must not do by itself.
 /// Throws what `work` throws; and Error{system} or std::bad_alloc, and then nothing has been done.
 void on_own_thread(const char* name, const std::function<void()>& work);
+/// Likewise for `work` that throws nothing and has to be done: where there is no memory or no thread for that, the
+/// calling thread does it.
+void rather_on_own_thread(const char* name, const std::function<void()>& work) noexcept;
 
 /// Processors that this process may run on: a container's or taskset's share, not the machine. At least 1.
 unsigned processor_count() noexcept;

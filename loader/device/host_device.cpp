@@ -66,7 +66,11 @@ void copy_rows(const Copy& copy, std::byte* target, const std::byte* source) {
       for (std::uint64_t row = 0; row < copy.rows; ++row) {
         std::byte* const to = target + row * copy.target_stride;
         const std::byte* const from = source + row * copy.source_stride;
-        streams ? stream_copy(to, from, copy.bytes) : static_cast<void>(std::memcpy(to, from, copy.bytes));
+        if (streams) {
+          stream_copy(to, from, copy.bytes);
+        } else {
+          std::memcpy(to, from, copy.bytes);
+        }
       }
   }
 }

@@ -16,14 +16,10 @@ Equipment::~Equipment() {
   reader_.reset();
   staging_.reset();
   workers_.reset();  // whoever opens a device has ended
-  try {
-    on_own_thread("sluice-close", [this] {
-      devices_.clear();
-      opening_.clear();
-    });
-  } catch (const std::exception&) {
-    // No memory, or no thread: then this one has to wait for the driver.
-  }
+  rather_on_own_thread("sluice-close", [this] {
+    devices_.clear();
+    opening_.clear();
+  });
 }
 
 void Equipment::prepare(std::span<const DeviceId> ids) noexcept {

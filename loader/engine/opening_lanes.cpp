@@ -73,11 +73,7 @@ void OpeningLanes::close() noexcept {
     std::swap(left, opened_);
   }
   if (left.arenas.empty()) return;
-  try {
-    on_own_thread("sluice-close", [&left] { left = {}; });
-  } catch (const std::exception&) {
-    // No memory, or no thread: then this one has to wait for the driver.
-  }
+  rather_on_own_thread("sluice-close", [&left] { left = {}; });
 }
 
 double OpeningLanes::seconds() {

@@ -41,16 +41,7 @@ SlabMemory::SlabMemory(std::uint64_t slab_bytes, std::uint32_t count, std::share
 
 SlabMemory::~SlabMemory() {
   tasks_.wait();
-  unpin_elsewhere();
-}
-
-void SlabMemory::unpin_elsewhere() noexcept {
-  if (pinner_ == nullptr) return;
-  try {
-    on_own_thread("sluice-pin", [this] { unpin(); });
-  } catch (const std::exception&) {
-    unpin();  // no memory, or no thread: then this one has to wait for the driver
-  }
+  if (pinner_ != nullptr) rather_on_own_thread("sluice-pin", [this] { unpin(); });
 }
 
 void SlabMemory::unpin() noexcept {

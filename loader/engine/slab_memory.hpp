@@ -52,7 +52,6 @@ class SlabMemory {
   void pin_chunk(std::uint64_t offset);
   void pin_next() noexcept;
   void unpin() noexcept;
-  void unpin_elsewhere() noexcept;
   void allocate_pinned(const std::string& refusal);
 
   const std::uint64_t slab_bytes_;

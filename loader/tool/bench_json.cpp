@@ -56,17 +56,14 @@ Json links_json(const BenchResult& result) {
   Json links = Json::array();
   if (result.links.empty()) return links;
   for (std::size_t i = 0; i < result.links.front().devices.size(); ++i) {
-    std::vector<double> samples;
-    for (const LinkSample& sample : result.links) samples.push_back(sample.devices[i].bytes_per_second);
-    links.push_back(rate_json(samples, Json{{"device", result.links.front().devices[i].device}}));
+    links.push_back(rate_json(link_rates(result, i), Json{{"device", result.links.front().devices[i].device}}));
   }
   return links;
 }
 
 Json driver_json(const BenchResult& result) {
   if (result.links.empty()) return nullptr;
-  std::vector<double> samples;
-  for (const LinkSample& sample : result.links) samples.push_back(sample.driver_seconds);
+  const std::vector<double> samples = driver_seconds(result);
   return Json{{"seconds", spread_of(samples).median}, {"samples", samples}};
 }
 

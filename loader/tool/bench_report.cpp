@@ -45,13 +45,10 @@ void report_limits(Output& output, const BenchResult& result) {
   }
   if (result.links.empty()) return;
   for (std::size_t i = 0; i < result.links.front().devices.size(); ++i) {
-    std::vector<double> rates;
-    for (const LinkSample& sample : result.links) rates.push_back(sample.devices[i].bytes_per_second);
-    limit_row(output, "link to " + result.links.front().devices[i].device, rates, "copies of pinned memory");
+    limit_row(output, "link to " + result.links.front().devices[i].device, link_rates(result, i),
+              "copies of pinned memory");
   }
-  std::vector<double> seconds;
-  for (const LinkSample& sample : result.links) seconds.push_back(sample.driver_seconds);
-  const Spread spread = spread_of(std::move(seconds));
+  const Spread spread = spread_of(driver_seconds(result));
   output.print("  {:<26}  {:>7}  {:>16}\n", "driver start-up", duration(spread.median),
                fmt::format("{} to {}", duration(spread.least), duration(spread.most)));
 }
@@ -75,12 +72,10 @@ void phase_row(Output& output, const char* kind, const Summary& summary) {
 }  // namespace
 
 void report_bench(Output& output, const BenchResult& result) {
-  std::string devices;
-  for (const std::string& device : result.load.devices) devices += (devices.empty() ? "" : ",") + device;
   output.print("{}: {} in {}, {} to read, onto {}\n{}; medians of {}\n", escaped(result.checkpoint.path),
                count(result.checkpoint.tensors, "tensor"), count(result.checkpoint.shards, "shard"),
-               decimal_size(result.load.read_bytes), devices, escaped(describe(result.machine)),
-               count(std::max(result.cold.size(), result.warm.size()), "round"));
+               decimal_size(result.load.read_bytes), fmt::join(result.load.devices, ","),
+               escaped(describe(result.machine)), count(std::max(result.cold.size(), result.warm.size()), "round"));
   report_limits(output, result);
 
   struct Kind {

@@ -17,16 +17,15 @@ double median_of(const std::vector<Start>& starts, Value value) {
   return spread_of(std::move(values)).median;
 }
 
-Evidence evidence_of(const BenchResult& result, const std::vector<Start>& starts) {
+/// `summary`: of these starts, all of it but what follows from the evidence.
+Evidence evidence_of(const BenchResult& result, const std::vector<Start>& starts, const Summary& summary) {
   const bool cold = &starts == &result.cold;
   Evidence evidence;
-  evidence.seconds = median_of(starts, [](const Start& start) { return start.seconds; });
-  evidence.phases = {
-      {"open", median_of(starts, [](const Start& start) { return start.open_seconds; })},
-      {"plan", median_of(starts, [](const Start& start) { return start.plan_seconds; })},
-      {"start-up", median_of(starts, [](const Start& start) { return start.start_up_seconds; })},
-      {"load", median_of(starts, [](const Start& start) { return start.load_seconds; })},
-  };
+  evidence.seconds = summary.seconds.median;
+  evidence.phases = {{"open", summary.open_seconds},
+                     {"plan", summary.plan_seconds},
+                     {"start-up", summary.start_up_seconds},
+                     {"load", summary.load_seconds}};
   // Of a cold start all bytes come from storage, whichever way. Of a warm one only those that were asked of it.
   const auto from_storage = [&](const Start& start) { return cold ? start.bytes : start.direct_bytes; };
   evidence.storage_bytes = static_cast<std::uint64_t>(median_of(starts, from_storage));
@@ -42,9 +41,7 @@ Evidence evidence_of(const BenchResult& result, const std::vector<Start>& starts
   for (std::size_t i = 0; i < result.load.links.size(); ++i) {
     evidence.links.push_back({result.load.links[i].device, result.load.links[i].bytes, link_rate(result, i)});
   }
-  std::vector<double> driver;
-  for (const LinkSample& sample : result.links) driver.push_back(sample.driver_seconds);
-  evidence.driver_seconds = spread_of(std::move(driver)).median;
+  evidence.driver_seconds = spread_of(driver_seconds(result)).median;
   evidence.cpu_seconds = median_of(starts, [](const Start& start) { return start.cpu_seconds; });
   evidence.casts = result.load.casts;
   evidence.processors = result.machine.processors;
@@ -75,12 +72,23 @@ const BenchResult::OfSetting* best_setting(const BenchResult& result) noexcept {
   return best;
 }
 
-double link_rate(const BenchResult& result, std::size_t device) {
+std::vector<double> link_rates(const BenchResult& result, std::size_t device) {
   std::vector<double> rates;
   for (const LinkSample& sample : result.links) {
     if (device < sample.devices.size()) rates.push_back(sample.devices[device].bytes_per_second);
   }
-  return spread_of(std::move(rates)).median;
+  return rates;
+}
+
+double link_rate(const BenchResult& result, std::size_t device) {
+  return spread_of(link_rates(result, device)).median;
+}
+
+std::vector<double> driver_seconds(const BenchResult& result) {
+  std::vector<double> seconds;
+  seconds.reserve(result.links.size());
+  for (const LinkSample& sample : result.links) seconds.push_back(sample.driver_seconds);
+  return seconds;
 }
 
 Summary summarise(const BenchResult& result, const std::vector<Start>& starts) {
@@ -103,7 +111,7 @@ Summary summarise(const BenchResult& result, const std::vector<Start>& starts) {
   summary.cpu_seconds_per_gb = median_of(starts, [](const Start& start) {
     return start.bytes > 0 ? start.cpu_seconds / (static_cast<double>(start.bytes) / 1e9) : 0;
   });
-  summary.diagnosis = diagnose(evidence_of(result, starts));
+  summary.diagnosis = diagnose(evidence_of(result, starts, summary));
   if (summary.diagnosis.limit && summary.seconds.median > 0) {
     summary.share_of_limit = summary.diagnosis.limit->seconds / summary.seconds.median;
   }

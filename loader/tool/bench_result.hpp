@@ -73,8 +73,12 @@ struct BenchResult {
 
 /// The setting with the highest median; nullptr where none was measured.
 const BenchResult::OfSetting* best_setting(const BenchResult& result) noexcept;
-/// The median rate of one device's link; 0 where it was not measured.
+/// In bytes a second, one a round, of one device's link; none where it was not measured.
+std::vector<double> link_rates(const BenchResult& result, std::size_t device);
+/// The median of them; 0 where there are none.
 double link_rate(const BenchResult& result, std::size_t device);
+/// How long the driver took to start, one a round; none without GPUs.
+std::vector<double> driver_seconds(const BenchResult& result);
 
 /// What the starts of one kind come to.
 struct Summary {

@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
@@ -20,7 +19,6 @@
 #include "loader/base/memory.hpp"
 #include "loader/base/regular_file.hpp"
 #include "loader/base/thread.hpp"
-#include "loader/tool/descriptor.hpp"
 #include "loader/tool/text.hpp"
 #include "sluice/error.hpp"
 
@@ -36,14 +34,6 @@ constexpr std::uint64_t accepted_share = 100;
 constexpr std::uint64_t warm_piece_bytes = 4ull << 20;
 // Of other people's files the kernel is asked by a sample of each range as long as this.
 constexpr std::uint64_t look_bytes = 64ull << 20;
-
-Descriptor open_file(const std::filesystem::path& path) {
-  const OpenedFile opened = open_regular_file(path);
-  if (opened.descriptor >= 0) return Descriptor(opened.descriptor);
-  const int error = opened.error != 0 ? opened.error : ENOENT;
-  throw Error(ErrorCode::io, fmt::format("the shard cannot be opened: {}", std::generic_category().message(error)),
-              {path.string(), {}, {}}, "let nothing replace the checkpoint while it is measured");
-}
 
 /// A file system whose files are in memory and nowhere else: there is nothing to drop them to.
 bool is_memory(int descriptor) {
@@ -66,7 +56,15 @@ void read_through(int descriptor, std::uint64_t begin, std::uint64_t end) noexce
 
 }  // namespace
 
-CacheState::CacheState(std::vector<CachedFile> files, unsigned threads, std::function<void()> check)
+Descriptor open_shard(const std::filesystem::path& path) {
+  const OpenedFile opened = open_regular_file(path);
+  if (opened.descriptor >= 0) return Descriptor(opened.descriptor);
+  const int error = opened.error != 0 ? opened.error : ENOENT;
+  throw Error(ErrorCode::io, fmt::format("the shard cannot be opened: {}", std::generic_category().message(error)),
+              {path.string(), {}, {}}, "let nothing replace the checkpoint while it is measured");
+}
+
+CacheState::CacheState(std::vector<CachedFile> files, unsigned threads, Interruption check)
     : files_(std::move(files)), threads_(threads), check_(std::move(check)) {
   for (const CachedFile& file : files_) {
     bytes_ += file.bytes;
@@ -88,7 +86,7 @@ CacheState::Seen CacheState::look() {
   Seen seen;
   for (const CachedFile& file : files_) {
     if (file.bytes == 0) continue;
-    const Descriptor opened = open_file(file.path);
+    const Descriptor opened = open_shard(file.path);
     const std::optional<std::uint64_t> all = cached_bytes_of(opened.get(), file.bytes);
     const bool whole = file.read_bytes == file.bytes;
     const std::optional<std::uint64_t> wanted = whole || !all ? all : cached_bytes_of(opened.get(), file.read_bytes);
@@ -113,7 +111,7 @@ CacheState::Outcome CacheState::make_cold() {
     if (attempt > 0) std::this_thread::sleep_for(pause_between_tries);
     for (const CachedFile& file : files_) {
       check_();
-      const Descriptor opened = open_file(file.path);
+      const Descriptor opened = open_shard(file.path);
       if (is_memory(opened.get())) {
         return {file.bytes, "its file system keeps files in memory: there is no storage to start from"};
       }
@@ -140,7 +138,7 @@ CacheState::Outcome CacheState::make_warm(std::uint64_t beside) {
   Seen seen = look();
   for (int attempt = 0; attempt < warm_tries && seen.refusal.empty() && seen.warm_bytes < read_bytes_; ++attempt) {
     for (const CachedFile& file : files_) {
-      const Descriptor opened = open_file(file.path);
+      const Descriptor opened = open_shard(file.path);
       const std::size_t pieces = (file.read_bytes + warm_piece_bytes - 1) / warm_piece_bytes;
       std::size_t next = 0;
       while (next < pieces) {

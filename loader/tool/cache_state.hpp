@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "loader/read/page_cache.hpp"
+#include "loader/tool/descriptor.hpp"
 
 namespace sluice::tool {
 
@@ -20,10 +21,15 @@ struct CachedFile {
   std::uint64_t read_bytes = 0;  // from its beginning: all of it, or only its header
 };
 
+/// Called every now and then by what takes long; what it throws ends the work.
+using Interruption = std::function<void()>;
+
+/// Opens a shard. Throws Error{io}.
+Descriptor open_shard(const std::filesystem::path& path);
+
 class CacheState {
  public:
-  /// `check` is called every now and then; what it throws ends the work.
-  CacheState(std::vector<CachedFile> files, unsigned threads, std::function<void()> check);
+  CacheState(std::vector<CachedFile> files, unsigned threads, Interruption check);
 
   /// What became of a try.
   struct Outcome {
@@ -56,7 +62,7 @@ class CacheState {
 
   const std::vector<CachedFile> files_;
   const unsigned threads_;
-  const std::function<void()> check_;
+  const Interruption check_;
   std::uint64_t bytes_ = 0;
   std::uint64_t read_bytes_ = 0;
   PageCache page_cache_;

@@ -58,18 +58,12 @@ std::vector<CachedFile> some_of(const std::vector<CachedFile>& files) {
   return some;
 }
 
-Descriptor open_sample_file(const std::filesystem::path& path) {
-  const OpenedFile opened = open_regular_file(path);
-  if (opened.descriptor < 0) refuse_sample(path, "it cannot be opened", opened.error != 0 ? opened.error : ENOENT);
-  return Descriptor(opened.descriptor);
-}
-
 /// All direct or, where one refuses that, all buffered.
 std::vector<Descriptor> open_sample_files(const std::vector<CachedFile>& files, bool& direct) {
   std::vector<Descriptor> opened;
   opened.reserve(files.size());
   for (const CachedFile& file : files) {
-    Descriptor plain = open_sample_file(file.path);
+    Descriptor plain = open_shard(file.path);
     if (direct) {
       Descriptor past_cache(open_once_more(plain.get(), file.path, O_DIRECT));
       if (!past_cache.is_open()) {
@@ -215,7 +209,7 @@ double measure_page_cache(const std::vector<CachedFile>& files, unsigned threads
   std::vector<Piece> pieces;
   std::uint64_t sample_bytes = 0;
   for (const CachedFile& file : sample) {
-    descriptors.push_back(open_sample_file(file.path));
+    descriptors.push_back(open_shard(file.path));
     for (std::uint64_t offset = 0; offset < file.bytes && sample_bytes < bytes_max; offset += piece_bytes) {
       pieces.push_back({descriptors.back().get(), offset, std::min(piece_bytes, file.bytes - offset)});
       sample_bytes += pieces.back().bytes;

@@ -6,7 +6,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <vector>
 
 #include "loader/read/reader.hpp"
@@ -28,9 +27,6 @@ inline constexpr std::array<StorageSetting, 6> storage_settings = {
 
 /// What one measurement reads or touches at most.
 inline constexpr std::uint64_t sample_bytes_max = 1ull << 30;
-
-/// Called every now and then; what it throws ends the measurement.
-using Interruption = std::function<void()>;
 
 class StorageProbe {
  public:

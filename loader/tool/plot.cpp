@@ -181,12 +181,11 @@ std::string plot_bench(const BenchResult& result) {
   most *= 1.02;
 
   Canvas canvas;
-  std::string devices;
-  for (const std::string& device : result.load.devices) devices += (devices.empty() ? "" : ", ") + device;
   canvas.text(margin, 32, 18, limit_color, result.checkpoint.path);
   canvas.text(margin, 52, 12, pale_color,
               fmt::format("{} in {}, {} to read, onto {}", count(result.checkpoint.tensors, "tensor"),
-                          count(result.checkpoint.shards, "shard"), decimal_size(result.load.read_bytes), devices));
+                          count(result.checkpoint.shards, "shard"), decimal_size(result.load.read_bytes),
+                          fmt::join(result.load.devices, ", ")));
   const double bottom = rows_top + row_height * static_cast<double>(bars.size());
   draw_axis(canvas, most, bottom);
   for (std::size_t i = 0; i < bars.size(); ++i) {

@@ -276,15 +276,6 @@ class Sentence(BenchTest):
 
 
 class Interrupted(BenchTest):
-    def endless(self):
-        path = self.folder / "endless.safetensors"
-        size = 1 << 40
-        header, _ = header_of([("t", "U8", [size], size)])
-        with open(path, "wb") as file:
-            file.write(header)
-            file.truncate(len(header) + size)
-        return str(path)
-
     def children_of(self, process):
         return [int(pid) for pid in pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 

@@ -57,6 +57,23 @@ TEST(OnOwnThread, DoesTheWorkElsewhereAndThrowsWhatItThrows) {
   EXPECT_THROW(on_own_thread("sluice-aside", [] { throw Error(ErrorCode::io, "refused"); }), Error);
 }
 
+TEST(RatherOnOwnThread, DoesTheWorkElsewhere) {
+  std::thread::id worked;
+  rather_on_own_thread("sluice-aside", [&] { worked = std::this_thread::get_id(); });
+  EXPECT_NE(worked, std::thread::id());
+  EXPECT_NE(worked, std::this_thread::get_id());
+}
+
+TEST(RatherOnOwnThread, DoesItHereWhereThereIsNoThread) {
+  EXPECT_EXIT(({
+                refuse_calls({SYS_clone, SYS_clone3}, EAGAIN);
+                std::thread::id worked;
+                rather_on_own_thread("sluice-aside", [&] { worked = std::this_thread::get_id(); });
+                std::_Exit(worked == std::this_thread::get_id() ? 0 : 1);
+              }),
+              testing::ExitedWithCode(0), "");
+}
+
 TEST(StartThread, KeepsFifteenCharactersOfTheName) {
   std::latch named(1);
   std::thread thread = start_thread("sluice-with-a-long-name", [&named] { named.wait(); });

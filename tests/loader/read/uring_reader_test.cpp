@@ -274,31 +274,41 @@ TEST_P(UringReaderTest, RegistersASlabWithItsFirstRead) {
   EXPECT_TRUE(fallbacks_.empty());
 }
 
+/// A reader with default options and four slabs. Ends the process that finds that there is none.
+struct ReaderOfSlabs {
+  ReaderOfSlabs() {
+    std::string refusal;
+    reader = UringReader::make(resolve({}), wakeup, fallbacks, refusal);
+    require(reader != nullptr, refusal.c_str());
+    reader->use_slabs({slabs.data(), slabs.size()}, fallbacks);
+  }
+
+  const Mapping slabs{4 * resolve({}).slab_bytes, "slabs"};
+  Wakeup wakeup;
+  std::vector<Fallback> fallbacks;
+  std::unique_ptr<UringReader> reader;
+};
+
 TEST(UringReaderRefused, ReadsOnWhereNoMoreMemoryMayBeLocked) {
   if (!is_allowed()) GTEST_SKIP() << "io_uring is refused altogether";
-  EXPECT_EXIT(({
-                const ReaderContract contract;
-                const std::uint64_t slab_bytes = resolve({}).slab_bytes;
-                become_ordinary_user();
-                limit(RLIMIT_MEMLOCK, 2 * slab_bytes);
-                Wakeup wakeup;
-                std::vector<Fallback> fallbacks;
-                std::string refusal;
-                const auto reader = UringReader::make(resolve({}), wakeup, fallbacks, refusal);
-                require(reader != nullptr, refusal.c_str());
-                const Mapping slabs(4 * slab_bytes, "slabs");
-                reader->use_slabs({slabs.data(), slabs.size()}, fallbacks);
-                const std::uint32_t file = reader->add_file(contract.descriptor());
-                for (std::uint64_t i = 0; i < 4; ++i) {
-                  reader->submit(into_slab(slabs.data() + i * slab_bytes, file));
-                  require(ReaderContract::wait_for(*reader, 1)[0].bytes == ReaderContract::block_bytes, "each is read");
-                }
-                require(fallbacks.empty(), "the first may be locked");
-                require(reader->late_refusal().has_value(), "a later one may not");
-                require(reader->late_refusal()->reason.find("ulimit -l") != std::string::npos, "and what allows it");
-                std::_Exit(testing::Test::HasFailure() ? 1 : 0);
-              }),
-              testing::ExitedWithCode(0), "");
+  EXPECT_EXIT(
+      ({
+        const ReaderContract contract;
+        const std::uint64_t slab_bytes = resolve({}).slab_bytes;
+        become_ordinary_user();
+        limit(RLIMIT_MEMLOCK, 2 * slab_bytes);
+        const ReaderOfSlabs with;
+        const std::uint32_t file = with.reader->add_file(contract.descriptor());
+        for (std::uint64_t i = 0; i < 4; ++i) {
+          with.reader->submit(into_slab(with.slabs.data() + i * slab_bytes, file));
+          require(ReaderContract::wait_for(*with.reader, 1)[0].bytes == ReaderContract::block_bytes, "each is read");
+        }
+        require(with.fallbacks.empty(), "the first may be locked");
+        require(with.reader->late_refusal().has_value(), "a later one may not");
+        require(with.reader->late_refusal()->reason.find("ulimit -l") != std::string::npos, "and what allows it");
+        std::_Exit(testing::Test::HasFailure() ? 1 : 0);
+      }),
+      testing::ExitedWithCode(0), "");
 }
 
 TEST(UringReaderRefused, RegistersAllSlabsAtOnceWhereTheKernelKnowsNoTable) {
@@ -307,18 +317,14 @@ TEST(UringReaderRefused, RegistersAllSlabsAtOnceWhereTheKernelKnowsNoTable) {
                 const ReaderContract contract;
                 refuse_call_where(SYS_io_uring_register, 1, Argument::equals, IORING_REGISTER_BUFFERS2, EINVAL);
                 const std::uint64_t slab_bytes = resolve({}).slab_bytes;
-                Wakeup wakeup;
-                std::vector<Fallback> fallbacks;
-                std::string refusal;
-                const auto reader = UringReader::make(resolve({}), wakeup, fallbacks, refusal);
-                require(reader != nullptr, refusal.c_str());
-                const Mapping slabs(4 * slab_bytes, "slabs");
-                reader->use_slabs({slabs.data(), slabs.size()}, fallbacks);
-                if (!fallbacks.empty()) std::_Exit(0);  // no memory may be locked here at all
-                require(touched(slabs, slab_bytes).all == std::vector(4, true), "all are registered");
-                reader->submit(into_slab(slabs.data() + 3 * slab_bytes, reader->add_file(contract.descriptor())));
-                require(ReaderContract::wait_for(*reader, 1)[0].bytes == ReaderContract::block_bytes, "each is read");
-                require(!reader->late_refusal(), "nothing was refused");
+                const ReaderOfSlabs with;
+                if (!with.fallbacks.empty()) std::_Exit(0);  // no memory may be locked here at all
+                require(touched(with.slabs, slab_bytes).all == std::vector(4, true), "all are registered");
+                with.reader->submit(
+                    into_slab(with.slabs.data() + 3 * slab_bytes, with.reader->add_file(contract.descriptor())));
+                require(ReaderContract::wait_for(*with.reader, 1)[0].bytes == ReaderContract::block_bytes,
+                        "each is read");
+                require(!with.reader->late_refusal(), "nothing was refused");
                 std::_Exit(testing::Test::HasFailure() ? 1 : 0);
               }),
               testing::ExitedWithCode(0), "");
