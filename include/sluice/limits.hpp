@@ -43,6 +43,17 @@ inline constexpr std::uint64_t routes_max = 1u << 20;
 // memory, and a sparse file of exabytes would otherwise take all of it. With slabs of 4 MiB the limit is 64 TiB.
 inline constexpr std::uint64_t extents_max = 1u << 24;
 
+// What pieces of a budgeted arena lie at and are multiples of: a huge page, and what CUDA devices map memory in.
+inline constexpr std::uint64_t piece_bytes_unit = 2ull << 20;
+
+// Request::budget_bytes: room for a few of the smallest pieces.
+inline constexpr std::uint64_t budget_bytes_min = 4 * piece_bytes_unit;
+inline constexpr std::uint64_t budget_bytes_max = 1ull << 50;
+
+// Request::piece_bytes where it is 0: as large as a part of the budget may be without the first tensors having to wait
+// for memory of many that come later.
+inline constexpr std::uint64_t piece_bytes_default_max = 256ull << 20;
+
 // Rules files.
 
 // Bytes of a rules file, or of a configuration that it uses. A plan that is printed as rules takes some 150 bytes per

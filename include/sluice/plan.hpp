@@ -38,7 +38,9 @@ struct PlanCosts {
   struct OnDevice {
     DeviceId device;
     std::uint64_t tensors = 0;
-    std::uint64_t arena_bytes = 0;   // one allocation: what has no memory of its own, and the gaps that alignment needs
+    std::uint64_t arena_bytes = 0;  // what has no memory of its own, and the gaps that alignment needs
+    // Of arena_bytes, the most that are there at a time: all, unless Request::budget_bytes bounds them.
+    std::uint64_t arena_peak_bytes = 0;
     std::uint64_t caller_bytes = 0;  // delivered to memory of the caller's
     std::uint64_t link_bytes =
         0;  // that travel to it: host: out of slabs; CUDA: over the link, gaps and tables included
@@ -80,14 +82,15 @@ class SLUICE_API Plan {
 
 /// Works `request` out. `options` bounds extents and staging: pass the engine's. Throws Error{invalid_argument} for an
 /// invalid request, Error{tensor_not_found} for a rule that matches nothing, Error{incomplete} for a destination that
-/// rules do not fill, or fill twice, and for tensors that a strict request does not match, Error{limit_exceeded}.
+/// rules do not fill, or fill twice, and for tensors that a strict request does not match, Error{limit_exceeded}, also
+/// where destinations are made of parts that are read so far apart that they exceed Request::budget_bytes.
 SLUICE_API Plan make_plan(const Checkpoint& checkpoint, const Request& request, const Options& options = {});
 
 /// The request of `like` against another checkpoint, with every tensor where `like` has it: for a reload into the same
 /// memory, by Load::arenas() and StartOptions::arenas, or where destinations have memory of their own. Tensors that the
 /// request of `like` left out or skipped stay out. Throws Error{tensor_not_found} for a tensor that the checkpoint
-/// lacks, Error{invalid_argument} for one of another shape or dtype, and Error{incomplete} for tensors that a strict
-/// request was not tried on.
+/// lacks, Error{invalid_argument} for one of another shape or dtype and for a request with a budget, whose arenas do
+/// not stay, and Error{incomplete} for tensors that a strict request was not tried on.
 SLUICE_API Plan make_plan(const Checkpoint& checkpoint, const Plan& like);
 
 /// All that make_plan() would refuse of the request itself, in the request's order: rules, then destinations, then the

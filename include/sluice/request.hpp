@@ -135,6 +135,19 @@ class SLUICE_API Request {
   /// the shard does not align this way are copied once.
   std::uint32_t alignment_bytes = 0;
 
+  /// The most bytes of the load's own arenas that are there at a time, on each device by itself; 0: each device has one
+  /// arena, which is there as a whole from the beginning to the end. With a budget an arena's addresses are reserved as
+  /// a whole, and its memory comes and goes in pieces, in the order of reading: a piece is allocated when its first
+  /// extent is due, and given back when all of its tensors have been dropped (Load::drop()) and none is kept
+  /// (Load::keep()); none is begun while that would exceed the budget. A load whose caller drops nothing therefore
+  /// stops when the budget is used up. A tensor that is larger than a piece has one of its own: memory exceeds the
+  /// budget by no more than the largest tensor. Groups are read in the order of files, and Load::prefer() does nothing.
+  /// Memory of the caller's does not count. At least limits::budget_bytes_min.
+  std::uint64_t budget_bytes = 0;
+  /// Bytes of a piece: a multiple of limits::piece_bytes_unit, at most half the budget. 0: a quarter of the budget, and
+  /// at most limits::piece_bytes_default_max. Without a budget it means nothing.
+  std::uint64_t piece_bytes = 0;
+
   /// Every tensor of the checkpoint must be matched by a rule, be it one that skips it: else make_plan() throws
   /// Error{incomplete}.
   bool strict = false;

@@ -26,7 +26,7 @@ class Checker {
          {&Checker::check_frame, &Checker::check_placements, &Checker::check_routes, &Checker::check_overlaps,
           &Checker::check_extents, &Checker::sort_by_file, &Checker::check_order, &Checker::check_cuts,
           &Checker::check_deliveries, &Checker::check_completeness, &Checker::check_parts, &Checker::check_costs,
-          &Checker::check_costs_by_device}) {
+          &Checker::check_costs_by_device, &Checker::check_pieces, &Checker::check_peaks}) {
       std::string violation = (this->*step)();
       if (!violation.empty()) return violation;
     }
@@ -210,9 +210,13 @@ class Checker {
   }
 
   // Whether an extent may begin, or end, at this byte of a shard: at a block, where the block would split an element of
-  // a tensor that is cast, or where tables bound the number of deliveries.
+  // a tensor that is cast, where tables bound the number of deliveries, or with a budget at an end of a tensor.
   bool may_begin_at(std::uint32_t shard, std::uint64_t offset) const {
     if (offset % block_bytes == 0 || (has_tables() && a_full_extent_ends_at(shard, offset))) return true;
+    const bool ends_with_a_tensor = std::any_of(plan_.routes.begin(), plan_.routes.end(), [&](const Route& route) {
+      return route.shard == shard && (route.begin == offset || route.end == offset);
+    });
+    if (plan_.budget_bytes != 0 && ends_with_a_tensor) return true;
     const std::uint64_t block = offset + block_bytes - offset % block_bytes;
     const auto found = std::partition_point(tensors_.begin(), tensors_.end(), [&](const TensorInfo& tensor) {
       return std::pair(tensor.shard, tensor.offset + tensor.bytes) <= std::pair(shard, offset);
@@ -540,6 +544,86 @@ class Checker {
       if (on.tensors != tensors[i]) return "tensors of a device is wrong";
       if (on.arena_bytes % block_bytes != 0) return "arena_bytes is no multiple of a block";
       if (on.scratch_bytes != scratch_bytes[i]) return "scratch_bytes is wrong";
+    }
+    return {};
+  }
+
+  // That pieces are as the comment of ArenaPiece words it, and tell what lies in them.
+  std::string check_pieces() {
+    if (plan_.budget_bytes == 0) return plan_.pieces.empty() ? "" : "pieces without a budget";
+    for (std::size_t i = 0; i < plan_.pieces.size(); ++i) {
+      const std::string violation = check_piece(i);
+      if (!violation.empty()) return fmt::format("piece {}: {}", i, violation);
+    }
+    for (std::size_t i = 0; i < plan_.placements.size(); ++i) {
+      const Placement& placement = plan_.placements[i];
+      if (placement.region != 0 || placement.bytes == 0) continue;
+      const auto holds = [&](const ArenaPiece& piece) { return is_in(piece, placement); };
+      if (std::count_if(plan_.pieces.begin(), plan_.pieces.end(), holds) != 1) {
+        return fmt::format("placement {}: in no piece, or not as a whole", i);
+      }
+    }
+    return {};
+  }
+
+  static bool is_in(const ArenaPiece& piece, const Placement& placement) {
+    return placement.region == 0 && placement.bytes != 0 && placement.device == piece.device &&
+           placement.arena_offset >= piece.offset &&
+           placement.arena_offset + placement.bytes <= piece.offset + piece.bytes;
+  }
+
+  std::string check_piece(std::size_t i) const {
+    const ArenaPiece& piece = plan_.pieces[i];
+    if (piece.device >= plan_.devices.size()) return "of no device";
+    if (piece.bytes == 0 || piece.offset % limits::piece_bytes_unit != 0 || piece.bytes % limits::piece_bytes_unit != 0)
+      return "not in whole units";
+    if (piece.offset + piece.bytes > plan_.costs.devices[piece.device].arena_bytes) return "outside its arena";
+    if (i != 0) {
+      const ArenaPiece& before = plan_.pieces[i - 1];
+      if (std::pair(before.device, before.offset + (before.device == piece.device ? before.bytes : 0)) >
+          std::pair(piece.device, piece.offset)) {
+        return "not behind the one before it";
+      }
+    }
+    std::uint32_t placements = 0;
+    for (const Placement& placement : plan_.placements) placements += is_in(piece, placement) ? 1 : 0;
+    if (placements == 0 || piece.placements != placements) return "holds another number of tensors";
+    if (piece.bytes > plan_.piece_bytes && placements != 1) return "longer than pieces are";
+    return check_extents_of(piece);
+  }
+
+  std::string check_extents_of(const ArenaPiece& piece) const {
+    std::uint32_t first = UINT32_MAX;
+    std::uint32_t last = 0;
+    for (std::uint32_t i = 0; i < plan_.extents.size(); ++i) {
+      const std::span<const Delivery> deliveries = plan_.deliveries_of(plan_.extents[i]);
+      const bool brings = std::any_of(deliveries.begin(), deliveries.end(), [&](const Delivery& delivery) {
+        return is_in(piece, plan_.placements[delivery.placement]);
+      });
+      if (!brings) continue;
+      first = std::min(first, i);
+      last = i;
+    }
+    if (first == UINT32_MAX) first = 0;
+    return piece.first_extent == first && piece.last_extent == last ? "" : "its extents are others";
+  }
+
+  // A load whose caller drops what has arrived gets along with the peak.
+  std::string check_peaks() {
+    for (std::size_t device = 0; device < plan_.devices.size(); ++device) {
+      const PlanCosts::OnDevice& on = plan_.costs.devices[device];
+      std::uint64_t most = plan_.budget_bytes == 0 ? on.arena_bytes : 0;
+      for (std::uint32_t extent = 0; extent <= plan_.extents.size(); ++extent) {
+        std::uint64_t there = 0;
+        for (const ArenaPiece& piece : plan_.pieces) {
+          if (piece.device == device && piece.first_extent <= extent && extent <= piece.last_extent) {
+            there += piece.bytes;
+          }
+        }
+        most = std::max(most, there);
+      }
+      most = std::min(on.arena_bytes, std::max(plan_.budget_bytes, most));
+      if (on.arena_peak_bytes != most) return "arena_peak_bytes is wrong";
     }
     return {};
   }

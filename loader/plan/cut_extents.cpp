@@ -23,13 +23,14 @@ namespace {
 struct ReadRange : ShardRange {
   bool in_place = false;
   std::uint32_t group = 0;
+  std::uint64_t wanted_end = 0;  // without what its last block adds
 };
 
 // Gathers ranges in file order. A block that several groups want is read with the first of them.
 class Gatherer {
  public:
-  Gatherer(const Catalogue& catalogue, const std::vector<ShardRange>& in_place)
-      : shards_(catalogue.shards), in_place_(in_place) {}
+  Gatherer(const PlanData& plan, const std::vector<ShardRange>& in_place)
+      : shards_(plan.catalogue->shards), in_place_(in_place), has_budget_(plan.budget_bytes != 0) {}
 
   // Adds a wanted range, behind those that were added before: part of it to be staged, part read in place.
   void add(ShardRange range, std::uint32_t group) {
@@ -61,7 +62,7 @@ class Gatherer {
       const ReadRange& last = ranges_.back();
       if (last.in_place && last.shard == range.shard && last.end == range.end) return;
     }
-    ranges_.push_back({range, true, group});
+    ranges_.push_back({range, true, group, range.end});
   }
 
   void add_staged(const ShardRange& part, std::uint32_t group) {
@@ -70,6 +71,12 @@ class Gatherer {
     if (ReadRange* const near = near_range(part.shard, begin, group)) {
       ranges_.resize(static_cast<std::size_t>(near - ranges_.data()) + 1);  // what lies between is read along
       near->end = std::max(near->end, end);
+      near->wanted_end = std::max(near->wanted_end, part.end);
+      return;
+    }
+    if (has_budget_ && parts_block(part, begin)) {
+      ranges_.back().end = part.begin;
+      ranges_.push_back({{part.begin, end, part.shard}, false, group, part.end});
       return;
     }
     // The block that it shares with a later group's range; an earlier group's keeps it.
@@ -82,15 +89,25 @@ class Gatherer {
         if (last.begin >= last.end) ranges_.pop_back();
       }
     }
-    if (begin < end) ranges_.push_back({{begin, end, part.shard}, false, group});
+    if (begin < end) ranges_.push_back({{begin, end, part.shard}, false, group, part.end});
   }
 
-  // The group's last range, if it ends close enough before `begin`, with nothing but later groups' between.
+  // Whether the last range, of another group, needs only what of its last block comes before `part`, which begins in
+  // that block: with a budget each reads its own, lest memory for one have to be there early.
+  bool parts_block(const ShardRange& part, std::uint64_t begin) const {
+    if (ranges_.empty()) return false;
+    const ReadRange& last = ranges_.back();
+    return !last.in_place && last.shard == part.shard && last.end > begin && last.wanted_end <= part.begin;
+  }
+
+  // The group's last range, if it ends close enough before `begin`, with nothing but later groups' between. With a
+  // budget with nothing between: memory for later groups would have to be there early.
   ReadRange* near_range(std::uint32_t shard, std::uint64_t begin, std::uint32_t group) {
     for (std::size_t i = ranges_.size(); i-- > 0;) {
       ReadRange& range = ranges_[i];
       if (range.in_place || range.shard != shard || range.group < group) return nullptr;
       if (range.group == group) return begin <= range.end + limits::gap_bytes_max ? &range : nullptr;
+      if (has_budget_) return nullptr;
       if (range.begin + limits::gap_bytes_max < begin) return nullptr;
     }
     return nullptr;
@@ -98,6 +115,7 @@ class Gatherer {
 
   const std::vector<Shard>& shards_;
   const std::vector<ShardRange>& in_place_;
+  const bool has_budget_;
   std::size_t next_ = 0;  // of in_place_: the first that does not end before what is added
   std::vector<ReadRange> ranges_;
 };
@@ -199,11 +217,14 @@ ExtentBounds bounds_of(const PlanData& plan) {
   static_assert(limits::slab_bytes_unit / share % block_bytes == 0);
   static_assert(limits::slab_bytes_unit / share >= limits::devices_max * table_entry_bytes,
                 "a tensor for every device");
+  // With a budget an extent must not take many pieces to be delivered: they are all under way together.
+  const std::uint64_t bytes =
+      plan.budget_bytes == 0 ? plan.slab_bytes : std::min(plan.slab_bytes, plan.piece_bytes / 2);
   const bool tables = std::any_of(plan.devices.begin(), plan.devices.end(),
                                   [](DeviceId device) { return device.kind == DeviceId::Kind::cuda; });
-  if (!tables) return {plan.slab_bytes, unbounded};
+  if (!tables) return {bytes, unbounded};
   const std::uint64_t table_bytes = plan.slab_bytes / share;
-  return {plan.slab_bytes - table_bytes, table_bytes / table_entry_bytes};
+  return {std::min(bytes, plan.slab_bytes - table_bytes), table_bytes / table_entry_bytes};
 }
 
 // A place in the routes that only moves forward.
@@ -233,6 +254,44 @@ class Cursor {
 
  private:
   std::span<const Route> rest_;
+};
+
+// Where extents end with a tensor, and not with a block, so that they need no memory of what comes behind: at both ends
+// of what has a piece of its own, and where groups meet. Without a budget there are none.
+class Borders {
+ public:
+  explicit Borders(const PlanData& plan) {
+    if (plan.budget_bytes == 0) return;
+    for (const Route& route : plan.routes) {
+      for (std::uint32_t i = 0; i < route.placement_count; ++i) {
+        const Placement& placement = plan.placements[route.first_placement + i];
+        if (placement.region != 0 || placement.bytes <= plan.piece_bytes) continue;
+        places_.emplace_back(route.shard, route.begin);
+        places_.emplace_back(route.shard, route.end);
+        break;
+      }
+    }
+  }
+
+  void add(std::uint32_t shard, std::uint64_t offset) { places_.emplace_back(shard, offset); }
+  void sort() { std::sort(places_.begin(), places_.end()); }
+
+  // The first place behind `begin` and before `end` where an extent must end: a border, or an end of the block that it
+  // lies in, so that no more than that block is read through the page cache; else `end`.
+  std::uint64_t next_cut(std::uint32_t shard, std::uint64_t begin, std::uint64_t end) const {
+    const std::uint64_t block = align_down(begin, block_bytes);
+    auto at = std::lower_bound(places_.begin(), places_.end(), std::pair(shard, block));
+    for (; at != places_.end() && at->first == shard && align_down(at->second, block_bytes) < end; ++at) {
+      for (const std::uint64_t cut :
+           {align_down(at->second, block_bytes), at->second, align_up(at->second, block_bytes)}) {
+        if (cut > begin) return std::min(cut, end);
+      }
+    }
+    return end;
+  }
+
+ private:
+  std::vector<std::pair<std::uint32_t, std::uint64_t>> places_;  // shard and offset
 };
 
 // Fills extents with parts, and parts with deliveries.
@@ -314,9 +373,10 @@ class Filler {
 // Cuts ranges into extents.
 class Cutter {
  public:
-  explicit Cutter(PlanData& plan) : plan_(plan), filler_(plan), bounds_(bounds_of(plan)) {}
+  explicit Cutter(PlanData& plan) : plan_(plan), filler_(plan), bounds_(bounds_of(plan)), borders_(plan) {}
 
   void cut(std::vector<ReadRange> ranges) {
+    if (plan_.budget_bytes != 0) find_borders(ranges);
     reserve(ranges);
     Cursor cursor(plan_.routes);
     for (std::size_t i = 0; i < ranges.size(); ++i) {
@@ -357,6 +417,13 @@ class Cutter {
     if (extent.part_count == 0) plan_.extents.pop_back();
   }
 
+  void find_borders(const std::vector<ReadRange>& ranges) {
+    for (const ReadRange& range : ranges) {
+      if (range.begin % block_bytes != 0) borders_.add(range.shard, range.begin);
+    }
+    borders_.sort();
+  }
+
   // Two groups' ranges that touch meet between elements.
   static void settle_border(ReadRange& range, ReadRange& next, const Cursor& cursor) {
     if (range.in_place || next.in_place || range.shard != next.shard || range.end != next.begin) return;
@@ -367,6 +434,7 @@ class Cutter {
   std::uint64_t next_cut(const ReadRange& range, std::uint64_t begin, Cursor& cursor) const {
     std::uint64_t cut = range.end;
     if (range.end - begin > bounds_.bytes) cut = align_down(begin + bounds_.bytes, block_bytes);
+    cut = borders_.next_cut(range.shard, begin, cut);
     cursor.skip_to(range.shard, begin);
     if (bounds_.deliveries != unbounded) cut = cut_by_deliveries(begin, cut, cursor.met(range.shard, cut));
     if (cut == range.end) return cut;
@@ -423,12 +491,13 @@ class Cutter {
   PlanData& plan_;
   Filler filler_;
   const ExtentBounds bounds_;
+  Borders borders_;
 };
 
 }  // namespace
 
 void cut_extents(PlanData& plan, const std::vector<ShardRange>& in_place) {
-  Gatherer gatherer(*plan.catalogue, in_place);
+  Gatherer gatherer(plan, in_place);
   WantedRanges(plan, gatherer).gather();
   Cutter(plan).cut(std::move(gatherer).take());
   sort_for_reading(plan);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <bit>
+#include <tuple>
+#include <utility>
 
 #include "loader/base/alignment.hpp"
 #include "loader/base/limits.hpp"
@@ -52,6 +54,7 @@ struct ArenaFill {
   bool on_host = false;
   std::uint64_t bytes = 0;
   Run run;
+  std::uint64_t piece_begin = 0;  // of the last piece; 0 without a budget
 };
 
 // How far a run lies behind its place in the shard, modulo 2^64: the arena's offset may be the smaller one.
@@ -73,15 +76,18 @@ class Placer {
 
   void add_destination(Placement& placement) {
     if (placement.region != 0 || placement.bytes == 0) return;
-    std::uint64_t& bytes = arenas_[placement.device].bytes;
-    placement.arena_offset = align_up(bytes, alignment_of(plan_, placement));
-    bytes = placement.arena_offset + placement.bytes;
+    ArenaFill& arena = arenas_[placement.device];
+    make_room(arena, placement);
+    finish(arena);
+    placement.arena_offset = align_up(arena.bytes, alignment_of(plan_, placement));
+    arena.bytes = placement.arena_offset + placement.bytes;
   }
 
   // `alone`: nothing else is wanted of the route's bytes. Until finish(), the number of the run stands for the offset.
   void add(const Route& route, std::uint32_t index, bool alone) {
     Placement& placement = plan_.placements[index];
     ArenaFill& arena = arenas_[placement.device];
+    make_room(arena, placement);
     Run& run = arena.run;
     const bool identity = placement.dtype == route.dtype && plan_.is_one_run(route);
     // What writes elements gains nothing by their being misaligned.
@@ -107,8 +113,12 @@ class Placer {
   void finish() {
     for (std::size_t i = 0; i < arenas_.size(); ++i) {
       finish(arenas_[i]);
+      if (plan_.budget_bytes != 0) end_piece(arenas_[i], i);
       plan_.costs.devices[i].arena_bytes = align_up(arenas_[i].bytes, block_bytes);
     }
+    std::sort(plan_.pieces.begin(), plan_.pieces.end(), [](const ArenaPiece& a, const ArenaPiece& b) {
+      return std::tie(a.device, a.offset) < std::tie(b.device, b.offset);
+    });
     for (const Route& route : plan_.routes) {
       if (route.first_placement < plan_.destination_count) continue;
       for (std::uint32_t i = 0; i < route.placement_count; ++i) {
@@ -118,7 +128,12 @@ class Placer {
     }
   }
 
-  std::vector<ShardRange> take_in_place() && { return std::move(in_place_); }
+  std::vector<ShardRange> take_in_place() && {
+    std::sort(in_place_.begin(), in_place_.end(), [](const ShardRange& a, const ShardRange& b) {
+      return std::tie(a.shard, a.begin) < std::tie(b.shard, b.begin);
+    });
+    return std::move(in_place_);
+  }
 
  private:
   std::uint32_t next_number() {
@@ -126,9 +141,29 @@ class Placer {
     return static_cast<std::uint32_t>(distances_.size() - 1);
   }
 
+  // With a budget, begins a new piece where the last one has no room for a placement.
+  void make_room(ArenaFill& arena, const Placement& placement) {
+    if (plan_.budget_bytes == 0 || placement.bytes == 0) return;
+    constexpr std::uint64_t gaps = 2 * block_bytes;  // that alignment needs before the open run, and behind it
+    const std::uint64_t used = arena.bytes - arena.piece_begin + arena.run.bytes;
+    if (used == 0 || used + gaps + placement.bytes <= plan_.piece_bytes) return;
+    finish(arena);
+    end_piece(arena, placement.device);
+  }
+
+  void end_piece(ArenaFill& arena, std::size_t device) {
+    const std::uint64_t end = align_up(arena.bytes, limits::piece_bytes_unit);
+    if (end == arena.piece_begin) return;
+    ArenaPiece& piece = plan_.pieces.emplace_back();
+    piece.offset = arena.piece_begin;
+    piece.bytes = end - arena.piece_begin;
+    piece.device = static_cast<std::uint8_t>(device);
+    arena.bytes = arena.piece_begin = end;
+  }
+
   // Gives the arena's open run its place behind what is there.
   void finish(ArenaFill& arena) {
-    const Run& run = arena.run;
+    const Run run = std::exchange(arena.run, Run());
     if (run.bytes == 0) return;
     std::uint64_t modulus = run.modulus;
     const ShardRange blocks = {align_up(run.begin, block_bytes), align_down(run.end, block_bytes), run.shard};
@@ -147,11 +182,9 @@ class Placer {
   std::vector<ShardRange> in_place_;
 };
 
-}  // namespace
-
-std::vector<ShardRange> place(PlanData& plan) {
-  Placer placer(plan);
-  for (std::uint32_t i = 0; i < plan.destination_count; ++i) placer.add_destination(plan.placements[i]);
+// Calls `take(index, alone)` for each route, in the order of files. `alone`: no other route wants any of its bytes.
+template <typename Take>
+void for_each_route(const PlanData& plan, Take&& take) {
   const BigVector<Route>& routes = plan.routes;
   std::uint64_t end = 0;  // of what comes before in the shard
   std::uint32_t shard = 0;
@@ -162,8 +195,56 @@ std::vector<ShardRange> place(PlanData& plan) {
     const bool overlapped = i + 1 < routes.size() && routes[i + 1].begin < route.end && routes[i + 1].shard == shard;
     const bool alone = end <= route.begin && !overlapped;
     end = std::max(end, route.end);
-    if (route.first_placement < plan.destination_count) continue;
+    take(i, alone);
+  }
+}
+
+void place_in_order_of_files(PlanData& plan, Placer& placer) {
+  for (std::uint32_t i = 0; i < plan.destination_count; ++i) placer.add_destination(plan.placements[i]);
+  for_each_route(plan, [&](std::size_t index, bool alone) {
+    const Route& route = plan.routes[index];
+    if (route.first_placement < plan.destination_count) return;
     for (std::uint32_t j = 0; j < route.placement_count; ++j) placer.add(route, route.first_placement + j, alone);
+  });
+}
+
+// With a budget, what is read together lies together, destinations among what they are made of.
+void place_in_order_of_reading(PlanData& plan, Placer& placer) {
+  struct Step {
+    std::size_t route;
+    bool alone;
+  };
+  std::vector<Step> steps;
+  for_each_route(plan, [&](std::size_t index, bool alone) { steps.push_back({index, alone}); });
+  std::stable_sort(steps.begin(), steps.end(), [&](const Step& a, const Step& b) {
+    return plan.routes[a.route].group < plan.routes[b.route].group;
+  });
+  std::vector<bool> is_placed(plan.destination_count);
+  const auto add_destination = [&](std::uint32_t index) {
+    if (!is_placed[index]) placer.add_destination(plan.placements[index]);
+    is_placed[index] = true;
+  };
+  for (const Step& step : steps) {
+    const Route& route = plan.routes[step.route];
+    for (std::uint32_t i = route.first_placement; i < route.first_placement + route.placement_count; ++i) {
+      if (i < plan.destination_count) {
+        add_destination(i);
+      } else {
+        placer.add(route, i, step.alone);
+      }
+    }
+  }
+  for (std::uint32_t i = 0; i < plan.destination_count; ++i) add_destination(i);  // that nothing is read for
+}
+
+}  // namespace
+
+std::vector<ShardRange> place(PlanData& plan) {
+  Placer placer(plan);
+  if (plan.budget_bytes != 0) {
+    place_in_order_of_reading(plan, placer);
+  } else {
+    place_in_order_of_files(plan, placer);
   }
   placer.finish();
   return std::move(placer).take_in_place();

@@ -10,6 +10,7 @@
 #include "loader/base/stopwatch.hpp"
 #include "loader/base/tracer.hpp"
 #include "loader/plan/access.hpp"
+#include "loader/plan/arena_pieces.hpp"
 #include "loader/plan/bindings.hpp"
 #include "loader/plan/cut_extents.hpp"
 #include "loader/plan/findings.hpp"
@@ -87,6 +88,8 @@ void finish(PlanData& plan, const Stopwatch& stopwatch) {
 // What of a plan the request alone decides.
 Bindings begin_plan(PlanData& plan, const Request& request, Findings& findings) {
   plan.alignment_bytes = request.alignment_bytes;
+  plan.budget_bytes = request.budget_bytes;
+  plan.piece_bytes = piece_bytes_of(request);
   plan.strict = request.strict;
   const Selection selection = select(*plan.catalogue, request, findings);
   plan.devices = selection.devices;
@@ -111,6 +114,7 @@ Plan make_plan(std::shared_ptr<const Catalogue> catalogue, const Request& reques
   findings.throw_first();
   check_size(*plan);
   cut_extents(*plan, place(*plan));
+  settle_pieces(*plan);
   finish(*plan, stopwatch);
   return Access::plan(plan, std::move(bindings));
 }
@@ -118,6 +122,10 @@ Plan make_plan(std::shared_ptr<const Catalogue> catalogue, const Request& reques
 Plan make_plan(const Checkpoint& checkpoint, const Plan& like) {
   const Stopwatch stopwatch;
   const Tracer::Range range({.what = Span::What::plan});
+  if (Access::data(like)->budget_bytes != 0) {
+    throw Error(ErrorCode::invalid_argument, "the plan has a budget: its arenas do not stay to be loaded into again",
+                {}, "make a plan of this checkpoint by a request");
+  }
   const std::shared_ptr<PlanData> plan = retarget(*Access::data(like), Access::catalogue(checkpoint));
   check_size(*plan);
   // Where tensors lie was decided for another file: direct reads straight into place would rarely fit.

@@ -68,6 +68,17 @@ struct Description {
   std::vector<std::uint64_t> strides;  // elements from one index to the next; empty: row-major without gaps
 };
 
+/// A part of an arena that is allocated and given back by itself, because the request has a budget. Offset and length
+/// are multiples of limits::piece_bytes_unit; it is no longer than the request's pieces, or holds one tensor.
+struct ArenaPiece {
+  std::uint64_t offset = 0;  // in the arena
+  std::uint64_t bytes = 0;
+  std::uint32_t placements = 0;    // that lie in it, each as a whole; at least 1
+  std::uint32_t first_extent = 0;  // that brings something to it; 0 where none does
+  std::uint32_t last_extent = 0;   // likewise
+  std::uint8_t device = 0;         // index into PlanData::devices
+};
+
 /// Memory of the caller's that holds one destination. Where it lies is no part of the plan: loader/plan/bindings.hpp.
 struct Region {
   std::uint64_t bytes = 0;
@@ -137,8 +148,9 @@ struct Extent {
   /// to the target of its first delivery (whose source_offset is 0), through no slab.
   bool in_place = false;
   /// Offset, and length unless the file ends, are multiples of limits::direct_alignment_bytes. False only where a cast
-  /// tensor lies so that its elements straddle every such boundary, and the cut goes between two elements instead; such
-  /// an extent is read buffered.
+  /// tensor lies so that its elements straddle every such boundary, and the cut goes between two elements instead; and
+  /// with a budget for the block where a piece's tensors end that must not wait for the next ones. Such an extent is
+  /// read buffered.
   bool aligned = true;
 };
 
@@ -149,6 +161,7 @@ struct PlanData {
   std::vector<Description> descriptions;
   std::vector<Region> regions;
   std::vector<Fill> fills;
+  std::vector<ArenaPiece> pieces;  // by device and offset; none without a budget: arenas are there as a whole
   std::uint32_t destination_count = 0;
   std::vector<std::uint32_t> destinations_by_name;  // their placements, by name, then by device
   std::vector<std::uint32_t> left_out;              // tensors that no rule matches
@@ -162,6 +175,8 @@ struct PlanData {
   std::uint64_t slab_bytes = 0;       // the bound of its extents: an engine needs slabs at least as large
   std::uint64_t staging_bytes = 0;    // the bound of the options that it was made with
   std::uint32_t alignment_bytes = 0;  // the request's: what placements were promised
+  std::uint64_t budget_bytes = 0;     // likewise: of each device's arena, the most at a time; 0: all of it
+  std::uint64_t piece_bytes = 0;      // likewise, resolved
   bool strict = false;                // likewise
   bool is_retargeted = false;         // placements lie as another checkpoint's plan has them
   PlanCosts costs;
@@ -212,6 +227,11 @@ struct PlanData {
     return delivery.source_dtype != placements[delivery.placement].dtype;
   }
 };
+
+/// Whether a placement's memory comes as zeros when its piece is bound: then its fills need nothing else.
+inline bool is_bound_as_zeros(const PlanData& plan, const Placement& placement) noexcept {
+  return plan.budget_bytes != 0 && placement.region == 0;
+}
 
 /// What travels in one copy, as it is: neighbouring runs of bytes in one, or rows with a pitch.
 struct Copy {

@@ -63,7 +63,7 @@ std::vector<Place> places_of(const PlanData& plan) {
 }  // namespace
 
 void sort_for_reading(PlanData& plan) {
-  if (plan.devices.size() == 1) {
+  if (plan.devices.size() == 1 || plan.budget_bytes != 0) {
     const auto by_group = [](const Extent& a, const Extent& b) { return a.group < b.group; };
     if (!std::is_sorted(plan.extents.begin(), plan.extents.end(), by_group)) {
       std::stable_sort(plan.extents.begin(), plan.extents.end(), by_group);

@@ -35,6 +35,8 @@ Request::~Request() = default;
 Request::Request(const Request& other)
     : devices(other.devices),
       alignment_bytes(other.alignment_bytes),
+      budget_bytes(other.budget_bytes),
+      piece_bytes(other.piece_bytes),
       strict(other.strict),
       text(other.text),
       rules_(other.rules_),

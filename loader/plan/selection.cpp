@@ -274,6 +274,20 @@ class RuleDevices {
   Selection::RuleTargets shared_;  // the request's own devices, entered once for all rules
 };
 
+void check_budget(const Request& request) {
+  const std::uint64_t budget = request.budget_bytes;
+  if (budget == 0) return;
+  if (budget < limits::budget_bytes_min || budget > limits::budget_bytes_max) {
+    refuse(fmt::format("budget_bytes is {}, not between {} and {}", budget, limits::budget_bytes_min,
+                       limits::budget_bytes_max));
+  }
+  const std::uint64_t piece = request.piece_bytes;
+  if (piece > budget / 2 || piece % limits::piece_bytes_unit != 0) {
+    refuse(fmt::format("piece_bytes is {}, no multiple of {} up to half the budget of {}", piece,
+                       limits::piece_bytes_unit, budget));
+  }
+}
+
 void check_request(const Request& request) {
   if (request.rules().empty()) refuse("the request has no rules", "add(\"*\") takes every tensor");
   if (request.rules().size() >= Selection::none) refuse("the request has too many rules");
@@ -281,6 +295,7 @@ void check_request(const Request& request) {
   if (alignment != 0 && (!std::has_single_bit(alignment) || alignment > limits::direct_alignment_bytes)) {
     refuse(fmt::format("alignment_bytes is {}, no power of two up to {}", alignment, limits::direct_alignment_bytes));
   }
+  check_budget(request);
 }
 
 // Runs `body`, and makes what it throws a finding. Whether it threw nothing.
