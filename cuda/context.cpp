@@ -46,6 +46,10 @@ CurrentContext::~CurrentContext() {
   ignore(driver_.cuCtxPopCurrent(&popped));
 }
 
+void wait_for_device(const Context& context) noexcept {
+  with_context(context, [&] { ignore(context.driver().cuCtxSynchronize()); });
+}
+
 Stream::Stream(const Context& context) : context_(context) {
   context.check(context.driver().cuStreamCreate(&handle_, cu::stream_non_blocking), "cuStreamCreate");
 }

@@ -63,6 +63,11 @@ void with_context(const Context& context, Release release) noexcept {
   }
 }
 
+/// Waits for all that has been queued on the device in this context, by whomever. Spoils what a stream of the context
+/// captures meanwhile (CUDA C++ Programming Guide, "Prohibited and Unhandled Operations" of captures). What the driver
+/// refuses is not waited for.
+void wait_for_device(const Context& context) noexcept;
+
 /// A stream that waits for no other, not even the default one.
 class Stream {
  public:

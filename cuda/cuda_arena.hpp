@@ -7,7 +7,7 @@
 
 #include "cuda/device_memory.hpp"
 #include "cuda/mapped_memory.hpp"
-#include "loader/base/mutex.hpp"
+#include "cuda/way_back.hpp"
 #include "loader/device/device.hpp"
 
 namespace sluice {
@@ -25,7 +25,10 @@ class CudaArena final : public Arena {
   std::byte* data() const noexcept override;
   /// Device memory is present from the start.
   void populate(std::uint64_t, std::uint64_t) noexcept override {}
-  void read_back(const void* source, void* target, std::uint64_t bytes) const override;
+  void wait_for_device() const noexcept override { sluice::wait_for_device(*context_); }
+  void read_back(const void* source, void* target, std::uint64_t bytes) const override {
+    way_back_.copy(source, target, bytes);
+  }
 
   /// Why it is no mapped memory; empty if it is, and for no bytes.
   std::string refusal() const override { return refusal_; }
@@ -39,15 +42,7 @@ class CudaArena final : public Arena {
   std::unique_ptr<const DeviceMemory> allocated_;  // or none for no bytes
   std::byte* const callers_ = nullptr;             // and for memory of the caller's
 
-  /// What read_back() copies through, made when it is first called. A copy straight to the caller's memory, which is
-  /// not pinned, would take the driver's own buffers, and wait for the default stream.
-  struct WayBack {
-    explicit WayBack(const Context& context);
-    PinnedMemory buffer;
-    Stream stream;
-  };
-  mutable Mutex mutex_;
-  mutable std::unique_ptr<const WayBack> way_back_ SLUICE_GUARDED_BY(mutex_);
+  mutable WayBack way_back_;
 };
 
 }  // namespace sluice

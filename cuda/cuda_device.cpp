@@ -10,6 +10,7 @@
 #include "cuda/cuda_lane.hpp"
 #include "cuda/kernel_image.hpp"
 #include "cuda/mapped_memory.hpp"
+#include "cuda/reserved_arena.hpp"
 #include "loader/base/alignment.hpp"
 #include "loader/base/memory.hpp"
 
@@ -35,6 +36,10 @@ std::uint64_t CudaDevice::free_bytes() const {
 
 std::shared_ptr<Arena> CudaDevice::allocate(std::uint64_t bytes) {
   return std::make_shared<CudaArena>(context_, bytes);
+}
+
+std::shared_ptr<Arena> CudaDevice::reserve(std::uint64_t bytes) {
+  return std::make_shared<ReservedArena>(context_, bytes);
 }
 
 std::shared_ptr<Arena> CudaDevice::adopt(std::byte* data) {

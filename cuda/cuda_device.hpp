@@ -23,6 +23,7 @@ class CudaDevice final : public Device {
   std::uint64_t free_bytes() const override;
   bool shares_host_memory() const noexcept override { return context_->is_integrated(); }
   std::shared_ptr<Arena> allocate(std::uint64_t bytes) override;
+  std::shared_ptr<Arena> reserve(std::uint64_t bytes) override;
   void warm_up() noexcept override;
   void check_memory(const std::byte* data, std::uint64_t bytes, std::string_view what) const override;
   std::shared_ptr<Arena> adopt(std::byte* data) override;

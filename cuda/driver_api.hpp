@@ -213,6 +213,7 @@ using GetProcAddressV2 = Result (*)(const char* name, void** entry, int version,
   required(cuCtxGetCurrent, cuCtxGetCurrent, 4000, (Context* context))                                                 \
   required(cuCtxPushCurrent, cuCtxPushCurrent_v2, 4000, (Context context))                                             \
   required(cuCtxPopCurrent, cuCtxPopCurrent_v2, 4000, (Context* context))                                              \
+  required(cuCtxSynchronize, cuCtxSynchronize, 2000, ())                                                               \
   required(cuModuleLoadData, cuModuleLoadData, 2000, (Module* module, const void* image))                              \
   required(cuModuleUnload, cuModuleUnload, 2000, (Module module))                                                      \
   required(cuModuleGetFunction, cuModuleGetFunction, 2000, (Function* function, Module module, const char* name))      \

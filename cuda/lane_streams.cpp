@@ -69,7 +69,7 @@ void LaneStreams::fill() {
   bool filled = false;
   for (const Fill& fill : plan_.fills) {
     const Placement& placement = plan_.placements[fill.placement];
-    if (plan_.devices[placement.device] != cuda(context_.ordinal())) continue;
+    if (plan_.devices[placement.device] != cuda(context_.ordinal()) || is_bound_as_zeros(plan_, placement)) continue;
     const cu::DevicePointer target = base_of(fill.placement) + placement.arena_offset + fill.offset;
     if (fill.rows == 1) {
       context_.check(context_.driver().cuMemsetD8Async(target, 0, fill.run_bytes, copies_.handle()), "cuMemsetD8Async");

@@ -21,6 +21,11 @@ CudaStreamMark::~CudaStreamMark() {
   with_context(*context_, [this] { event_.reset(); });
 }
 
+// What the driver refuses is not to be waited for any more: the context is dead.
+void CudaStreamMark::wait() const noexcept {
+  with_context(*context_, [this] { ignore(context_->driver().cuEventSynchronize(event_->handle())); });
+}
+
 void CudaStreamMark::check_stream(CUstream_st* stream) const {
   // The default stream is that of the context that is current.
   if (stream != nullptr) {

@@ -16,6 +16,7 @@ class CudaStreamMark final : public StreamMark {
   CudaStreamMark(std::shared_ptr<const Context> context, CUstream_st* stream);
   ~CudaStreamMark() override;
 
+  void wait() const noexcept override;
   /// REQUIRES: the context is current.
   void hold_back(const Stream& stream) const { stream.wait_for(event_->handle()); }
 

@@ -165,6 +165,10 @@ void Mapping::populate(std::uint64_t offset, std::uint64_t bytes) noexcept {
   }
 }
 
+void Mapping::let_go(std::uint64_t offset, std::uint64_t bytes) noexcept {
+  if (offset < bytes_) madvise(data_ + offset, std::min(bytes, bytes_ - offset), MADV_DONTNEED);
+}
+
 void Mapping::prefer_node(int node) noexcept {
   constexpr int bits = 8 * sizeof(unsigned long);
   std::array<unsigned long, 16> nodes{};

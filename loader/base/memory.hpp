@@ -27,6 +27,9 @@ class Mapping {
   /// are read into.
   void populate(std::uint64_t offset, std::uint64_t bytes) noexcept;
 
+  /// Gives the memory of a range of whole huge pages back to the system; it reads as zeros then.
+  void let_go(std::uint64_t offset, std::uint64_t bytes) noexcept;
+
   /// A hint: takes pages of that NUMA node while it has any free; -1: of the node where the thread runs that touches
   /// them. REQUIRES: nothing has been touched.
   void prefer_node(int node) noexcept;

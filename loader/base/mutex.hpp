@@ -10,6 +10,7 @@
 // changed_.wait(lock);
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 
@@ -64,6 +65,10 @@ class Condition {
  public:
   /// REQUIRES: `lock` is held; it is let go of while this waits. May return without having been notified.
   void wait(MutexLock& lock) { condition_.wait(lock.lock_); }
+  /// Likewise, until `deadline` at the latest.
+  void wait_until(MutexLock& lock, std::chrono::steady_clock::time_point deadline) {
+    condition_.wait_until(lock.lock_, deadline);
+  }
   void notify_one() noexcept { condition_.notify_one(); }
   void notify_all() noexcept { condition_.notify_all(); }
 

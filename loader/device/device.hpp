@@ -26,8 +26,8 @@ struct CUstream_st;  // sluice/load.hpp
 
 namespace sluice {
 
-/// One piece of memory on a device that holds the tensors that sluice itself places. Keeps its device alive. The
-/// destructor may run on any thread; nothing may be in flight.
+/// Memory on a device, in one range of addresses, that holds the tensors that sluice itself places. Keeps its device
+/// alive. The destructor may run on any thread; it waits for what callers have queued on the device.
 class Arena {
  public:
   virtual ~Arena() = default;
@@ -36,6 +36,14 @@ class Arena {
   /// Makes fresh memory of a range present before something reads into it. A hint: does nothing where there is nothing
   /// to do. Any thread; several at a time on ranges that may overlap.
   virtual void populate(std::uint64_t offset, std::uint64_t bytes) noexcept = 0;
+  /// Of an arena that was reserved: brings memory to a range that has none, of zeros if `zeroed`. Both numbers are
+  /// multiples of limits::piece_bytes_unit. May wait for the driver. Any thread. Throws Error{out_of_memory,
+  /// device_unavailable}.
+  virtual void bind(std::uint64_t /*offset*/, std::uint64_t /*bytes*/, bool /*zeroed*/) {}
+  /// Likewise: gives back a range that was bound, as a whole. REQUIRES: nothing uses it any more. Any thread.
+  virtual void unbind(std::uint64_t /*offset*/, std::uint64_t /*bytes*/) noexcept {}
+  /// Waits for all that has been queued on the device, by whomever. Any thread.
+  virtual void wait_for_device() const noexcept {}
   /// Storage reads into the arena no more. Until then a child of fork() does not get its memory: Linux before 6.5 would
   /// let a direct read in flight land in pages that only the child still has (open(2), O_DIRECT and MADV_DONTFORK).
   virtual void end_reads() noexcept {}
@@ -83,6 +91,8 @@ class Lane {
 class StreamMark {
  public:
   virtual ~StreamMark() = default;
+  /// Waits until it has been done. Any thread.
+  virtual void wait() const noexcept = 0;
 };
 
 /// What a lane works with; all of it outlives the lane.
@@ -107,6 +117,9 @@ class Device {
   virtual bool shares_host_memory() const noexcept = 0;
   /// Throws Error{out_of_memory}.
   virtual std::shared_ptr<Arena> allocate(std::uint64_t bytes) = 0;
+  /// An arena of addresses, to which Arena::bind() brings memory. Throws Error{out_of_memory}, and
+  /// Error{device_unavailable} where the device cannot tell memory from addresses.
+  virtual std::shared_ptr<Arena> reserve(std::uint64_t bytes) = 0;
   /// Makes ahead of time what open_lane() may need. Failures are ignored here; open_lane() meets and reports them.
   virtual void warm_up() noexcept = 0;
   /// Holds memory of the caller's, `bytes` at `data`, to this device. `what` is for the message: "the arena". Throws
@@ -116,8 +129,8 @@ class Device {
   /// An arena of the caller's memory, at a multiple of 4096. REQUIRES: check_memory() had nothing against it.
   virtual std::shared_ptr<Arena> adopt(std::byte* data) = 0;
   /// A lane that runs a plan into its arena and the caller's memory. What the plan fills with zeros is filled when this
-  /// returns. REQUIRES: check_memory() had nothing against what the plan writes to. Throws Error{out_of_memory,
-  /// device_unavailable}.
+  /// returns, but for arenas with pieces, which are bound as zeros. REQUIRES: check_memory() had nothing against what
+  /// the plan writes to. Throws Error{out_of_memory, device_unavailable}.
   virtual std::unique_ptr<Lane> open_lane(const LaneContext& context) = 0;
   /// What pins the slabs that its lanes copy out of; nullptr where ordinary memory will do.
   virtual std::shared_ptr<Pinner> pinner() const = 0;

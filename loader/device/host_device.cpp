@@ -18,6 +18,9 @@ class HostArena final : public Arena {
 
   std::byte* data() const noexcept override { return memory_.data(); }
   void populate(std::uint64_t offset, std::uint64_t bytes) noexcept override { memory_.populate(offset, bytes); }
+  /// The kernel brings fresh memory, of zeros, when it is touched.
+  void bind(std::uint64_t, std::uint64_t, bool) override {}
+  void unbind(std::uint64_t offset, std::uint64_t bytes) noexcept override { memory_.let_go(offset, bytes); }
   void end_reads() noexcept override { memory_.keep_from_fork(false); }
   void read_back(const void* source, void* target, std::uint64_t bytes) const override {
     std::memcpy(target, source, bytes);
@@ -108,7 +111,7 @@ struct Place {
 void fill(const PlanData& plan, const Targets& targets) {
   for (const Fill& fill : plan.fills) {
     const Placement& placement = plan.placements[fill.placement];
-    if (plan.devices[placement.device].kind != DeviceId::Kind::host) continue;
+    if (plan.devices[placement.device].kind != DeviceId::Kind::host || is_bound_as_zeros(plan, placement)) continue;
     std::byte* const begin = targets.base_of(placement) + placement.arena_offset + fill.offset;
     for (std::uint64_t row = 0; row < fill.rows; ++row) std::memset(begin + row * fill.stride, 0, fill.run_bytes);
   }

@@ -14,6 +14,7 @@ class HostDevice final : public Device {
   std::uint64_t free_bytes() const override;
   bool shares_host_memory() const noexcept override { return true; }
   std::shared_ptr<Arena> allocate(std::uint64_t bytes) override;
+  std::shared_ptr<Arena> reserve(std::uint64_t bytes) override { return allocate(bytes); }
   void check_memory(const std::byte*, std::uint64_t, std::string_view) const override {}
   std::shared_ptr<Arena> adopt(std::byte* data) override;
   std::unique_ptr<Lane> open_lane(const LaneContext& context) override;

@@ -104,6 +104,7 @@ class WatchedDevice final : public Device {
   std::uint64_t free_bytes() const override { return device_->free_bytes(); }
   bool shares_host_memory() const noexcept override { return device_->shares_host_memory(); }
   std::shared_ptr<Arena> allocate(std::uint64_t bytes) override { return device_->allocate(bytes); }
+  std::shared_ptr<Arena> reserve(std::uint64_t bytes) override { return device_->reserve(bytes); }
   void warm_up() noexcept override { device_->warm_up(); }
   void check_memory(const std::byte* data, std::uint64_t bytes, std::string_view what) const override {
     device_->check_memory(data, bytes, what);

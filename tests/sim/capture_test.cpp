@@ -236,6 +236,7 @@ TEST(Capture, IsSpoiledByWaitingForWhatItHolds) {
   };
   expect_spoiled(Result::stream_capture_unsupported, [&] { return cu::cuStreamSynchronize(stream); });
   expect_spoiled(Result::stream_capture_unsupported, [&] { return cu::cuStreamQuery(stream); });
+  expect_spoiled(Result::stream_capture_unsupported, [] { return cu::cuCtxSynchronize(); });
   expect_spoiled(Result::captured_event, [&] { return cu::cuEventSynchronize(event); });
   expect_spoiled(Result::captured_event, [&] { return cu::cuEventQuery(event); });
   scene.close();

@@ -82,6 +82,16 @@ TEST_F(Contract, AStreamDoesItsWorkInOrder) {
   }
 }
 
+// cuCtxSynchronize: "Blocks until the current context has completed all preceding requested tasks."
+TEST_F(Contract, AContextIsWaitedForAsAWhole) {
+  std::memset(slab_, 5, size);
+  ASSERT_EQ(its_->cuMemcpyHtoDAsync(memory_, slab_, size, stream_), Result::success);
+  ASSERT_EQ(its_->cuCtxSynchronize(), Result::success);
+  std::vector<std::byte> back(size);
+  ASSERT_EQ(its_->cuMemcpyDtoH(back.data(), memory_, size), Result::success);
+  EXPECT_EQ(back, std::vector<std::byte>(size, std::byte{5}));
+}
+
 // cuEventRecord: "Captures in hEvent the contents of hStream at the time of this call."
 TEST_F(Contract, AnEventIsDoneWhenWhatWasBeforeItIs) {
   std::memset(slab_, 7, size);

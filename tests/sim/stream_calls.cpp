@@ -4,6 +4,7 @@
 #include <cstring>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "tests/sim/driver_calls.hpp"
 #include "tests/sim/simulator.hpp"
@@ -289,6 +290,28 @@ Result cuStreamSynchronize(Stream handle) {
     const std::shared_ptr<Operation> last = stream->last;
     sim.timeline.wait(last);
     return sim.learn_done(*last);
+  });
+}
+
+// "Blocks until the current context has completed all preceding requested tasks." And of captures, the CUDA C++
+// Programming Guide: "It is also invalid to query the execution status of or synchronize a broader handle which
+// encompasses an active stream capture, such as a device or context handle".
+Result cuCtxSynchronize() {
+  return call("cuCtxSynchronize", Needs::context, [&](Simulator& sim) {
+    const int device = sim.device_ordinal();
+    std::vector<std::shared_ptr<Operation>> last;
+    for (const auto& [id, stream] : sim.timeline.streams()) {
+      if (stream.device != device) continue;
+      const Result result = sim.forbid_captured(stream);
+      if (result != Result::success) return result;
+      if (stream.last != nullptr) last.push_back(stream.last);
+    }
+    for (const std::shared_ptr<Operation>& operation : last) {
+      sim.timeline.wait(operation);
+      const Result result = sim.learn_done(*operation);
+      if (result != Result::success) return result;
+    }
+    return Result::success;
   });
 }
 
