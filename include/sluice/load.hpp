@@ -1,7 +1,7 @@
 // Load: a running request. Iterate its tensors in order of arrival, look one up, wait, cancel, watch. Destinations are
-// tensors like others, by their names. It owns the arenas that it was not given: the tensors there live exactly as long
-// as it does. All members but the destructor, moves and assignment may be
-// called from any thread.
+// tensors like others, by their names. It owns the arenas that it was not given: the tensors there live as long as it
+// does, those that are kept longer, and with Request::budget_bytes those that are dropped less long. All members but
+// the destructor, moves and assignment may be called from any thread.
 //
 // A tensor that has arrived is complete and stays so: sluice read the last of its bytes, and then found by inode, size
 // and time of modification that its shard is still the file whose header it validated. A load that fails ends as a
@@ -14,6 +14,7 @@
 // copies throws Error{invalid_argument}.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <iterator>
 #include <memory>
@@ -41,7 +42,7 @@ class SLUICE_API Load {
   Load& operator=(Load&&) noexcept;
   Load(const Load&) = delete;
   Load& operator=(const Load&) = delete;
-  /// Cancels what still runs, waits until nothing touches the arenas any more, frees them.
+  /// Cancels what still runs, waits until nothing touches the arenas any more, and frees what of them is not kept.
   ~Load();
 
   /// False for an empty Load.
@@ -79,8 +80,8 @@ class SLUICE_API Load {
   /// Error.
   const Tensor* arrival(std::size_t index) const;
 
-  /// The tensor if it has arrived, else nullptr. Does not wait for storage. The first form takes the first device that
-  /// has it.
+  /// The tensor if it has arrived and has not been dropped, else nullptr. Does not wait for storage. The first form
+  /// takes the first device that has it.
   const Tensor* find(std::string_view name) const noexcept;
   const Tensor* find(std::string_view name, DeviceId device) const noexcept;
 
@@ -108,10 +109,38 @@ class SLUICE_API Load {
   bool ready(Group group, DeviceId device) const noexcept;
 
   /// Reads what is missing of the group next: for a caller who finds out late. Does not interrupt what is in flight.
+  /// Does nothing where the request has a budget: memory comes in the order of reading.
   void prefer(Group group) noexcept;
 
   /// Waits for all of them. Throws the load's Error.
   void wait() const;
+
+  /// wait() in its forms, but not for longer than `timeout`: false and nullptr where the time is up, which is no error.
+  /// A timeout of 0 or less only looks. They throw what wait() throws.
+  bool wait_for(std::chrono::nanoseconds timeout) const;
+  const Tensor* wait_for(std::string_view name, std::chrono::nanoseconds timeout) const;
+  const Tensor* wait_for(std::string_view name, DeviceId device, std::chrono::nanoseconds timeout) const;
+  bool wait_for(Group group, DeviceId device, std::chrono::nanoseconds timeout) const;
+  /// Whether arrival(index) would not wait, but return or throw at once. Waits for that, but not for longer than
+  /// `timeout`.
+  bool wait_for_arrival(std::size_t index, std::chrono::nanoseconds timeout) const;
+
+  /// A tensor that has arrived, for longer than this Load: its memory, name and shape are there until the last copy of
+  /// the pointer goes, on whichever thread, be load and engine gone or not. Memory is kept as a whole: all of an arena,
+  /// or with a budget the tensor's piece. When it goes that waits, on a CUDA device, for what has been queued on
+  /// `stream` by then, which must still be there; without a stream, for all that has been queued on the device, which
+  /// spoils a graph that is being captured there. Of the caller's own memory only name and shape are kept. Throws
+  /// Error{invalid_argument} for a tensor that has not arrived, or has been dropped.
+  std::shared_ptr<const Tensor> keep(const Tensor& tensor) const;
+  std::shared_ptr<const Tensor> keep(const Tensor& tensor, CUstream_st* stream) const;
+
+  /// The caller needs the tensor no more. With a budget the memory of a piece is given back, and the load goes on into
+  /// the next, when the last of its tensors has been dropped and none is kept; this may then wait for a CUDA device:
+  /// for what is queued on `stream` now; without a stream, for all that has been queued on the device, as above.
+  /// Without a budget memory stays until the Load goes. A tensor that was dropped is not found any more, and must not
+  /// be touched. Throws Error{invalid_argument} as keep() does.
+  void drop(const Tensor& tensor) const;
+  void drop(const Tensor& tensor, CUstream_st* stream) const;
 
   /// The arenas, those of the load itself and those that it was given; waits until they are there. For
   /// make_plan(checkpoint, plan) and start(): this Load stays the owner, and its tensors are overwritten. Throws the

@@ -47,6 +47,7 @@ struct Stats {
   std::uint64_t copies = 0;    // as in PlanCosts, but counted while loading
   std::uint64_t launches = 0;  // as in PlanCosts, but counted while loading
   std::uint64_t peak_staging_bytes = 0;
+  std::uint64_t peak_arena_bytes = 0;  // of the load's own arenas, the most that were there at a time, on all devices
 
   // What was found while running of storage, of what was not in the page cache; 0 where nothing was read from it, or,
   // the rate, where something else always was slower.

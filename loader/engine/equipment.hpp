@@ -30,6 +30,7 @@ class Equipment {
 
   const Options& options() const noexcept { return options_; }
   Wakeup& wakeup() const noexcept { return *wakeup_; }
+  const std::shared_ptr<Wakeup>& shared_wakeup() const noexcept { return wakeup_; }
 
   /// Makes what loads to `devices` will need. Devices warm up, and slabs are pinned, by the workers when this has
   /// returned. What is refused is no error yet: the load that needs it meets it again.

@@ -38,7 +38,7 @@ const Tensor* find_arrived(LoadState& state, std::string_view name, const Device
   return placement ? state.find(*placement) : nullptr;
 }
 
-const Tensor& wait_for(LoadState& state, std::string_view name, const DeviceId* device) {
+const Tensor& wait_for_tensor(LoadState& state, std::string_view name, const DeviceId* device) {
   return state.wait(find_placement(state, name, device));
 }
 
@@ -81,10 +81,10 @@ const Tensor* Load::find(std::string_view name, DeviceId device) const noexcept 
 }
 
 const Tensor& Load::wait(std::string_view name) const {
-  return wait_for(state_of(state_), name, nullptr);
+  return wait_for_tensor(state_of(state_), name, nullptr);
 }
 const Tensor& Load::wait(std::string_view name, DeviceId device) const {
-  return wait_for(state_of(state_), name, &device);
+  return wait_for_tensor(state_of(state_), name, &device);
 }
 
 const Tensor& Load::wait_on(CUstream_st* stream, std::string_view name) const {
@@ -120,6 +120,42 @@ int Load::descriptor() const noexcept {
 
 void Load::wait() const {
   state_of(state_).wait();
+}
+
+bool Load::wait_for(std::chrono::nanoseconds timeout) const {
+  return state_of(state_).wait_for(timeout);
+}
+const Tensor* Load::wait_for(std::string_view name, std::chrono::nanoseconds timeout) const {
+  LoadState& state = state_of(state_);
+  return state.wait_for(find_placement(state, name, nullptr), timeout);
+}
+const Tensor* Load::wait_for(std::string_view name, DeviceId device, std::chrono::nanoseconds timeout) const {
+  LoadState& state = state_of(state_);
+  return state.wait_for(find_placement(state, name, &device), timeout);
+}
+bool Load::wait_for(Group group, DeviceId device, std::chrono::nanoseconds timeout) const {
+  return state_of(state_).wait_for(group, device, timeout);
+}
+bool Load::wait_for_arrival(std::size_t index, std::chrono::nanoseconds timeout) const {
+  return state_of(state_).wait_for_arrival(index, timeout);
+}
+
+std::shared_ptr<const Tensor> Load::keep(const Tensor& tensor) const {
+  LoadState& state = state_of(state_);
+  return state.keep(find_placement(state, tensor.name, &tensor.device), {});
+}
+std::shared_ptr<const Tensor> Load::keep(const Tensor& tensor, CUstream_st* stream) const {
+  LoadState& state = state_of(state_);
+  return state.keep(find_placement(state, tensor.name, &tensor.device), stream);
+}
+
+void Load::drop(const Tensor& tensor) const {
+  LoadState& state = state_of(state_);
+  state.drop(find_placement(state, tensor.name, &tensor.device), {});
+}
+void Load::drop(const Tensor& tensor, CUstream_st* stream) const {
+  LoadState& state = state_of(state_);
+  state.drop(find_placement(state, tensor.name, &tensor.device), stream);
 }
 
 void Load::cancel() noexcept {

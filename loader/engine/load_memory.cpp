@@ -77,6 +77,10 @@ LoadMemory memory_for(const Plan& plan, const StartOptions& options) {
   memory.arenas.resize(data.devices.size());
   memory.after.resize(data.devices.size());
   std::vector<bool> given(data.devices.size());
+  if (!options.arenas.empty() && data.budget_bytes != 0) {
+    refuse("arenas are given to a load with a budget, which bounds those of its own",
+           "leave out either StartOptions::arenas or Request::budget_bytes");
+  }
   for (const Memory& arena : options.arenas) {
     const std::size_t index = index_of(data, arena.device, "an arena");
     if (given[index]) refuse(fmt::format("two arenas on {}", name(arena.device)));

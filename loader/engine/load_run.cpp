@@ -12,6 +12,7 @@
 #include "loader/base/limits.hpp"
 #include "loader/base/memory.hpp"
 #include "loader/base/thread.hpp"
+#include "loader/plan/arena_pieces.hpp"
 #include "loader/read/choose_path.hpp"
 #include "sluice/error.hpp"
 
@@ -35,6 +36,7 @@ LoadRun::LoadRun(LoadState& state, Equipment& equipment, const Stopwatch& began)
       began_(began),
       plan_(state.plan()),
       opening_(equipment.workers(), equipment.wakeup()),
+      pieces_(state, equipment.workers(), equipment.shared_wakeup()),
       window_(equipment.options().slab_bytes,
               std::min(equipment.options().staging_bytes,
                        equipment.options().queue_depth * equipment.options().slab_bytes)),
@@ -92,7 +94,9 @@ void LoadRun::start_up() {
   deliveries_left_.reserve(plan_.placements.size());
   for (std::uint32_t i = 0; i < plan_.placements.size(); ++i) {
     deliveries_left_.push_back({plan_.placements[i].deliveries, plan_.placements[i].deliveries});
-    if (plan_.placements[i].deliveries == 0) complete_.push_back(i);  // nothing is to be read of it
+    // Nothing is to be read of it; what lies in a piece has to wait for memory.
+    const Placement& placement = plan_.placements[i];
+    if (placement.deliveries == 0 && !piece_of(plan_, placement)) complete_.push_back(i);
   }
   works_.resize(plan_.devices.size());
   taken_.resize(plan_.extents.size());
@@ -150,7 +154,7 @@ void LoadRun::check_memory() {
     // What lies in one memory is held against it together.
     const bool on_host = equipment_.device(on.device)->shares_host_memory();
     const bool given = state_.memory().arenas[static_cast<std::size_t>(&on - plan_.costs.devices.data())] != nullptr;
-    needed[on_host ? host() : on.device] += (given ? 0 : on.arena_bytes) + on.scratch_bytes;
+    needed[on_host ? host() : on.device] += (given ? 0 : on.arena_peak_bytes) + on.scratch_bytes;
   }
   needed[host()] += plan_.costs.staging_bytes - std::min(plan_.costs.staging_bytes, equipment_.staging_bytes());
   for (const auto& [id, bytes] : needed) {
@@ -166,6 +170,7 @@ void LoadRun::turn() {
   take_done_reads();
   // What is read before the lanes are open waits for them in its slab.
   if (lanes_are_open()) {
+    bind_pieces();
     finish_reads();
     finish_lanes();
     publish();
@@ -174,6 +179,12 @@ void LoadRun::turn() {
   if (state_.cancel_requested()) throw Error(ErrorCode::cancelled, "the load was cancelled");
   take_extents();
   submit_ready();
+}
+
+void LoadRun::bind_pieces() {
+  if (plan_.pieces.empty()) return;
+  const std::uint32_t next = extents_left_ > 0 ? next_extent() : static_cast<std::uint32_t>(plan_.extents.size());
+  pieces_.advance(opened_.arenas, next, complete_);
 }
 
 void LoadRun::take_done_reads() {
@@ -302,7 +313,7 @@ std::uint64_t LoadRun::ready_bytes_most() const {
 
 void LoadRun::follow_preference() {
   const std::optional<Group> wanted = state_.preferred();
-  if (!wanted || wanted == preferred_) return;
+  if (!wanted || wanted == preferred_ || plan_.budget_bytes != 0) return;
   preferred_ = wanted;
   preferred_extents_.clear();
   // Extents of earlier groups may hold the beginning or the end of what it needs.
@@ -324,10 +335,15 @@ std::uint32_t LoadRun::next_extent() {
   return next_extent_;
 }
 
+// With a budget: pieces of arenas that it goes to are there. That takes the lanes: the arenas come with them.
+bool LoadRun::has_memory(std::uint32_t extent) {
+  return plan_.pieces.empty() || (!opened_.arenas.empty() && pieces_.covers(extent));
+}
+
 bool LoadRun::take_extent() {
   const std::uint32_t next = next_extent();
   const Extent& extent = plan_.extents[next];
-  if (extent.in_place && opened_.arenas.empty()) return false;
+  if ((extent.in_place && opened_.arenas.empty()) || !has_memory(next)) return false;
   ShardFiles::File* const file = files_->open(extent.shard);
   if (file == nullptr) return false;
   Trip trip;
@@ -458,6 +474,7 @@ void LoadRun::drain() noexcept {
   tasks_.wait();
   state_.close_lanes();
   opened_.lanes.clear();  // waits for what is in flight
+  pieces_.close();
   opening_.close();
   if (staging_ != nullptr) {
     stats_.pinning_seconds = staging_->memory().pinning_seconds();
@@ -486,12 +503,15 @@ void LoadRun::fill_in_stats() {
   }
   if (!page_cache_.refusal().empty()) stats_.fallbacks.push_back({"cachestat", page_cache_.refusal()});
   stats_.lanes_seconds = opening_.seconds();
+  stats_.peak_arena_bytes = pieces_.peak_bytes();
   if (storage_reads_ > 0) {
     stats_.window_bytes = window_.bytes();
     stats_.window_bytes_per_second = window_.rate();
     stats_.read_latency_seconds = static_cast<double>(storage_read_ns_) * 1e-9 / static_cast<double>(storage_reads_);
   }
   for (std::size_t i = 0; i < opened_.arenas.size(); ++i) {
+    const bool is_whole = plan_.budget_bytes == 0 && state_.memory().arenas[i] == nullptr;
+    if (is_whole) stats_.peak_arena_bytes += plan_.costs.devices[i].arena_bytes;
     const std::string refusal = opened_.arenas[i]->refusal();
     if (!refusal.empty()) stats_.fallbacks.push_back({"mapped arena", name(plan_.devices[i]) + ": " + refusal});
   }

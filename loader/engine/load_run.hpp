@@ -21,6 +21,7 @@
 
 #include "loader/base/stopwatch.hpp"
 #include "loader/base/task_group.hpp"
+#include "loader/engine/binding_pieces.hpp"
 #include "loader/engine/equipment.hpp"
 #include "loader/engine/load_state.hpp"
 #include "loader/engine/opening_lanes.hpp"
@@ -51,6 +52,7 @@ class LoadRun {
 
   void turn();
   bool lanes_are_open();
+  void bind_pieces();
   void take_done_reads();
   void end_done_reads() noexcept;
   void end_read(Trip& trip, std::uint64_t in_flight, std::int64_t now_ns) noexcept;
@@ -69,6 +71,7 @@ class LoadRun {
   void take_extents();
   void follow_preference();
   std::uint32_t next_extent();
+  bool has_memory(std::uint32_t extent);
   bool take_extent();
   void populate(std::uint32_t trip, Arena& arena);
 
@@ -89,6 +92,7 @@ class LoadRun {
 
   OpeningLanes::Opened opened_;  // by device of the plan; empty until all are open
   OpeningLanes opening_;
+  BindingPieces pieces_;
 
   struct DeliveriesLeft {
     std::uint32_t to_hand = 0;  // to lanes

@@ -7,7 +7,9 @@
 #include <utility>
 
 #include "loader/device/targets.hpp"
+#include "loader/engine/kept_tensor.hpp"
 #include "loader/plan/access.hpp"
+#include "loader/plan/arena_pieces.hpp"
 #include "sluice/error.hpp"
 
 namespace sluice {
@@ -29,6 +31,8 @@ LoadState::LoadState(const Plan& plan, LoadMemory memory, std::shared_ptr<Wakeup
       memory_(std::move(memory)),
       wakeup_(std::move(wakeup)),
       tracer_(trace),
+      memory_left_(plan_->budget_bytes == 0 ? plan_->devices.size() : plan_->pieces.size()),
+      dropped_(plan_->placements.size(), false),
       handed_(plan_->placements.size(), 0),
       arrived_(plan_->placements.size(), false),
       groups_(plan_->costs.groups.size() * plan_->devices.size()),
@@ -39,6 +43,7 @@ LoadState::LoadState(const Plan& plan, LoadMemory memory, std::shared_ptr<Wakeup
     ++placements_of_[group_of(placement)];
     ++group.to_arrive;
     if (placement.deliveries != 0) ++group.to_hand;
+    if (const auto its = memory_of(placement)) ++memory_left_[*its].to_drop;
   }
   arrivals_.reserve(tensors_.size());
   // These came before there was a load to keep them.
@@ -71,6 +76,11 @@ void LoadState::place(std::vector<std::shared_ptr<Arena>> arenas, std::span<cons
   lanes_.reserve(lanes.size());
   for (const auto& lane : lanes) lanes_.push_back(lane.get());
   arenas_ = std::move(arenas);
+  if (plan_->budget_bytes == 0) {
+    for (std::size_t i = 0; i < arenas_.size(); ++i) {
+      if (memory_.arenas[i] == nullptr) memory_left_[i].memory = std::make_shared<PieceMemory>(arenas_[i]);
+    }
+  }
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
     const Placement& placement = plan_->placements[i];
     if (plan_->devices[placement.device].kind == DeviceId::Kind::null) continue;
@@ -79,6 +89,11 @@ void LoadState::place(std::vector<std::shared_ptr<Arena>> arenas, std::span<cons
   }
   placed_ = true;
   changed_.notify_all();
+}
+
+void LoadState::add_piece(std::uint32_t piece, std::shared_ptr<PieceMemory> memory) {
+  const MutexLock lock(mutex_);
+  memory_left_[piece].memory = std::move(memory);
 }
 
 void LoadState::close_lanes() noexcept {
@@ -141,11 +156,13 @@ void LoadState::release() noexcept {
   // The engine may hold the state a moment longer; the memory goes with its handle, and the error does not end on the
   // engine's thread while a caller still reads it. Nor does what a driver has to give back.
   std::vector<std::shared_ptr<Arena>> arenas;
+  std::vector<MemoryLeft> memory;
   std::vector<std::shared_ptr<const StreamMark>> after;
   std::exception_ptr error;
   MutexLock lock(mutex_);
   while (!finished_) changed_.wait(lock);
   arenas.swap(arenas_);
+  memory.swap(memory_left_);
   after.swap(memory_.after);
   error.swap(error_);
 }
@@ -163,6 +180,40 @@ void LoadState::wait_until(MutexLock& lock, There there) {
   while (!there()) changed_.wait(lock);
 }
 
+template <typename There>
+bool LoadState::wait_until(MutexLock& lock, Timeout timeout, There there) {
+  using Clock = std::chrono::steady_clock;
+  if (there()) return true;
+  const Tracer::Scope waiting(tracer_, {.what = Span::What::wait, .row = Tracer::caller});
+  const Clock::time_point now = Clock::now();
+  // What the clock cannot count to is for ever.
+  const bool is_bounded = timeout < Clock::time_point::max() - now;
+  const Clock::time_point deadline = is_bounded ? now + timeout : Clock::time_point::max();
+  while (!there()) {
+    if (is_bounded && Clock::now() >= deadline) return false;
+    if (is_bounded) {
+      changed_.wait_until(lock, deadline);
+    } else {
+      changed_.wait(lock);
+    }
+  }
+  return true;
+}
+
+std::optional<std::size_t> LoadState::memory_of(const Placement& placement) const noexcept {
+  if (placement.region != 0 || placement.bytes == 0) return std::nullopt;
+  if (plan_->budget_bytes == 0) return placement.device;
+  return piece_of(*plan_, placement);
+}
+
+void LoadState::check_present(std::uint32_t placement) const {
+  if (arrived_[placement] && !dropped_[placement]) return;
+  throw Error(ErrorCode::invalid_argument,
+              arrived_[placement] ? "the tensor has been dropped" : "the tensor has not arrived in this load",
+              {{}, {}, std::string(tensors_[placement].name)},
+              arrived_[placement] ? "keep it before it is dropped" : "wait for it first");
+}
+
 const Tensor* LoadState::arrival(std::size_t index) {
   check_process();
   MutexLock lock(mutex_);
@@ -175,7 +226,7 @@ const Tensor* LoadState::arrival(std::size_t index) {
 const Tensor* LoadState::find(std::uint32_t placement) noexcept {
   if (!process_.is_still()) return nullptr;
   const MutexLock lock(mutex_);
-  return arrived_[placement] ? &tensors_[placement] : nullptr;
+  return arrived_[placement] && !dropped_[placement] ? &tensors_[placement] : nullptr;
 }
 
 const Tensor& LoadState::wait(std::uint32_t placement) {
@@ -183,7 +234,77 @@ const Tensor& LoadState::wait(std::uint32_t placement) {
   MutexLock lock(mutex_);
   wait_until(lock, [&]() SLUICE_REQUIRES(mutex_) { return finished_ || arrived_[placement]; });
   if (!arrived_[placement]) std::rethrow_exception(error_);
+  check_present(placement);
   return tensors_[placement];
+}
+
+bool LoadState::wait_for_arrival(std::size_t index, Timeout timeout) {
+  check_process();
+  MutexLock lock(mutex_);
+  return wait_until(lock, timeout, [&]() SLUICE_REQUIRES(mutex_) { return finished_ || arrivals_.size() > index; });
+}
+
+const Tensor* LoadState::wait_for(std::uint32_t placement, Timeout timeout) {
+  check_process();
+  {
+    MutexLock lock(mutex_);
+    if (!wait_until(lock, timeout, [&]() SLUICE_REQUIRES(mutex_) { return finished_ || arrived_[placement]; })) {
+      return nullptr;
+    }
+  }
+  return &wait(placement);
+}
+
+bool LoadState::wait_for(Timeout timeout) {
+  check_process();
+  {
+    MutexLock lock(mutex_);
+    if (!wait_until(lock, timeout, [&]() SLUICE_REQUIRES(mutex_) { return finished_; })) return false;
+  }
+  wait();
+  return true;
+}
+
+bool LoadState::wait_for(Group group, DeviceId device, Timeout timeout) {
+  check_process();
+  const std::size_t index = find_group(group, device);
+  {
+    MutexLock lock(mutex_);
+    const auto is_over = [&]() SLUICE_REQUIRES(mutex_) { return finished_ || groups_[index].to_arrive == 0; };
+    if (!wait_until(lock, timeout, is_over)) return false;
+  }
+  wait(group, device);
+  return true;
+}
+
+std::shared_ptr<const Tensor> LoadState::keep(std::uint32_t placement, std::optional<CUstream_st*> stream) {
+  check_process();
+  std::shared_ptr<PieceMemory> memory;
+  {
+    const MutexLock lock(mutex_);
+    check_present(placement);
+    if (const auto its = memory_of(plan_->placements[placement])) memory = memory_left_[*its].memory;
+  }
+  auto kept = std::make_shared<KeptTensor>(tensors_[placement], plan_, std::move(memory), stream);
+  return {kept, &kept->tensor};
+}
+
+void LoadState::drop(std::uint32_t placement, std::optional<CUstream_st*> stream) {
+  check_process();
+  const std::optional<std::size_t> its = memory_of(plan_->placements[placement]);
+  std::shared_ptr<PieceMemory> memory;  // goes behind the lock: it may wait for the device
+  {
+    const MutexLock lock(mutex_);
+    check_present(placement);
+    dropped_[placement] = true;
+    if (!its) return;
+    memory = memory_left_[*its].memory;
+  }
+  if (memory != nullptr) use_on(*memory, tensors_[placement].device, stream);
+  const MutexLock lock(mutex_);
+  MemoryLeft& left = memory_left_[*its];
+  // The engine has a whole arena until the load has ended, and the load lets go of it then.
+  if (--left.to_drop == 0 && plan_->budget_bytes != 0) left.memory.reset();
 }
 
 const Tensor& LoadState::wait_on(CUstream_st* stream, std::uint32_t placement) {
@@ -323,8 +444,11 @@ Stats LoadState::statistics() {
 
 void LoadState::read_back(std::uint32_t placement, std::uint64_t offset, std::byte* target, std::uint64_t bytes) {
   std::shared_ptr<const Arena> arena;
+  std::shared_ptr<const PieceMemory> memory;  // not to go meanwhile
   {
     const MutexLock lock(mutex_);
+    check_present(placement);
+    if (const auto its = memory_of(plan_->placements[placement])) memory = memory_left_[*its].memory;
     arena = arenas_[plan_->placements[placement].device];
   }
   const Tensor& tensor = tensors_[placement];

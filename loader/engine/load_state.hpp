@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -17,6 +18,7 @@
 #include "loader/base/wakeup.hpp"
 #include "loader/device/device.hpp"
 #include "loader/engine/load_memory.hpp"
+#include "loader/engine/piece_memory.hpp"
 #include "loader/plan/bindings.hpp"
 #include "loader/plan/plan.hpp"
 #include "sluice/load.hpp"
@@ -45,6 +47,8 @@ class LoadState {
   /// lanes are used until close_lanes(). REQUIRES: nothing has been published.
   void place(std::vector<std::shared_ptr<Arena>> arenas, std::span<const std::unique_ptr<Lane>> lanes)
       SLUICE_EXCLUDES(mutex_);
+  /// With a budget: a piece of the plan has memory. REQUIRES: place() was called; nothing in the piece is published.
+  void add_piece(std::uint32_t piece, std::shared_ptr<PieceMemory> memory) SLUICE_EXCLUDES(mutex_);
   /// Waits for callers that are in a lane.
   void close_lanes() noexcept SLUICE_EXCLUDES(mutex_);
   /// A placement whose last delivery is with its lane: the lane's first `count` works hold all of it.
@@ -73,6 +77,16 @@ class LoadState {
   void wait(Group group, DeviceId device) SLUICE_EXCLUDES(mutex_);
   void wait_on(CUstream_st* stream, Group group, DeviceId device) SLUICE_EXCLUDES(mutex_);
   bool ready(Group group, DeviceId device) noexcept SLUICE_EXCLUDES(mutex_);
+  /// The forms with a timeout, as Load::wait_for().
+  using Timeout = std::chrono::nanoseconds;
+  bool wait_for_arrival(std::size_t index, Timeout timeout) SLUICE_EXCLUDES(mutex_);
+  const Tensor* wait_for(std::uint32_t placement, Timeout timeout) SLUICE_EXCLUDES(mutex_);
+  bool wait_for(Timeout timeout) SLUICE_EXCLUDES(mutex_);
+  bool wait_for(Group group, DeviceId device, Timeout timeout) SLUICE_EXCLUDES(mutex_);
+  /// `stream`: as that of Load::keep() and drop(), which need not name one.
+  std::shared_ptr<const Tensor> keep(std::uint32_t placement, std::optional<CUstream_st*> stream)
+      SLUICE_EXCLUDES(mutex_);
+  void drop(std::uint32_t placement, std::optional<CUstream_st*> stream) SLUICE_EXCLUDES(mutex_);
   void prefer(Group group) noexcept;
   std::vector<Memory> arenas() SLUICE_EXCLUDES(mutex_);
   int descriptor() noexcept SLUICE_EXCLUDES(mutex_);
@@ -90,6 +104,13 @@ class LoadState {
   /// Waits until `there()`, which reads what the mutex guards.
   template <typename There>
   void wait_until(MutexLock& lock, There there) SLUICE_REQUIRES(mutex_);
+  /// Likewise, but not for longer. Whether `there()`.
+  template <typename There>
+  bool wait_until(MutexLock& lock, Timeout timeout, There there) SLUICE_REQUIRES(mutex_);
+  /// Throws where a placement has not arrived, or has been dropped.
+  void check_present(std::uint32_t placement) const SLUICE_REQUIRES(mutex_);
+  /// Index into memory_; nothing for the caller's memory and for no bytes.
+  std::optional<std::size_t> memory_of(const Placement& placement) const noexcept;
   /// Lane::order() of a device of the plan; false where lanes may not be used. `lock` is let go of meanwhile: the
   /// driver may take its time, and the engine's thread needs the mutex to publish.
   bool order(std::size_t device, CUstream_st* stream, std::uint64_t count) SLUICE_REQUIRES(mutex_);
@@ -126,6 +147,13 @@ class LoadState {
   std::vector<Lane*> lanes_ SLUICE_GUARDED_BY(mutex_);  // likewise; empty before and after they may be used
   std::size_t orders_ SLUICE_GUARDED_BY(mutex_) = 0;    // callers that are in a lane
   bool placed_ SLUICE_GUARDED_BY(mutex_) = false;
+  /// What tensors lie in, as the load holds it.
+  struct MemoryLeft {
+    std::uint32_t to_drop = 0;            // tensors in it
+    std::shared_ptr<PieceMemory> memory;  // once it is there, and until all have been dropped
+  };
+  std::vector<MemoryLeft> memory_left_ SLUICE_GUARDED_BY(mutex_);  // by piece; without a budget by device of the plan
+  std::vector<bool> dropped_ SLUICE_GUARDED_BY(mutex_);            // by placement
   std::vector<std::uint64_t> handed_ SLUICE_GUARDED_BY(mutex_);    // by placement: Handed::count; 0: not yet
   std::vector<bool> arrived_ SLUICE_GUARDED_BY(mutex_);            // by placement
   std::vector<std::uint32_t> arrivals_ SLUICE_GUARDED_BY(mutex_);  // placements in order of arrival

@@ -42,7 +42,9 @@ void OpeningLanes::open(LoadState& state, std::size_t index, Device& device) noe
   try {
     const std::uint64_t bytes = state.plan().costs.devices[index].arena_bytes;
     std::byte* const given = state.memory().arenas[index];
-    arena = given == nullptr ? device.allocate(bytes) : device.adopt(given);
+    arena = given != nullptr                 ? device.adopt(given)
+            : state.plan().budget_bytes != 0 ? device.reserve(bytes)
+                                             : device.allocate(bytes);
     lane = device.open_lane(
         {state.plan(), state.bindings(), *arena, state.memory().after[index].get(), wakeup_, state.tracer(), waker_});
   } catch (...) {

@@ -54,6 +54,7 @@ struct Typed {
   CLI::Option* dtype = nullptr;
   CLI::Option* digest = nullptr;
   CLI::Option* trace = nullptr;
+  CLI::Option* budget = nullptr;
   CLI::Option* staging = nullptr;
   CLI::Option* slab = nullptr;
   CLI::Option* io = nullptr;
@@ -95,6 +96,7 @@ Typed declare(CLI::App& parent, const CommandText& command) {
   typed.dtype = value("--dtype");
   typed.digest = value("--digest");
   typed.trace = value("--trace");
+  typed.budget = value("--budget");
   typed.staging = value("--staging");
   typed.slab = value("--slab");
   typed.io = value("--io");
@@ -285,8 +287,8 @@ void check_digest(const CommandText& command, const Arguments& arguments, const 
 std::vector<std::string> load_options_of(const Typed& typed) {
   std::vector<std::string> options;
   for (const CLI::Option* const option :
-       {typed.select, typed.slice, typed.rules, typed.set, typed.device, typed.dtype, typed.staging, typed.slab,
-        typed.io, typed.reader, typed.threads, typed.queue_depth}) {
+       {typed.select, typed.slice, typed.rules, typed.set, typed.device, typed.dtype, typed.budget, typed.staging,
+        typed.slab, typed.io, typed.reader, typed.threads, typed.queue_depth}) {
     for (const std::string& text : option->results()) {
       options.push_back(fmt::format("{}={}", option->get_name(), text));
     }
@@ -349,6 +351,9 @@ Arguments arguments_of(const CommandText& command, const Typed& typed) {
   arguments.as_rules = typed.as_rules != nullptr && typed.as_rules->count() > 0;
   if (arguments.as_rules && arguments.json) refuse(&command, "--as-rules and --json print different things; give one");
   if (const auto text = text_of(typed.dtype)) arguments.dtype = dtype_of(command, *text);
+  if (const auto text = text_of(typed.budget)) {
+    arguments.budget_bytes = size_of(command, typed.budget, *text, limits::budget_bytes_min, limits::budget_bytes_max);
+  }
   arguments.options = options_of(command, typed);
   if (const auto text = text_of(typed.digest)) {
     check_digest(command, arguments, *text);

@@ -44,8 +44,9 @@ struct Arguments {
   bool as_rules = false;                       // plan: print a rules file
   std::vector<DeviceId> devices = {host()};
   std::optional<Dtype> dtype;
-  bool digest = false;          // sha256, the only one there is
-  std::filesystem::path trace;  // where to write it; empty: nowhere
+  bool digest = false;             // sha256, the only one there is
+  std::filesystem::path trace;     // where to write it; empty: nowhere
+  std::uint64_t budget_bytes = 0;  // 0: none
   Options options;
 
   // Of bench.

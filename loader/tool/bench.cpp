@@ -104,7 +104,7 @@ void Bench::describe(const Checkpoint& checkpoint, const Plan& plan) {
   result_.load.casts = arguments_.dtype.has_value() || !arguments_.rules.empty();
   for (const PlanCosts::OnDevice& on : costs.devices) {
     result_.load.devices.push_back(name(on.device));
-    if (on.device == host()) result_.load.fresh_bytes = on.arena_bytes;
+    if (on.device == host()) result_.load.fresh_bytes = on.arena_peak_bytes;
     if (on.device.kind == DeviceId::Kind::cuda) result_.load.links.push_back({name(on.device), on.link_bytes});
   }
   result_.threads = options_.threads;

@@ -22,6 +22,9 @@ constexpr const char* load_options =
   --dtype D        cast tensors of floating-point dtypes to F64, F32, F16, BF16, F8_E4M3 or F8_E5M2; all others stay
                    as they are
 
+  --budget BYTES   the most memory for tensors that is there at a time on each device, at least 8MiB: it comes and goes
+                   in pieces, and a tensor is let go of when it has arrived, and been digested (default: all of it)
+
 How to read it:
   --io MODE        auto (default): cached bytes are copied from the page cache, all others read past it;
                    direct: O_DIRECT wherever the file system allows it; buffered: never O_DIRECT

@@ -166,6 +166,7 @@ void write_load_json(Output& output, std::span<const Tensor> tensors, std::span<
                     {"copies", stats.copies},
                     {"launches", stats.launches},
                     {"peak_staging_bytes", stats.peak_staging_bytes},
+                    {"peak_arena_bytes", stats.peak_arena_bytes},
                     {"peak_resident_bytes", stats.peak_resident_bytes}},
                origins);
 }
@@ -197,6 +198,7 @@ void write_plan_json(Output& output, const Checkpoint& checkpoint, const Plan& p
                     {"copies", costs.copies},
                     {"launches", costs.launches},
                     {"peak_staging_bytes", costs.staging_bytes},
+                    {"peak_arena_bytes", peak_arena_bytes(costs)},
                     {"peak_resident_bytes", peak_resident_bytes() + held_host_bytes(costs)}},
                origins);
 }

@@ -136,8 +136,14 @@ std::vector<std::string> shard_names(const Checkpoint& checkpoint) {
 std::uint64_t held_host_bytes(const PlanCosts& costs) noexcept {
   std::uint64_t bytes = costs.staging_bytes;
   for (const PlanCosts::OnDevice& on_device : costs.devices) {
-    if (on_device.device == host()) bytes += on_device.arena_bytes;
+    if (on_device.device == host()) bytes += on_device.arena_peak_bytes;
   }
+  return bytes;
+}
+
+std::uint64_t peak_arena_bytes(const PlanCosts& costs) noexcept {
+  std::uint64_t bytes = 0;
+  for (const PlanCosts::OnDevice& on_device : costs.devices) bytes += on_device.arena_peak_bytes;
   return bytes;
 }
 
@@ -182,8 +188,11 @@ void report_plan(Output& output, const Checkpoint& checkpoint, const Plan& plan,
   for (const PlanCosts::OnDevice& on_device : costs.devices) {
     const std::string scratch =
         on_device.scratch_bytes == 0 ? "" : fmt::format(", {} of scratch", binary_size(on_device.scratch_bytes));
-    fact(output, name(on_device.device).c_str(), "{} for {}{}", binary_size(on_device.arena_bytes),
-         count(on_device.tensors, "tensor"), scratch);
+    const bool in_pieces = on_device.arena_peak_bytes < on_device.arena_bytes;
+    const std::string at_a_time =
+        in_pieces ? fmt::format(", {} at a time", binary_size(on_device.arena_peak_bytes)) : "";
+    fact(output, name(on_device.device).c_str(), "{} for {}{}{}", binary_size(on_device.arena_bytes),
+         count(on_device.tensors, "tensor"), at_a_time, scratch);
   }
   fact(output, "time", "open {}, plan {}", duration(checkpoint.open_seconds()), duration(plan.seconds()));
 }

@@ -22,6 +22,9 @@ inline constexpr const char* phase_start_up = "start-up";
 /// The shards' paths as in the folder that was opened, in order.
 std::vector<std::string> shard_names(const Checkpoint& checkpoint);
 
+/// The most bytes of arenas that are there at a time, on all devices.
+std::uint64_t peak_arena_bytes(const PlanCosts& costs) noexcept;
+
 /// Bytes of the process's own memory that a load of this plan holds: staging and the host's arena.
 std::uint64_t held_host_bytes(const PlanCosts& costs) noexcept;
 

@@ -44,9 +44,7 @@ void cut(Rule& rule, const SliceArgument& slice) {
   }
 }
 
-}  // namespace
-
-Request request_of(const Arguments& arguments, const Checkpoint& checkpoint) {
+Request tensors_of(const Arguments& arguments, const Checkpoint& checkpoint) {
   if (!arguments.rules.empty()) return read_rules(arguments.rules, checkpoint, {arguments.values, arguments.devices});
   Request request;
   request.devices = arguments.devices;
@@ -78,6 +76,14 @@ Request request_of(const Arguments& arguments, const Checkpoint& checkpoint) {
     Rule& rule = add(rules::exact_pattern(checkpoint.tensors()[i].name));
     if (slices[i] != Selection::none) cut(rule, arguments.slices[slices[i]]);
   }
+  return request;
+}
+
+}  // namespace
+
+Request request_of(const Arguments& arguments, const Checkpoint& checkpoint) {
+  Request request = tensors_of(arguments, checkpoint);
+  request.budget_bytes = arguments.budget_bytes;
   return request;
 }
 

@@ -31,7 +31,7 @@ TIMEOUT_S = 240
 STATS_KEYS = {
     "bytes", "delivered_bytes", "seconds", "phases", "gb_per_s", "cpu_seconds", "reader", "io", "direct_bytes",
     "fallbacks", "extents", "copies", "launches", "peak_staging_bytes", "peak_resident_bytes",
-    "window",
+    "window", "peak_arena_bytes",
 }
 PHASES = {"open", "plan", "start-up", "load"}
 

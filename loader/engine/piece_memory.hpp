@@ -1,0 +1,66 @@
+// PieceMemory: memory of an arena that tensors lie in, shared by all who need one of them: the load until they have
+// been dropped, and callers who keep some. With the last of them it goes back: a piece to its device, the whole of an
+// arena by letting go of it. Before that it waits for what callers have queued. Threads: any.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "loader/base/mutex.hpp"
+#include "loader/base/this_process.hpp"
+#include "loader/base/wakeup.hpp"
+#include "loader/device/device.hpp"
+#include "loader/plan/plan.hpp"
+
+namespace sluice {
+
+/// Pieces that have gone back, for the engine's thread to collect.
+class ReturnedPieces {
+ public:
+  explicit ReturnedPieces(std::shared_ptr<Wakeup> wakeup) : wakeup_(std::move(wakeup)) {}
+
+  void add(std::uint32_t piece) noexcept SLUICE_EXCLUDES(mutex_);
+  /// Those since the last call.
+  std::vector<std::uint32_t> take() SLUICE_EXCLUDES(mutex_);
+  /// REQUIRES: add() is called at most so often.
+  void reserve(std::size_t count) SLUICE_EXCLUDES(mutex_);
+
+ private:
+  const std::shared_ptr<Wakeup> wakeup_;
+  Mutex mutex_;
+  std::vector<std::uint32_t> pieces_ SLUICE_GUARDED_BY(mutex_);
+};
+
+class PieceMemory {
+ public:
+  /// The whole of an arena.
+  explicit PieceMemory(std::shared_ptr<Arena> arena);
+  /// A piece of an arena, which has been bound, as number `index` of the plan.
+  PieceMemory(std::shared_ptr<Arena> arena, const ArenaPiece& piece, std::uint32_t index,
+              std::shared_ptr<ReturnedPieces> returned);
+  /// May wait for the device. In a child of the process that made it, it does nothing: the memory is the parent's.
+  ~PieceMemory();
+  PieceMemory(const PieceMemory&) = delete;
+  PieceMemory& operator=(const PieceMemory&) = delete;
+
+  /// It is not to go before what `mark` stands for has been done, which comes behind all earlier marks of `stream`.
+  void use_until(CUstream_st* stream, std::shared_ptr<const StreamMark> mark) SLUICE_EXCLUDES(mutex_);
+  /// It is not to go before all that has been queued on the device when it goes.
+  void use_anywhere() noexcept SLUICE_EXCLUDES(mutex_);
+
+ private:
+  const ThisProcess process_;
+  std::shared_ptr<Arena> arena_;
+  const std::uint64_t offset_ = 0;
+  const std::uint64_t bytes_ = 0;  // 0: the whole arena
+  const std::uint32_t index_ = 0;
+  const std::shared_ptr<ReturnedPieces> returned_;
+
+  Mutex mutex_;
+  std::vector<std::pair<CUstream_st*, std::shared_ptr<const StreamMark>>> marks_ SLUICE_GUARDED_BY(mutex_);
+  bool anywhere_ SLUICE_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace sluice

@@ -1,0 +1,366 @@
+// Goal: with a budget a load delivers the same as without, while memory stays within what the plan says; memory goes
+// back when the last tensor of a piece has been dropped and none is kept, and not before what callers queued has been
+// done; what is kept outlives load and engine. Method: whole loads into host memory and onto simulated GPUs, whose
+// driver refuses what is freed while it is used, and counts what is allocated. Loads that must stop are watched until
+// nothing is left to do, not for a time.
+#include "loader/engine/binding_pieces.hpp"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "cuda/context.hpp"
+#include "cuda/device_memory.hpp"
+#include "cuda/kernel_image.hpp"
+#include "sluice/sluice.hpp"
+#include "tests/loader/support/shard_writer.hpp"
+#include "tests/sim/control.hpp"
+
+namespace sluice {
+namespace {
+
+constexpr std::uint64_t piece_mib = 1 << 20;
+constexpr std::uint64_t small_budget = 8 * piece_mib;
+
+/// 15 MB: a tensor larger than a piece, some that fill one, and many small ones.
+std::vector<TestTensor> budgeted_tensors() {
+  std::vector<TestTensor> tensors;
+  for (unsigned i = 0; i < 3; ++i) tensors.push_back({fmt::format("even {}", i), bf16, {piece_mib}});
+  tensors.push_back({"large", f32, {piece_mib + 3}});
+  for (unsigned i = 0; i < 40; ++i) tensors.push_back({fmt::format("small {}", i), f32, {100 + i, 201}});
+  tensors.push_back({"none", f32, {0}});
+  tensors.push_back({"last", Dtype::u8, {2 * piece_mib + 1}});
+  return tensors;
+}
+
+class Budget : public testing::TestWithParam<DeviceId> {
+ protected:
+  Budget() {
+    sim::reset();
+    write_shard(folder_, "model.safetensors", tensors_, 3);
+    for (const TestTensor& tensor : tensors_) by_name_[tensor.name] = tensor;
+    checkpoint_.emplace(Checkpoint::open(folder_.path()));
+  }
+  void SetUp() override {
+    if (GetParam() == cuda(0) && kernel_fatbinary().empty()) GTEST_SKIP() << "built without nvcc";
+  }
+  void TearDown() override {
+    sim::check_leaks();
+    for (const sim::Violation& violation : sim::take_violations()) ADD_FAILURE() << violation.message;
+    sim::reset();
+  }
+
+  Plan plan(const std::function<void(Request&)>& ask = [](Request& request) { request.add("*"); }) const {
+    Request request;
+    request.devices = {GetParam()};
+    request.budget_bytes = small_budget;
+    ask(request);
+    return make_plan(*checkpoint_, request);
+  }
+
+  static std::vector<std::byte> content(const Load& load, const Tensor& tensor) {
+    std::vector<std::byte> bytes(tensor.bytes);
+    load.read_back(tensor, 0, bytes.data(), bytes.size());
+    return bytes;
+  }
+
+  void expect_right(const Load& load, const Tensor& tensor) const {
+    EXPECT_EQ(content(load, tensor), by_name_.at(std::string(tensor.name)).content()) << tensor.name;
+  }
+
+  const TemporaryFolder folder_;
+  const std::vector<TestTensor> tensors_ = budgeted_tensors();
+  std::map<std::string, TestTensor> by_name_;
+  std::optional<Checkpoint> checkpoint_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Devices, Budget, testing::Values(host(), cuda(0)),
+                         [](const auto& device) { return device.param == host() ? "host" : "cuda"; });
+
+TEST_P(Budget, DeliversTheSameWithinThePeak) {
+  const Plan plan = this->plan();
+  ASSERT_GT(plan.costs().devices[0].arena_bytes, 14 * piece_mib);
+  ASSERT_LE(plan.costs().devices[0].arena_peak_bytes, small_budget + 4 * piece_mib + 12);
+  Engine engine;
+  const Load load = engine.start(plan);
+  std::size_t count = 0;
+  for (const Tensor& tensor : load) {
+    expect_right(load, tensor);
+    load.drop(tensor);
+    ++count;
+  }
+  load.wait();
+  EXPECT_EQ(count, tensors_.size());
+  EXPECT_LE(load.statistics().peak_arena_bytes, plan.costs().devices[0].arena_peak_bytes);
+  if (GetParam() != cuda(0) || !sim::is_simulated()) return;
+  EXPECT_LE(sim::counters().peak_bytes[0],
+            plan.costs().devices[0].arena_peak_bytes + plan.costs().devices[0].scratch_bytes);
+}
+
+TEST_P(Budget, KeepsToItThroughCastsDestinationsAndZeros) {
+  const Plan plan = this->plan([](Request& request) {
+    Destination& padded = request.destination("padded", {3, piece_mib + 5}, bf16, GetParam()).zero();
+    for (unsigned i = 0; i < 3; ++i) {
+      request.add(fmt::format("even {}", i)).to(padded, {}, at(0, i).take(1, 0, piece_mib));
+    }
+    request.destination("nothing", {77}, f32, GetParam()).zero();
+    request.add("small *").cast(f16);
+    request.add("*");
+  });
+  Engine engine;
+  const Load load = engine.start(plan);
+  std::size_t count = 0;
+  for (const Tensor& tensor : load) {
+    const std::vector<std::byte> got = content(load, tensor);
+    if (tensor.name == "nothing") {
+      EXPECT_EQ(got, std::vector<std::byte>(77 * 4));
+    } else if (tensor.name == "padded") {
+      std::vector<std::byte> expected(3 * (piece_mib + 5) * 2);
+      for (unsigned i = 0; i < 3; ++i) {
+        const std::vector<std::byte> row = by_name_.at(fmt::format("even {}", i)).content();
+        std::copy(row.begin(), row.end(), expected.begin() + static_cast<std::ptrdiff_t>(i * (piece_mib + 5) * 2));
+      }
+      EXPECT_TRUE(got == expected);
+    } else if (!tensor.name.starts_with("small")) {
+      expect_right(load, tensor);
+    }
+    load.drop(tensor);
+    ++count;
+  }
+  load.wait();
+  EXPECT_EQ(count, tensors_.size() - 3 + 2);
+  EXPECT_LE(load.statistics().peak_arena_bytes, plan.costs().devices[0].arena_peak_bytes);
+}
+
+/// What has arrived is all that the budget has room for, and the rest comes when that is dropped.
+TEST_P(Budget, StopsUntilSomethingIsDropped) {
+  const Plan plan = this->plan();
+  Engine engine;
+  const Load load = engine.start(plan);
+  std::vector<const Tensor*> arrived;
+  arrived.push_back(load.arrival(0));
+  EXPECT_FALSE(load.wait_for(std::chrono::nanoseconds(1))) << "there is no memory for all of it";
+  EXPECT_EQ(load.wait_for("last", std::chrono::nanoseconds(-1)), nullptr);
+  EXPECT_FALSE(load.wait_for(Group{}, GetParam(), std::chrono::nanoseconds(0)));
+  EXPECT_TRUE(load.wait_for_arrival(0, std::chrono::nanoseconds(0)));
+  EXPECT_FALSE(load.wait_for_arrival(tensors_.size() - 1, std::chrono::nanoseconds(0)));
+  for (const Tensor* const tensor : arrived) load.drop(*tensor);
+  for (std::size_t i = arrived.size(); const Tensor* const tensor = load.arrival(i); ++i) {
+    expect_right(load, *tensor);
+    load.drop(*tensor);
+  }
+  EXPECT_TRUE(load.wait_for(std::chrono::nanoseconds::max()));
+  EXPECT_TRUE(load.wait_for_arrival(tensors_.size() + 5, std::chrono::nanoseconds(0))) << "it ends at once";
+}
+
+TEST_P(Budget, EndsWhileItHasStopped) {
+  const Plan plan = this->plan();
+  Engine engine;
+  {
+    const Load load = engine.start(plan);
+    ASSERT_NE(load.arrival(0), nullptr);
+  }
+  Load load = engine.start(plan);
+  ASSERT_NE(load.arrival(0), nullptr);
+  load.cancel();
+  EXPECT_THROW(load.wait(), Error);
+  EXPECT_EQ(load.statistics().peak_staging_bytes % (64 << 10), 0u);
+}
+
+TEST_P(Budget, KeepsTensorsBeyondLoadAndEngine) {
+  std::vector<std::shared_ptr<const Tensor>> kept;
+  {
+    const Plan plan = this->plan();
+    Engine engine;
+    const Load load = engine.start(plan);
+    for (const Tensor& tensor : load) {
+      const bool wanted = tensor.name == "small 7" || tensor.name == "last" || tensor.bytes == 0;
+      if (wanted) kept.push_back(load.keep(tensor));
+      load.drop(tensor);
+      EXPECT_THROW(load.drop(tensor), Error);
+      EXPECT_THROW((void)load.keep(tensor), Error);
+      EXPECT_EQ(load.find(tensor.name), nullptr);
+      EXPECT_THROW((void)load.wait(tensor.name), Error);
+    }
+    load.wait();
+  }
+  ASSERT_EQ(kept.size(), 3u);
+  for (const std::shared_ptr<const Tensor>& tensor : kept) {
+    const TestTensor& expected = by_name_.at(std::string(tensor->name));
+    EXPECT_THAT(tensor->shape, testing::ElementsAreArray(expected.shape));
+    std::vector<std::byte> bytes(tensor->bytes);
+    if (GetParam() == host()) {
+      if (!bytes.empty()) std::memcpy(bytes.data(), tensor->data, bytes.size());
+    } else if (!bytes.empty()) {
+      const Context context(0);
+      const CurrentContext current(context);
+      context.check(
+          context.driver().cuMemcpyDtoH(bytes.data(), reinterpret_cast<cu::DevicePointer>(tensor->data), bytes.size()),
+          "cuMemcpyDtoH");
+    }
+    EXPECT_EQ(bytes, expected.content()) << tensor->name;
+  }
+  std::thread([&] { kept.clear(); }).join();
+}
+
+TEST_P(Budget, KeepsTensorsOfAWholeArena) {
+  std::shared_ptr<const Tensor> kept;
+  {
+    Request request;
+    request.add("*").on(GetParam());
+    const Plan plan = make_plan(*checkpoint_, request);
+    Engine engine;
+    const Load load = engine.start(plan);
+    kept = load.keep(load.wait("large"));
+    load.drop(load.wait("large"));
+    EXPECT_EQ(load.find("large"), nullptr);
+    load.wait();
+    EXPECT_EQ(load.statistics().peak_arena_bytes, plan.costs().devices[0].arena_bytes);
+  }
+  EXPECT_EQ(kept->name, "large");
+  if (GetParam() == host()) {
+    EXPECT_EQ(std::memcmp(kept->data, by_name_.at("large").content().data(), kept->bytes), 0);
+  }
+}
+
+TEST_P(Budget, IsNotForCallersArenasNorForReloads) {
+  const Plan plan = this->plan();
+  EXPECT_THROW(make_plan(*checkpoint_, plan), Error);
+  Engine engine;
+  alignas(4096) static std::byte memory[4096];
+  EXPECT_THROW((void)engine.start(plan, {.arenas = {{GetParam(), memory, sizeof memory}}}), Error);
+}
+
+TEST_P(Budget, SurvivesTwoConsumers) {
+  const Plan plan = this->plan();
+  Engine engine;
+  const Load load = engine.start(plan);
+  std::vector<std::thread> threads;
+  for (std::size_t part = 0; part < 2; ++part) {
+    threads.emplace_back([&, part] {
+      for (std::size_t i = part; const Tensor* const tensor = load.arrival(i); i += 2) {
+        expect_right(load, *tensor);
+        load.drop(*tensor);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  load.wait();
+}
+
+/// A consumer's stream on the simulated GPU, with a copy out of a tensor queued on it that is not done yet.
+class QueueingConsumer {
+ public:
+  QueueingConsumer() : current_(context_), buffer_(context_, 16), stream_(context_) {}
+  CUstream_st* stream() const { return reinterpret_cast<CUstream_st*>(stream_.handle()); }
+  void use(const Tensor& tensor) {
+    if (tensor.bytes < 16) return;
+    context_.check(context_.driver().cuMemcpyDtoHAsync(buffer_.data(), reinterpret_cast<cu::DevicePointer>(tensor.data),
+                                                       16, stream_.handle()),
+                   "cuMemcpyDtoHAsync");
+  }
+
+ private:
+  const Context context_{0};
+  const CurrentContext current_;
+  const PinnedMemory buffer_;
+  const Stream stream_;
+};
+
+class BudgetOnGpu : public Budget {
+ protected:
+  void SetUp() override {
+    Budget::SetUp();
+    if (!IsSkipped() && !sim::is_simulated()) GTEST_SKIP() << "only the simulator tells what is freed too early";
+    sim::Settings settings;
+    settings.policy = sim::Policy::never;
+    sim::reset(settings);
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Gpu, BudgetOnGpu, testing::Values(cuda(0)));
+
+TEST_P(BudgetOnGpu, FreesNothingThatAStreamStillUses) {
+  const Plan plan = this->plan();
+  Engine engine;
+  QueueingConsumer consumer;
+  const Load load = engine.start(plan);
+  bool named = false;
+  for (const Tensor& tensor : load) {
+    consumer.use(tensor);
+    if ((named = !named)) {
+      load.drop(tensor, consumer.stream());
+    } else {
+      load.drop(tensor);
+    }
+  }
+  load.wait();
+}
+
+TEST_P(BudgetOnGpu, FreesNothingKeptThatAStreamStillUses) {
+  for (const bool named : {true, false}) {
+    const Plan plan = this->plan();
+    Engine engine;
+    QueueingConsumer consumer;
+    std::shared_ptr<const Tensor> kept;
+    {
+      const Load load = engine.start(plan);
+      for (const Tensor& tensor : load) {
+        if (tensor.name == "last") kept = named ? load.keep(tensor, consumer.stream()) : load.keep(tensor);
+        load.drop(tensor);
+      }
+      load.wait();
+    }
+    consumer.use(*kept);
+    kept.reset();
+  }
+}
+
+TEST_P(BudgetOnGpu, SaysWhyADeviceKeepsNone) {
+  sim::Settings settings;
+  for (sim::DeviceSettings& device : settings.devices) device.virtual_memory = false;
+  sim::reset(settings);
+  const Plan plan = this->plan();
+  Engine engine;
+  const Load load = engine.start(plan);
+  try {
+    load.wait();
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::device_unavailable);
+    EXPECT_THAT(error.what(), testing::HasSubstr("keeps no budget"));
+  }
+}
+
+TEST_P(BudgetOnGpu, EndsWhereAPieceIsRefused) {
+  const Plan plan = this->plan();
+  for (const char* const call : {"cuMemCreate", "cuMemMap", "cuMemSetAccess"}) {
+    for (const std::uint64_t nth : {1, 2, 4}) {
+      SCOPED_TRACE(fmt::format("{} {}", call, nth));
+      sim::reset();
+      sim::fail_call(call, nth, cu::Result::out_of_memory);
+      Engine engine;
+      const Load load = engine.start(plan);
+      try {
+        for (const Tensor& tensor : load) load.drop(tensor);
+        load.wait();
+        FAIL() << "no error";
+      } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ErrorCode::out_of_memory);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sluice
