@@ -44,7 +44,7 @@ class SLUICE_API Engine {
 
   /// Starts preparing what loads to `devices` will need, and returns at once: drivers start, kernels are loaded and the
   /// first slabs are pinned while the caller opens a checkpoint. What goes wrong is thrown by the load that needs it. A
-  /// load that is started meanwhile waits for the preparation, even if it goes to other devices.
+  /// load that is started meanwhile does not wait for drivers: it reads, and finds its devices on their way.
   void prepare(const std::vector<DeviceId>& devices);
 
   /// Begins a load and returns at once. The Load throws what goes wrong; start() itself throws Error{invalid_argument}

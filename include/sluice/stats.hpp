@@ -31,13 +31,13 @@ struct Stats {
   double cpu_seconds = 0;             // user + system of the whole process over those phases
   double open_seconds = 0;
   double plan_seconds = 0;
-  double start_up_seconds = 0;  // to the first read, from start() or the end of the load before: ring, devices, slabs
+  double start_up_seconds = 0;  // to the first read, from start() or the end of the load before: ring, first slab
   double load_seconds = 0;      // from the first read to the last tensor published
 
-  // Where the time of start-up goes, and of what runs beside the first reads.
-  double devices_seconds = 0;  // waiting for drivers and contexts that Engine::prepare() has not made yet
-  double lanes_seconds = 0;    // arenas, streams, kernels: the slowest device, beside the first reads
-  double pinning_seconds = 0;  // pinning the engine's slabs so far; the first of them before reads, others beside
+  // What of starting devices runs beside the first reads. Until it is done, slabs fill up and nothing is delivered.
+  double devices_seconds = 0;  // from start(), or the end of the load before, until drivers and contexts were there
+  double lanes_seconds = 0;    // arenas, streams, kernels: the slowest device
+  double pinning_seconds = 0;  // pinning the engine's slabs so far
 
   ReaderKind reader = ReaderKind::automatic;  // which one ran
   std::uint64_t direct_bytes = 0;             // of `bytes`: read with O_DIRECT

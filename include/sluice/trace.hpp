@@ -19,7 +19,7 @@ struct Span {
   enum class What : std::uint8_t {
     open,      // Checkpoint::open(): row "caller"
     plan,      // make_plan(): row "caller"
-    start_up,  // making ring, devices and first slabs before the first read: row "engine"
+    start_up,  // making the ring and the first slab before the first read: row "engine"
     populate,  // touching fresh host memory before an extent is read into it: row "host"
     read,      // an extent from storage, from its submission until the engine learns that it ended: row "reader"
     copy,      // an extent from its slab to a GPU, by the GPU's clock: rows "cuda:0 copies" and so on

@@ -178,6 +178,12 @@ void Mapping::prefer_node(int node) noexcept {
   syscall(SYS_mbind, data_, bytes_, MPOL_PREFERRED, nodes.data(), bits * nodes.size() + 1, 0);
 }
 
+int Mapping::node_of_first_page() const noexcept {
+  int node = -1;
+  const long refused = syscall(SYS_get_mempolicy, &node, nullptr, 0, data_, MPOL_F_NODE | MPOL_F_ADDR);
+  return refused == 0 ? node : -1;
+}
+
 void Mapping::keep_from_fork(bool keep) noexcept {
   if (data_ != nullptr) madvise(data_, bytes_, keep ? MADV_DONTFORK : MADV_DOFORK);
 }

@@ -31,8 +31,10 @@ class Mapping {
   void let_go(std::uint64_t offset, std::uint64_t bytes) noexcept;
 
   /// A hint: takes pages of that NUMA node while it has any free; -1: of the node where the thread runs that touches
-  /// them. REQUIRES: nothing has been touched.
+  /// them. What has been touched stays where it is.
   void prefer_node(int node) noexcept;
+  /// The NUMA node on which the first page lies; -1 where the system does not say. Touches it.
+  int node_of_first_page() const noexcept;
 
   /// From now on, processes that fork() makes lack this memory (true) or have it (false). While storage writes to it
   /// past the page cache they must lack it: a fork shares pages until somebody writes to them, and before Linux 6.5

@@ -5,6 +5,10 @@
 
 namespace sluice {
 
+bool needs_driver(DeviceId id) noexcept {
+  return id.kind == DeviceId::Kind::cuda;
+}
+
 std::shared_ptr<Device> open_device(DeviceId id, Workers& workers) {
   switch (id.kind) {
     case DeviceId::Kind::host:

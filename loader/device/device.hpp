@@ -136,6 +136,10 @@ class Device {
   virtual std::shared_ptr<Pinner> pinner() const = 0;
 };
 
+/// Whether a device is reached through a driver: to open it takes tenths of a second, any call may take its time, and
+/// it may copy out of pinned slabs only.
+bool needs_driver(DeviceId id) noexcept;
+
 /// Opens a device by its id. `workers` do the host's copies and casts and outlive the device.
 /// Throws Error{device_unavailable} with the reason and the way out.
 std::shared_ptr<Device> open_device(DeviceId id, Workers& workers);

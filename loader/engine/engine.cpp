@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <deque>
 #include <thread>
 #include <utility>
@@ -34,6 +35,7 @@ struct Engine::State {
       jobs.push_back(std::move(job));
     }
     changed.notify_all();
+    wakeup->notify();  // it may be waiting for drivers
   }
 
   /// The engine's thread. What the loads make is made, used and released here: an io_uring belongs to the thread that
@@ -42,7 +44,7 @@ struct Engine::State {
     Equipment equipment(options, wakeup);
     for (Job job = next(); job.load != nullptr || !job.devices.empty(); job = next()) {
       if (job.load == nullptr) {
-        equipment.prepare(job.devices);
+        equipment.prepare(job.devices, [this] { return is_wanted(); });
       } else if (job.load->begin()) {
         run_load(*job.load, equipment, job.began);
       }
@@ -54,6 +56,12 @@ struct Engine::State {
       }
       job = {};  // an idle engine holds nothing of the load that ended
     }
+  }
+
+  /// Whether the thread has more to do than to prepare devices.
+  bool is_wanted() {
+    const MutexLock lock(mutex);
+    return stopping || std::any_of(jobs.begin(), jobs.end(), [](const Job& job) { return job.load != nullptr; });
   }
 
   /// The next job, once there is one. An engine that ends prepares nothing more.
@@ -81,6 +89,7 @@ struct Engine::State {
       }
     }
     changed.notify_all();
+    wakeup->notify();
     thread.join();
   }
 

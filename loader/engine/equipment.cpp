@@ -22,21 +22,36 @@ Equipment::~Equipment() {
   });
 }
 
-void Equipment::prepare(std::span<const DeviceId> ids) noexcept {
+void Equipment::prepare(std::span<const DeviceId> ids, const std::function<bool()>& interrupted) noexcept {
   try {
     begin_to_open(ids);
     reader();
-    bool pinned = false;
-    for (const DeviceId id : ids) {
-      const std::shared_ptr<Device>& opened = device(id);
-      pinned = pinned || opened->pinner() != nullptr;
-      workers().run([opened] { opened->warm_up(); });
+    const std::vector<std::shared_ptr<Device>> opened = wait_for_devices(ids, interrupted);
+    for (const std::shared_ptr<Device>& device : opened) {
+      workers().run([device] { device->warm_up(); });
     }
     // Pinning takes time. Ordinary slabs are made as they are needed: few where most is read in place.
-    if (pinned) staging(options_.staging_bytes / options_.slab_bytes, ids);
+    if (find_pinner(ids) != nullptr) staging(options_.staging_bytes / options_.slab_bytes, ids);
   } catch (const std::exception&) {
     // The load that needs it meets it again.
   }
+}
+
+/// All of them, or none where somebody cannot wait for that.
+std::vector<std::shared_ptr<Device>> Equipment::wait_for_devices(std::span<const DeviceId> ids,
+                                                                 const std::function<bool()>& interrupted) {
+  std::vector<std::shared_ptr<Device>> opened;
+  while (opened.size() < ids.size()) {
+    wakeup_->clear();  // first: what is marked from here on notifies again
+    if (std::shared_ptr<Device> device = find_open(ids[opened.size()])) {
+      opened.push_back(std::move(device));
+    } else if (interrupted()) {
+      return {};
+    } else {
+      wakeup_->wait();
+    }
+  }
+  return opened;
 }
 
 Workers& Equipment::workers() {
@@ -63,9 +78,13 @@ void Equipment::use_device(std::shared_ptr<Device> device) {
 void Equipment::begin_to_open(std::span<const DeviceId> ids) {
   for (const DeviceId id : ids) {
     if (devices_.contains(id) || opening_.contains(id)) continue;
+    if (!needs_driver(id)) {
+      devices_.emplace(id, open_device_(id, workers()));
+      continue;
+    }
     const auto opening = opening_.emplace(id, std::make_shared<Opening>()).first;
     try {
-      workers().run([id, &pool = workers(), begun = opening->second] { open(id, pool, *begun); });
+      workers().run([this, id, &pool = workers(), begun = opening->second] { open(id, pool, *begun); });
     } catch (...) {
       opening_.erase(opening);  // or the load would wait for what nobody does
       throw;
@@ -73,57 +92,103 @@ void Equipment::begin_to_open(std::span<const DeviceId> ids) {
   }
 }
 
-void Equipment::open(DeviceId id, Workers& workers, Opening& opening) noexcept {
+/// On a worker.
+void Equipment::open(DeviceId id, Workers& workers, Opening& opening) const noexcept {
   std::shared_ptr<Device> device;
   std::exception_ptr error;
   try {
-    device = open_device(id, workers);
+    device = open_device_(id, workers);
   } catch (...) {
     error = std::current_exception();
   }
-  const MutexLock lock(opening.mutex);
-  opening.device = std::move(device);
-  opening.error = std::move(error);
-  opening.ended.notify_all();
+  {
+    const MutexLock lock(opening.mutex);
+    opening.device = std::move(device);
+    opening.error = std::move(error);
+  }
+  wakeup_->notify();
 }
 
-const std::shared_ptr<Device>& Equipment::device(DeviceId id) {
+std::shared_ptr<Device> Equipment::find_open(DeviceId id) {
   if (const auto known = devices_.find(id); known != devices_.end()) return known->second;
-  begin_to_open({&id, 1});
-  // Out of the map before anything can fail: a device that was refused may be tried again.
-  const auto node = opening_.extract(id);
-  Opening& opening = *node.mapped();
-  MutexLock lock(opening.mutex);
-  while (opening.device == nullptr && opening.error == nullptr) opening.ended.wait(lock);
-  if (opening.error != nullptr) std::rethrow_exception(std::exchange(opening.error, nullptr));
-  return devices_.emplace(id, std::move(opening.device)).first->second;
+  const auto found = opening_.find(id);
+  if (found == opening_.end()) return nullptr;
+  std::exception_ptr error;
+  {
+    Opening& opening = *found->second;
+    const MutexLock lock(opening.mutex);
+    if (opening.device != nullptr) {
+      // A copy: where there is no memory for it here, it stays there.
+      devices_.emplace(id, opening.device);
+      opening.device = nullptr;
+    } else if (opening.error == nullptr) {
+      return nullptr;
+    }
+    error = std::exchange(opening.error, nullptr);
+  }
+  opening_.erase(found);
+  if (error != nullptr) std::rethrow_exception(std::move(error));
+  return devices_.at(id);
 }
 
-std::uint64_t Equipment::staging_bytes() const noexcept {
-  return staging_ == nullptr ? 0 : staging_->memory().bytes().size();
+std::uint64_t Equipment::used_staging_bytes() const noexcept {
+  return staging_ == nullptr ? 0 : staging_->used_bytes();
+}
+
+std::shared_ptr<Pinner> Equipment::find_pinner(std::span<const DeviceId> ids) const {
+  for (const DeviceId id : ids) {
+    const auto known = devices_.find(id);
+    std::shared_ptr<Pinner> pinner = known == devices_.end() ? nullptr : known->second->pinner();
+    if (pinner != nullptr) return pinner;
+  }
+  return nullptr;
 }
 
 Staging* Equipment::staging(std::uint64_t slabs, std::span<const DeviceId> ids) {
   const auto count = static_cast<std::uint32_t>(std::min(slabs, options_.staging_bytes / options_.slab_bytes));
   if (count == 0) return staging_.get();
-  std::shared_ptr<Pinner> pinner;
-  for (const DeviceId id : ids) {
-    if (pinner == nullptr) pinner = device(id)->pinner();
-  }
+  const std::shared_ptr<Pinner> pinner = find_pinner(ids);
   if (staging_ != nullptr) {
-    const bool enough = staging_->slab_count() >= count || !staging_->memory().refusal().empty();
-    if (enough && (pinner == nullptr || staging_->memory().pinned())) return staging_.get();
+    const SlabMemory& memory = staging_->memory();
+    const bool enough = staging_->slab_count() >= count || !memory.refusal().empty();
+    if (enough && !memory.was_refused() && !memory.lies_elsewhere()) {
+      pin_staging(pinner);
+      return staging_.get();
+    }
     reader().use_slabs({}, fallbacks_);
     staging_.reset();
   }
-  std::erase_if(fallbacks_, [](const Fallback& told) { return told.what == "registered buffers"; });
-  auto made = std::make_unique<Staging>(
-      options_.slab_bytes,
-      std::make_unique<SlabMemory>(options_.slab_bytes, count, std::move(pinner), workers(), *wakeup_));
-  // Where there is no memory for this, the next load makes both anew, and does not find slabs that the reader ignores.
-  reader().use_slabs(made->memory().bytes(), fallbacks_);
+  auto made = std::make_unique<Staging>(options_.slab_bytes,
+                                        std::make_unique<SlabMemory>(options_.slab_bytes, count, workers(), *wakeup_));
+  if (pinner != nullptr) made->pin(pinner);  // before the reader touches the first of them
   staging_ = std::move(made);
+  name_slabs();
   return staging_.get();
+}
+
+void Equipment::name_slabs() {
+  std::erase_if(fallbacks_, [](const Fallback& told) { return told.what == "registered buffers"; });
+  try {
+    reader().use_slabs(staging_->memory().bytes(), fallbacks_);
+  } catch (...) {
+    staging_.reset();  // the next load makes them anew, and does not find slabs that the reader ignores
+    throw;
+  }
+}
+
+void Equipment::pin_staging(const std::shared_ptr<Pinner>& pinner) {
+  if (staging_ != nullptr && pinner != nullptr) staging_->pin(pinner);
+}
+
+void Equipment::allocate_staging() {
+  try {
+    reader().use_slabs({}, fallbacks_);
+    staging_->allocate();
+  } catch (...) {
+    staging_.reset();
+    throw;
+  }
+  name_slabs();
 }
 
 void Equipment::discard_reader_and_slabs() noexcept {

@@ -5,13 +5,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <map>
 #include <string>
 #include <utility>
 
-#include "loader/base/limits.hpp"
 #include "loader/base/memory.hpp"
-#include "loader/base/thread.hpp"
 #include "loader/plan/arena_pieces.hpp"
 #include "loader/read/choose_path.hpp"
 #include "sluice/error.hpp"
@@ -35,6 +32,7 @@ LoadRun::LoadRun(LoadState& state, Equipment& equipment, const Stopwatch& began)
       equipment_(equipment),
       began_(began),
       plan_(state.plan()),
+      devices_(state, equipment),
       opening_(equipment.workers(), equipment.wakeup()),
       pieces_(state, equipment.workers(), equipment.shared_wakeup()),
       window_(equipment.options().slab_bytes,
@@ -79,12 +77,8 @@ void LoadRun::start_up() {
   const Tracer::Scope scope(state_.tracer(),
                             {.what = Span::What::start_up, .row = Tracer::engine, .begin_ns = began_.begin_ns()});
   if (state_.cancel_requested()) throw Error(ErrorCode::cancelled, "the load was cancelled");
-  equipment_.begin_to_open(plan_.devices);
+  devices_.begin(began_);
   stats_.reader = equipment_.reader().kind();
-  std::vector<std::shared_ptr<Device>> devices;
-  for (const DeviceId id : plan_.devices) devices.push_back(equipment_.device(id));
-  stats_.devices_seconds = began_.seconds();
-  check_all_memory();
   // The plan may have been made with other options: it gets what it counted on, within the engine's own bound.
   const Options& options = equipment_.options();
   staging_ =
@@ -107,63 +101,15 @@ void LoadRun::start_up() {
     const MutexLock lock(marks_mutex_);
     populated_.reserve(options.queue_depth);
   }
-  opening_.begin(state_, devices);
 }
 
 bool LoadRun::lanes_are_open() {
   if (!opened_.lanes.empty() || plan_.devices.empty()) return true;
+  if (!devices_.are_ready()) return false;
+  if (!std::exchange(opening_began_, true)) opening_.begin(state_, devices_.devices());
   if (!opening_.take(opened_)) return false;
   state_.place(opened_.arenas, opened_.lanes);
   return true;
-}
-
-// Drivers may take their time, and this thread never waits for them.
-void LoadRun::check_all_memory() {
-  const auto check = [this] {
-    check_callers_memory();
-    check_memory();
-  };
-  const bool asks_drivers = std::any_of(plan_.devices.begin(), plan_.devices.end(),
-                                        [](const DeviceId& id) { return id.kind == DeviceId::Kind::cuda; });
-  if (asks_drivers) {
-    on_own_thread("sluice-check", check);
-  } else {
-    check();
-  }
-}
-
-// Of all devices, before any of them writes: where one refuses, nothing has been touched.
-void LoadRun::check_callers_memory() {
-  for (std::size_t i = 0; i < plan_.devices.size(); ++i) {
-    const std::byte* const arena = state_.memory().arenas[i];
-    if (arena == nullptr) continue;
-    equipment_.device(plan_.devices[i])->check_memory(arena, plan_.costs.devices[i].arena_bytes, "the arena");
-  }
-  for (std::uint32_t i = 0; i < plan_.destination_count; ++i) {
-    const Placement& placement = plan_.placements[i];
-    if (placement.region == 0) continue;
-    equipment_.device(plan_.devices[placement.device])
-        ->check_memory(state_.bindings().regions[placement.region - 1], plan_.regions[placement.region - 1].bytes,
-                       fmt::format("the memory of \"{}\"", plan_.name_of(placement)));
-  }
-}
-
-void LoadRun::check_memory() {
-  std::map<DeviceId, std::uint64_t> needed;
-  for (const PlanCosts::OnDevice& on : plan_.costs.devices) {
-    // What lies in one memory is held against it together.
-    const bool on_host = equipment_.device(on.device)->shares_host_memory();
-    const bool given = state_.memory().arenas[static_cast<std::size_t>(&on - plan_.costs.devices.data())] != nullptr;
-    needed[on_host ? host() : on.device] += (given ? 0 : on.arena_peak_bytes) + on.scratch_bytes;
-  }
-  needed[host()] += plan_.costs.staging_bytes - std::min(plan_.costs.staging_bytes, equipment_.staging_bytes());
-  for (const auto& [id, bytes] : needed) {
-    const std::uint64_t free = id == host() ? available_memory_bytes() : equipment_.device(id)->free_bytes();
-    if (bytes <= free) continue;
-    throw Error(
-        ErrorCode::out_of_memory, fmt::format("the load needs {} bytes on {}, {} are free", bytes, name(id), free),
-        {plan_.catalogue->path.string(), {}, {}}, "free memory, select fewer tensors or cast to a smaller dtype");
-  }
 }
 
 void LoadRun::turn() {
@@ -178,7 +124,7 @@ void LoadRun::turn() {
   }
   if (state_.cancel_requested()) throw Error(ErrorCode::cancelled, "the load was cancelled");
   take_extents();
-  submit_ready();
+  if (have_slabs()) submit_ready();
 }
 
 void LoadRun::bind_pieces() {
@@ -215,8 +161,38 @@ void LoadRun::end_read(Trip& trip, std::uint64_t in_flight, std::int64_t now_ns)
 }
 
 void LoadRun::finish_reads() {
-  for (const Done& read : read_) finish_read(read);
-  read_.clear();
+  std::size_t kept = 0;
+  for (const Done& read : read_) {
+    const std::byte* const slab = trips_[read.tag].slab;
+    if (slab == nullptr || staging_->memory().is_ready_for_lanes(slab)) {
+      finish_read(read);
+    } else if (staging_->memory().is_lost(slab)) {
+      read_again(static_cast<std::uint32_t>(read.tag));
+    } else {
+      read_[kept++] = read;  // its slab is about to be pinned
+    }
+  }
+  read_.resize(kept);
+}
+
+/// Into another slab.
+void LoadRun::read_again(std::uint32_t number) {
+  Trip& trip = trips_[number];
+  ready_.push_front(number);
+  ready_bytes_ += plan_.extents[trip.extent].bytes;
+  trip.slab = nullptr;
+  end_copying(trip);
+}
+
+/// Where not one slab could be pinned, there are none until nobody reads any more, and then others.
+bool LoadRun::have_slabs() {
+  if (staging_ == nullptr || !staging_->memory().was_refused()) return true;
+  if (reads_in_flight_ > 0 || !read_.empty()) return false;
+  for (const std::uint32_t number : ready_) trips_[number].slab = nullptr;
+  Staging* const slabs = std::exchange(staging_, nullptr);  // where it is refused there are none
+  equipment_.allocate_staging();
+  staging_ = slabs;
+  return true;
 }
 
 void LoadRun::finish_read(const Done& done) {
@@ -476,6 +452,7 @@ void LoadRun::drain() noexcept {
   opened_.lanes.clear();  // waits for what is in flight
   pieces_.close();
   opening_.close();
+  devices_.close();
   if (staging_ != nullptr) {
     stats_.pinning_seconds = staging_->memory().pinning_seconds();
     stats_.peak_staging_bytes = staging_->take_peak_bytes();
@@ -502,6 +479,7 @@ void LoadRun::fill_in_stats() {
     if (const auto late = equipment_.reader().late_refusal()) stats_.fallbacks.push_back(*late);
   }
   if (!page_cache_.refusal().empty()) stats_.fallbacks.push_back({"cachestat", page_cache_.refusal()});
+  stats_.devices_seconds = devices_.seconds();
   stats_.lanes_seconds = opening_.seconds();
   stats_.peak_arena_bytes = pieces_.peak_bytes();
   if (storage_reads_ > 0) {

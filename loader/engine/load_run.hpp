@@ -5,7 +5,7 @@
 //     next in the plan -> taken (an open shard; a worker touches fresh memory) -> ready -> reading, into a slab
 //                      -> its parts in their lanes -> done: the slab is free, tensors that are complete are published
 //
-// Workers open the lanes beside the first reads, which wait for them in their slabs.
+// Workers open devices, and then lanes, beside the first reads, which wait for them in their slabs.
 //
 // Whatever happens elsewhere - a read ends, a lane is done, a worker has touched memory, a caller cancels - only leaves
 // a mark and wakes the engine out of Reader::wait(). turn() is the one place that looks at the marks and decides what
@@ -24,6 +24,7 @@
 #include "loader/engine/binding_pieces.hpp"
 #include "loader/engine/equipment.hpp"
 #include "loader/engine/load_state.hpp"
+#include "loader/engine/opening_devices.hpp"
 #include "loader/engine/opening_lanes.hpp"
 #include "loader/engine/trips.hpp"
 #include "loader/engine/window.hpp"
@@ -46,9 +47,6 @@ class LoadRun {
 
  private:
   void start_up();
-  void check_all_memory();
-  void check_callers_memory();
-  void check_memory();
 
   void turn();
   bool lanes_are_open();
@@ -58,6 +56,8 @@ class LoadRun {
   void end_read(Trip& trip, std::uint64_t in_flight, std::int64_t now_ns) noexcept;
   void finish_reads();
   void finish_read(const Done& done);
+  void read_again(std::uint32_t trip);
+  bool have_slabs();
   void finish_lanes();
   void complete(std::span<const Delivery> deliveries);
   void publish();
@@ -91,8 +91,10 @@ class LoadRun {
   Staging* staging_ = nullptr;  // the equipment's
 
   OpeningLanes::Opened opened_;  // by device of the plan; empty until all are open
+  OpeningDevices devices_;
   OpeningLanes opening_;
   BindingPieces pieces_;
+  bool opening_began_ = false;
 
   struct DeliveriesLeft {
     std::uint32_t to_hand = 0;  // to lanes

@@ -13,10 +13,11 @@ Staging::Staging(std::uint64_t slab_bytes, std::unique_ptr<SlabMemory> memory)
 }
 
 std::byte* Staging::take() noexcept {
+  const std::uint64_t ready = memory_->ready_bytes() / slab_bytes_;
+  while (!free_.empty() && free_.back() >= ready) free_.pop_back();  // it was not pinned, and never will be
   if (free_.empty()) {
-    const std::uint64_t ready = memory_->ready_bytes() / slab_bytes_;
     if (uses_.size() + 1 >= ready) memory_->grow();  // so that there is more when it is asked for
-    if (uses_.size() == ready) return nullptr;
+    if (uses_.size() >= ready) return nullptr;
     free_.push_back(static_cast<std::uint32_t>(uses_.size()));
     uses_.push_back(0);
   }
@@ -25,6 +26,13 @@ std::byte* Staging::take() noexcept {
   uses_[index] = 1;
   out_peak_ = std::max(out_peak_, ++out_);
   return memory_->bytes().data() + index * slab_bytes_;
+}
+
+void Staging::allocate() {
+  uses_.clear();
+  free_.clear();
+  out_ = 0;
+  memory_->allocate();
 }
 
 void Staging::count(std::byte* slab, std::uint32_t uses) noexcept {

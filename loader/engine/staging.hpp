@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "loader/engine/slab_memory.hpp"
@@ -17,6 +18,11 @@ class Staging {
  public:
   /// As many slabs as `memory` has room for; those that are not ready yet join as they become so.
   Staging(std::uint64_t slab_bytes, std::unique_ptr<SlabMemory> memory);
+
+  /// As SlabMemory::pin(), first what has been in use so far.
+  void pin(std::shared_ptr<Pinner> pinner) { memory_->pin(std::move(pinner), used_bytes()); }
+  /// As SlabMemory::allocate(): no slab is out any more.
+  void allocate();
 
   /// A free slab, the one that was given back last (its pages are warm), or nullptr.
   std::byte* take() noexcept;
@@ -33,6 +39,8 @@ class Staging {
   std::uint32_t slab_count() const noexcept {
     return static_cast<std::uint32_t>(memory_->bytes().size() / slab_bytes_);
   }
+  /// Of all slabs that have ever been taken: memory that is there.
+  std::uint64_t used_bytes() const noexcept { return uses_.size() * slab_bytes_; }
   /// The most bytes of slabs that were out at a time since the last call.
   std::uint64_t take_peak_bytes() noexcept;
 

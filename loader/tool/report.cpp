@@ -207,7 +207,7 @@ void report_load(Output& output, const Checkpoint& checkpoint, std::span<const T
   fact(output, "time", "open {}, plan {}, start-up {}, load {}", duration(stats.open_seconds),
        duration(stats.plan_seconds), duration(stats.start_up_seconds), duration(stats.load_seconds));
   if (stats.pinning_seconds > 0) {
-    fact(output, "start-up", "devices {}, then beside reads: lanes {}, pinning {}", duration(stats.devices_seconds),
+    fact(output, "start-up", "beside reads: devices {}, lanes {}, pinning {}", duration(stats.devices_seconds),
          duration(stats.lanes_seconds), duration(stats.pinning_seconds));
   }
   fact(output, "processor", "{}{}", duration(stats.cpu_seconds),

@@ -19,6 +19,7 @@
 #include "cuda/device_memory.hpp"
 #include "loader/base/memory.hpp"
 #include "tests/cuda/gpu_loads.hpp"
+#include "tests/fallbacks/engine_here.hpp"
 #include "tests/loader/support/refusals.hpp"
 
 namespace sluice {
@@ -124,7 +125,7 @@ TEST_F(CudaDeviceTest, ALoadCanBeLeftAtAnyMoment) {
   }
 }
 
-TEST_F(CudaDeviceTest, SaysHowMuchMemoryIsMissingBeforeTheFirstRead) {
+TEST_F(CudaDeviceTest, SaysHowMuchMemoryIsMissingBeforeAnythingIsAllocated) {
   sim::Settings settings;
   settings.devices[1].memory_bytes = 64 << 10;
   sim::reset(settings);
@@ -281,9 +282,10 @@ TEST_F(CudaDeviceTest, TellsThatPinningWasRefusedWhereTheRingBreaks) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");  // CUDA does not survive a fork
   EXPECT_EXIT(({
                 sim::fail_call("cuMemHostRegister", 1, cu::Result::not_permitted);
+                EngineHere engine(small_slabs());
+                expect_right(engine.run(plan_of(two_gpus())), plan_of(two_gpus()));
                 refuse_calls({SYS_io_uring_enter}, EPERM);
-                Engine engine(small_slabs());
-                const Load load = engine.start(plan_of(two_gpus()));
+                const Load load = engine.run(plan_of(two_gpus()));
                 try {
                   load.wait();
                 } catch (const Error& error) {

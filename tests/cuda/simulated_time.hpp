@@ -26,6 +26,7 @@
 #include "loader/engine/load_run.hpp"
 #include "loader/plan/access.hpp"
 #include "loader/read/reader.hpp"
+#include "tests/loader/support/simulated_clock.hpp"
 #include "tests/sim/control.hpp"
 
 namespace sluice {
@@ -213,10 +214,12 @@ struct SimulatedLoad {
   sim::Nanoseconds time = 0;
 };
 
-/// Loads `plan` from storage that gives so many bytes a second, and takes the time once the devices are warm.
+/// Loads `plan` from storage that gives so many bytes a second, and takes the time once the devices are warm and slabs
+/// are pinned.
 /// REQUIRES: as many threads as devices, so that all lanes open at once.
 inline SimulatedLoad load_in_simulated_time(const Plan& plan, const Options& options, double read_bytes_per_second,
                                             const StartOptions& start = {}) {
+  SimulatedClock clock;  // by which nobody sleeps
   const auto wakeup = std::make_shared<Wakeup>();
   Equipment equipment(resolve(options), wakeup);
   std::vector<std::shared_ptr<const WatchedDevice>> devices;
@@ -227,6 +230,8 @@ inline SimulatedLoad load_in_simulated_time(const Plan& plan, const Options& opt
     devices.push_back(device);
   }
   equipment.use_reader(std::make_unique<ThrottledReader>(read_bytes_per_second, *wakeup, devices));
+  equipment.prepare(Access::data(plan)->devices, [] { return false; });
+  clock.settle(equipment.workers());
 
   const sim::Nanoseconds begin = sim::now();
   const auto state = std::make_shared<LoadState>(plan, memory_for(plan, start), wakeup, false);

@@ -17,7 +17,7 @@ constexpr std::uint64_t slab_bytes = limits::slab_bytes_unit;
 std::unique_ptr<SlabMemory> ordinary(std::uint32_t slabs) {
   static Workers workers(1);
   static Wakeup wakeup;
-  return std::make_unique<SlabMemory>(slab_bytes, slabs, nullptr, workers, wakeup);
+  return std::make_unique<SlabMemory>(slab_bytes, slabs, workers, wakeup);
 }
 
 TEST(Staging, LendsEachSlabOnceAndNothingWhenAllAreOut) {
