@@ -30,7 +30,6 @@ CudaLane::~CudaLane() {
 }
 
 void CudaLane::deliver(const LaneWork& work) {
-  const DeliveryTable table = streams_->write_table(work);  // here, while no other lane has the slab
   Works mine;
   MutexLock lock(mutex_);
   const auto usable = std::find_if(free_.begin(), free_.end(), [](const Work& its) { return its.orders == 0; });
@@ -44,7 +43,6 @@ void CudaLane::deliver(const LaneWork& work) {
   // From here on nothing can fail: what was accepted is counted.
   Work& its = mine.front();
   its.work = work;
-  its.table = table;
   its.done = {work.tag, work.part, 0, 0};
   its.number = delivered_++;
   its.launched = work.part->goes_to_scratch();
@@ -128,7 +126,7 @@ void CudaLane::queue_in_order() {
   for (Works next = next_accepted(); !next.empty(); next = next_accepted()) {
     Work& work = next.front();
     if (!work.end) work.end.emplace(context_);
-    streams_->queue(work.work, work.table, *work.end, work.done);
+    streams_->queue(work.work, *work.end, work.done);
     {
       const MutexLock lock(mutex_);
       in_flight_.splice(in_flight_.end(), next);

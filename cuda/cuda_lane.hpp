@@ -51,7 +51,6 @@ class CudaLane final : public Lane {
   struct Work {
     std::optional<Event> end;  // once it has been queued for the first time
     LaneWork work;
-    DeliveryTable table;
     LaneDone done;
     std::uint64_t number = 0;  // in the order of deliver()
     bool launched = false;     // it ends on the delivery stream, not on the copy stream

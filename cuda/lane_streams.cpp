@@ -41,23 +41,23 @@ LaneStreams::~LaneStreams() {
   });
 }
 
-DeliveryTable LaneStreams::write_table(const LaneWork& work) const noexcept {
-  const Part& part = *work.part;
-  if (!part.goes_to_scratch()) return {};
-  const std::span<const Delivery> deliveries = plan_.deliveries_of(part);
-  assert(part.table_begin + table_bytes(deliveries.size()) <= plan_.slab_bytes);
-  return *write_delivery_table(plan_, targets_, deliveries,
-                               {work.slab + part.table_begin, table_bytes(deliveries.size())});
-}
-
-void LaneStreams::queue(const LaneWork& work, const DeliveryTable& table, const Event& end, LaneDone& done) {
+void LaneStreams::queue(const LaneWork& work, const Event& end, LaneDone& done) {
   if (work.part->goes_to_scratch()) {
-    launch(work, table, done);
+    launch(work, write_table(work), done);
     end.record(kernels_);
   } else {
     copy(work, done);
     end.record(copies_);
   }
+}
+
+/// Behind the extent, where no other lane writes or copies.
+DeliveryTable LaneStreams::write_table(const LaneWork& work) const noexcept {
+  const Part& part = *work.part;
+  const std::span<const Delivery> deliveries = plan_.deliveries_of(part);
+  assert(part.table_begin + table_bytes(deliveries.size()) <= plan_.slab_bytes);
+  return *write_delivery_table(plan_, targets_, deliveries,
+                               {work.slab + part.table_begin, table_bytes(deliveries.size())});
 }
 
 cu::DevicePointer LaneStreams::base_of(std::uint32_t placement) const {

@@ -6,7 +6,7 @@
 // A few runs of bytes are copied straight into place. Anything else is copied to one of a few scratch slabs, its table
 // behind it, and delivered from there by one kernel. Streams wait for each other by events; no thread waits for either.
 //
-// Threads: one at a time, with the context current; but write_table(), and collect_trace(), which one other may call.
+// Threads: one at a time, with the context current; but collect_trace(), which one other may call.
 #pragma once
 
 #include <cstdint>
@@ -34,12 +34,9 @@ class LaneStreams {
   LaneStreams(const LaneStreams&) = delete;
   LaneStreams& operator=(const LaneStreams&) = delete;
 
-  /// Writes the table of the work's deliveries into its slab: before queue(), and in the order in which lanes get that
-  /// slab, for what the next one copies may reach over this one's table. Calls no driver. Any thread.
-  DeliveryTable write_table(const LaneWork& work) const noexcept;
   /// Queues the work, and behind it `end`; counts in `done` what that took. Allocates nothing that it cannot do
   /// without. Throws Error{device_unavailable}, and then some of it may be queued.
-  void queue(const LaneWork& work, const DeliveryTable& table, const Event& end, LaneDone& done);
+  void queue(const LaneWork& work, const Event& end, LaneDone& done);
   /// Hands the spans that have ended by now to the tracer.
   void collect_trace() noexcept { trace_.collect(); }
 
@@ -50,6 +47,7 @@ class LaneStreams {
     Event delivered;  // and out of it
   };
 
+  DeliveryTable write_table(const LaneWork& work) const noexcept;
   cu::DevicePointer base_of(std::uint32_t placement) const;
   void fill();
   void clear_scratch();

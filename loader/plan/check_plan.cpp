@@ -388,7 +388,8 @@ class Checker {
     if (part.scratch_end != (last_end + 15) / 16 * 16) return "scratch ends elsewhere";
     if (part.table_begin != (extent.bytes + 15ull) / 16 * 16 + before * 40) return "its table begins elsewhere";
     const std::uint64_t gap = part.table_begin - part.scratch_end;
-    const std::uint32_t copies = part.gathered ? 1 + count_gathers(part) : gap <= limits::copy_gap_bytes_max ? 1 : 2;
+    const bool along = before == 0 && gap <= limits::copy_gap_bytes_max;  // the table, and no other part's
+    const std::uint32_t copies = part.gathered ? 1 + count_gathers(part) : along ? 1 : 2;
     if (part.launches != 1 || part.copies != copies) return "copies or launches are wrong";
     if (has_tables() && part.table_begin + std::uint64_t{part.delivery_count} * 40 > plan_.slab_bytes) {
       return fmt::format("no room for the table of {} deliveries", part.delivery_count);

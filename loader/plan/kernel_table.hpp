@@ -11,7 +11,8 @@ namespace sluice {
 /// Extents that are in a device's scratch at a time, each in a slab of its own.
 inline constexpr std::uint64_t scratch_slabs = 4;
 
-/// An extent travels with a table behind it in its slab: one entry per delivery, for each device in turn.
+/// An extent travels with a table behind it in its slab: one entry per delivery, for each device in turn. No device's
+/// copies reach over another one's table.
 inline constexpr std::uint64_t table_entry_bytes = 40;
 
 /// The kernel reads vectors of 16 bytes: tables, and what is copied to scratch, begin and end at multiples of them.

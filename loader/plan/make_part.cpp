@@ -49,12 +49,13 @@ void send_to_scratch(const PlanData& plan, const Extent& extent, std::uint32_t d
   }
   part.scratch_begin = static_cast<std::uint32_t>(align_down(deliveries.front().source_offset, table_alignment_bytes));
   part.scratch_end = static_cast<std::uint32_t>(end);
-  // Each device's table has a place of its own, so that none is written while another is copied.
+  // Each device's table has a place of its own, which no other device's copies reach over: lanes write their tables
+  // while others copy.
   part.table_begin =
       static_cast<std::uint32_t>(align_up(extent.bytes, table_alignment_bytes) + deliveries_before * table_entry_bytes);
   part.link_bytes = part.scratch_end - part.scratch_begin;
   part.copies = 2;
-  if (part.table_begin - part.scratch_end <= limits::copy_gap_bytes_max) {
+  if (deliveries_before == 0 && part.table_begin - part.scratch_end <= limits::copy_gap_bytes_max) {
     part.copies = 1;
     part.link_bytes = part.table_begin - part.scratch_begin;
   }

@@ -158,6 +158,7 @@ MUTANTS = [
     ("make_part.cpp", "bytes += std::uint64_t{copy.rows} * copy.bytes;", "bytes += copy.bytes;"),
     ("make_part.cpp", "end = std::max(end, align_up(delivery.source_end(), table_alignment_bytes));", "end = align_up(delivery.source_end(), table_alignment_bytes);"),
     ("make_part.cpp", " + deliveries_before * table_entry_bytes", " + 0 * deliveries_before"),
+    ("make_part.cpp", "deliveries_before == 0 && ", ""),
     ("make_part.cpp", "static_cast<std::uint32_t>(copies) + 1;", "static_cast<std::uint32_t>(copies);"),
     ("make_part.cpp", "part.link_bytes = bytes;", ""),
     ("make_part.cpp", "align_down(deliveries.front().source_offset, table_alignment_bytes)", "deliveries.front().source_offset"),
