@@ -61,6 +61,30 @@ TEST_F(ClockTest, CopiesInOneDirectionShareTheLink) {
   EXPECT_EQ(next_completion(), 2200u);
 }
 
+TEST(SetUpTime, PassesBeforeEachCopyWhileOtherStreamsHaveTheLink) {
+  Settings settings = stepped();
+  settings.devices[0].copy_set_up = 300;
+  Scene scene(settings);
+  const auto target = scene.allocate(4 * size);
+  std::byte* const slab = scene.pin(size);
+  const auto one = scene.stream();
+  for (std::size_t i = 0; i < 2; ++i) scene.copy_in(target + i * size, slab, size, one);
+  EXPECT_EQ(next_completion(), 300u + 1100);
+  advance_to(1400);
+  EXPECT_EQ(next_completion(), 1400u + 300 + 1100) << "the link has a gap";
+  advance_to(2800);
+  const auto two = scene.stream();
+  scene.copy_in(target + 2 * size, slab, size, one);
+  scene.copy_in(target + 3 * size, slab, size, two);
+  advance_to(4200);
+  EXPECT_EQ(next_completion(), 4200u + 1100) << "the other stream has filled it";
+  advance_to(5300);
+  Scene::synchronize(one);
+  Scene::synchronize(two);
+  scene.close();
+  EXPECT_THAT(take_violations(), testing::IsEmpty());
+}
+
 TEST_F(ClockTest, DirectionsAndDevicesDoNot) {
   const auto one = scene.stream();
   scene.copy_in(target, slab, size, one);

@@ -42,6 +42,8 @@ struct DeviceSettings {
   // thing at a time. A kernel takes its time for the bytes that it loads and stores.
   double link_bytes_per_second = 25e9;
   Nanoseconds link_latency = 5'000;
+  // What a copy's stream takes before it, since the work before it ended; the engine serves other streams meanwhile.
+  Nanoseconds copy_set_up = 0;
   double kernel_bytes_per_second = 1e12;
   Nanoseconds kernel_latency = 3'000;
 

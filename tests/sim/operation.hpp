@@ -39,6 +39,7 @@ struct Operation {
   // Kernels, whose bytes nobody knows before, run when they start to take time, and set this then; copies have it
   // before, and are done at its end: sources are read late.
   Nanoseconds duration = 0;
+  Nanoseconds set_up = 0;  // before it takes its turn on its engine
 
   // Of copies, and of what sets memory: what they read or write on the device; and for copies to it, their source, with
   // what it held when they were queued.

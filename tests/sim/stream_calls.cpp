@@ -34,7 +34,9 @@ std::shared_ptr<Operation> make_copy(const Simulator& sim, const StreamState& st
   copy->engine = engine;
   copy->what = engine == Engine::copy_in ? "copy to the device" : "copy to the host";
   copy->on_device = on_device;
-  copy->duration = copy_duration(sim.devices[static_cast<std::size_t>(stream.device)]->settings, on_device.total());
+  const sim::DeviceSettings& settings = sim.devices[static_cast<std::size_t>(stream.device)]->settings;
+  copy->duration = copy_duration(settings, on_device.total());
+  copy->set_up = settings.copy_set_up;
   return copy;
 }
 

@@ -156,7 +156,7 @@ bool Timeline::start_or_run(StreamState& stream) {
   if (operation->engine == Engine::kernel) operation->work(*operation);
   if (operation->done) return true;  // it was its device's last
   Nanoseconds& free_at = engine_free_at_[operation->device][static_cast<std::size_t>(operation->engine)];
-  free_at = std::max(now_, free_at) + operation->duration;
+  free_at = std::max(now_ + operation->set_up, free_at) + operation->duration;
   operation->end = free_at;
   return false;
 }
