@@ -7,12 +7,23 @@
 #include "loader/base/thread.hpp"
 
 namespace sluice {
+namespace {
+
+// 75 us of a PCIe 5 link: to wait for a batch costs two threads some 10 us. A slab comes back that much later at most.
+constexpr std::uint64_t batch_bytes_max = 4ull << 20;
+
+// A batch holds its slabs until its last one has been copied: it must not be all that there are.
+constexpr std::uint64_t batches_of_staging = 4;
+
+}  // namespace
 
 CudaLane::CudaLane(const Context& context, const DeliveryKernel* kernel, std::uint64_t scratch_bytes,
                    const LaneContext& lane)
     : context_(context),
       wakeup_(lane.wakeup),
       streams_(std::in_place, context, kernel, scratch_bytes, lane),
+      batch_works_max_(
+          std::max<std::uint64_t>(1, lane.plan.costs.staging_bytes / lane.plan.slab_bytes / batches_of_staging)),
       bell_(lane.waker, accepting_) {
   waiter_ = start_thread("sluice-waiter", [this] { wait_in_order(); });
   try {
@@ -45,7 +56,6 @@ void CudaLane::deliver(const LaneWork& work) {
   its.work = work;
   its.done = {work.tag, work.part, 0, 0};
   its.number = delivered_++;
-  its.launched = work.part->goes_to_scratch();
   accepted_.splice(accepted_.end(), mine);
   const bool wakes = std::exchange(sleeping_, false);
   lock.unlock();
@@ -53,11 +63,13 @@ void CudaLane::deliver(const LaneWork& work) {
 }
 
 void CudaLane::collect(std::vector<LaneDone>& done) {
+  if (!has_news_) return;
   const MutexLock lock(mutex_);
   done.reserve(done.size() + finished_.size());
   for (const Work& work : finished_) done.push_back(work.done);
   free_.splice(free_.end(), finished_);
   if (error_ != nullptr) std::rethrow_exception(error_);
+  has_news_ = false;
 }
 
 bool CudaLane::wait_until_queued(std::uint64_t count) {
@@ -83,14 +95,15 @@ bool CudaLane::order(CUstream_st* stream, std::uint64_t count) {
   {
     const MutexLock lock(mutex_);
     if (error_ != nullptr) return false;
-    ordered.works.reserve(2);
-    for (const bool launched : {false, true}) {
-      const auto last = std::find_if(in_flight_.rbegin(), in_flight_.rend(), [&](const Work& work) {
-        return work.number < count && work.launched == launched;
-      });
+    ordered.works.reserve(LaneStreams::stream_count);
+    for (unsigned on = 0; on < LaneStreams::stream_count; ++on) {
+      const auto last = std::find_if(in_flight_.rbegin(), in_flight_.rend(),
+                                     [&](const Work& work) { return work.number < count && work.stream == on; });
       if (last == in_flight_.rend()) continue;
-      ordered.works.push_back(&*last);
-      ++last->orders;
+      const auto end =
+          std::find_if(std::prev(last.base()), in_flight_.end(), [](const Work& work) { return work.ends_batch; });
+      ordered.works.push_back(&*end);
+      ++end->orders;
     }
   }
   // A graph is launched again and again, and depends on nothing outside of it: the host waits instead.
@@ -123,30 +136,50 @@ void CudaLane::work_in_order() noexcept {
 }
 
 void CudaLane::queue_in_order() {
-  for (Works next = next_accepted(); !next.empty(); next = next_accepted()) {
-    Work& work = next.front();
-    if (!work.end) work.end.emplace(context_);
-    streams_->queue(work.work, *work.end, work.done);
+  for (Works batch = next_batch(); !batch.empty(); batch = next_batch()) {
+    queue(batch);
     {
       const MutexLock lock(mutex_);
-      in_flight_.splice(in_flight_.end(), next);
-      ++queued_;
+      queued_ += batch.size();
+      in_flight_.splice(in_flight_.end(), batch);
     }
     queueing_.notify_all();
   }
 }
 
-/// A list of one; of none once the lane has failed or closes.
-CudaLane::Works CudaLane::next_accepted() {
-  Works next;
+/// What has been accepted, as far as one event will do for it; nothing once the lane has failed or closes.
+CudaLane::Works CudaLane::next_batch() {
+  Works batch;
   MutexLock lock(mutex_);
   while (error_ == nullptr && !closing_ && accepted_.empty()) {
     sleeping_ = true;
     accepting_.wait(lock);
   }
   sleeping_ = false;
-  if (error_ == nullptr && !closing_) next.splice(next.end(), accepted_, accepted_.begin());
-  return next;
+  if (error_ != nullptr || closing_) return batch;
+  std::uint64_t bytes = 0;
+  while (!accepted_.empty() && fits(batch, bytes, accepted_.front())) {
+    bytes += accepted_.front().work.part->link_bytes;
+    batch.splice(batch.end(), accepted_, accepted_.begin());
+  }
+  return batch;
+}
+
+bool CudaLane::fits(const Works& batch, std::uint64_t batch_bytes, const Work& next) const {
+  if (batch.empty()) return true;
+  return batch.size() < batch_works_max_ && batch_bytes + next.work.part->link_bytes <= batch_bytes_max &&
+         batch.front().work.part->goes_to_scratch() == next.work.part->goes_to_scratch();
+}
+
+void CudaLane::queue(Works& batch) {
+  for (Work& work : batch) streams_->queue(work.work, work.done);
+  std::optional<Event>& end = batch.back().end;
+  if (!end) end.emplace(context_);
+  const unsigned stream = streams_->end_batch(*end);
+  for (Work& work : batch) {
+    work.stream = stream;
+    work.ends_batch = &work == &batch.back();
+  }
 }
 
 /// All that the driver gave, once nobody is in order() any more. Waits for what is in flight.
@@ -167,11 +200,12 @@ void CudaLane::wait_in_order() noexcept {
   try {
     const CurrentContext current(context_);
     while (wait_for_work()) {
-      context_.check(context_.driver().cuEventSynchronize(end_of(0)), "cuEventSynchronize");
-      std::size_t ended = 1;
-      for (cu::Event end = end_of(ended); end != nullptr; end = end_of(ended)) {
+      std::size_t ended = 0;
+      context_.check(context_.driver().cuEventSynchronize(batch_after(ended)), "cuEventSynchronize");
+      std::size_t more = ended;
+      for (cu::Event end = batch_after(more); end != nullptr; end = batch_after(more)) {
         if (context_.driver().cuEventQuery(end) != cu::Result::success) break;
-        ++ended;
+        ended = more;
       }
       // One wakeup for all that have ended since the engine last looked.
       if (finish(ended)) wakeup_.notify();
@@ -189,21 +223,25 @@ bool CudaLane::wait_for_work() {
   return !in_flight_.empty();
 }
 
-/// The event after the nth work under way; nullptr where there are no more than `nth`.
-cu::Event CudaLane::end_of(std::size_t nth) {
+/// The event behind the batch that comes after the first `works` under way, and adds its works to them; nullptr where
+/// there is none.
+cu::Event CudaLane::batch_after(std::size_t& works) {
   const MutexLock lock(mutex_);
-  if (nth >= in_flight_.size()) return nullptr;
-  return std::next(in_flight_.begin(), static_cast<std::ptrdiff_t>(nth))->end->handle();
+  for (auto work = std::next(in_flight_.begin(), static_cast<std::ptrdiff_t>(works)); work != in_flight_.end();
+       ++work) {
+    ++works;
+    if (work->ends_batch) return work->end->handle();
+  }
+  return nullptr;
 }
 
 /// The first `count` have ended. Allocates nothing. False where the engine knows already that there is something to
 /// collect.
 bool CudaLane::finish(std::size_t count) {
   const MutexLock lock(mutex_);
-  const bool is_news = finished_.empty();
   const auto end = std::next(in_flight_.begin(), static_cast<std::ptrdiff_t>(count));
   finished_.splice(finished_.end(), in_flight_, in_flight_.begin(), end);
-  return is_news;
+  return !has_news_.exchange(true);
 }
 
 /// In a handler: what was thrown is the lane's error, unless it has one.
@@ -211,6 +249,7 @@ void CudaLane::fail() noexcept {
   {
     const MutexLock lock(mutex_);
     if (error_ == nullptr) error_ = std::current_exception();
+    has_news_ = true;
   }
   accepting_.notify_all();
   queueing_.notify_all();

@@ -5,6 +5,10 @@
 //   queueing thread                accepted_ -> driver -> in_flight_
 //   waiting thread                                        in_flight_ -> driver -> finished_
 //
+// What has been accepted when the queueing thread looks is queued in one batch, up to a few MiB, with one event behind
+// it. So an event is recorded at once while the thread keeps up, which gives slabs back soonest; where its calls are
+// the bottleneck, there are fewer of them, and fewer waits.
+//
 // The engine's thread calls no driver here, not even to give back what the driver gave: with eight GPUs every extent
 // concerns eight lanes, whose calls take 10 to 20 us each. Nor does it wake as many threads (Waker). The queueing
 // thread makes all calls but one: the waiting thread sleeps on the events of what was queued, in order, so that the
@@ -14,6 +18,7 @@
 // The lane's mutex is never held during a call of the driver, which may take as long as another thread pins memory.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -49,22 +54,25 @@ class CudaLane final : public Lane {
  private:
   /// What was delivered once. It moves from list to list, and so stays where it is in memory: only deliver() makes new.
   struct Work {
-    std::optional<Event> end;  // once it has been queued for the first time
+    std::optional<Event> end;  // once it has been the last of a batch
     LaneWork work;
     LaneDone done;
     std::uint64_t number = 0;  // in the order of deliver()
-    bool launched = false;     // it ends on the delivery stream, not on the copy stream
-    unsigned orders = 0;       // calls of order() that are making a stream wait for `end`: it must not be recorded anew
+    unsigned stream = 0;       // LaneStreams' number of that which it ends on
+    bool ends_batch = false;
+    unsigned orders = 0;  // calls of order() that are making a stream wait for `end`: it must not be recorded anew
   };
   using Works = std::list<Work>;
 
   void work_in_order() noexcept;
   void queue_in_order();
-  Works next_accepted();
+  Works next_batch();
+  bool fits(const Works& batch, std::uint64_t batch_bytes, const Work& next) const;
+  void queue(Works& batch);
   void give_back() noexcept;
   void wait_in_order() noexcept;
   bool wait_for_work();
-  cu::Event end_of(std::size_t nth);
+  cu::Event batch_after(std::size_t& works);
   bool finish(std::size_t count);
   void fail() noexcept;
   void close() noexcept;
@@ -73,17 +81,19 @@ class CudaLane final : public Lane {
   const Context& context_;
   Wakeup& wakeup_;
   std::optional<LaneStreams> streams_;  // the queueing thread's, which also destroys it
+  const std::size_t batch_works_max_;
 
   Mutex mutex_;
   Condition accepting_;  // there is more to queue, or nothing more will be
   Waker::Bell bell_;     // of accepting_
   Condition queueing_;   // likewise, to wait for
   Works accepted_ SLUICE_GUARDED_BY(mutex_);
-  Works in_flight_ SLUICE_GUARDED_BY(mutex_);  // in the order in which they end
+  Works in_flight_ SLUICE_GUARDED_BY(mutex_);  // whole batches, in the order in which they were queued
   Works finished_ SLUICE_GUARDED_BY(mutex_);   // and have not been collected
   Works free_ SLUICE_GUARDED_BY(mutex_);       // some of which may still have orders
   std::uint64_t delivered_ SLUICE_GUARDED_BY(mutex_) = 0;
   std::uint64_t queued_ SLUICE_GUARDED_BY(mutex_) = 0;
+  std::atomic<bool> has_news_ = false;                  // something for collect() that it has not seen
   std::exception_ptr error_ SLUICE_GUARDED_BY(mutex_);  // the first
   bool sleeping_ SLUICE_GUARDED_BY(mutex_) = false;     // the queueing thread, and nobody has rung since
   bool closing_ SLUICE_GUARDED_BY(mutex_) = false;

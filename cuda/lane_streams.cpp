@@ -19,13 +19,13 @@ LaneStreams::LaneStreams(const Context& context, const DeliveryKernel* kernel, s
       plan_(lane.plan),
       targets_{lane.arena.data(), &lane.bindings},
       scratch_(context, scratch_bytes),
-      copies_(context),
+      copies_{Stream(context), Stream(context)},
       kernels_(context),
       trace_(context, lane.plan, lane.tracer) {
   for (std::uint64_t i = 0; i < scratch_bytes / plan_.slab_bytes; ++i) scratch_slabs_.emplace_back(context);
   if (lane.after != nullptr) {
     const auto& mark = static_cast<const CudaStreamMark&>(*lane.after);
-    mark.hold_back(copies_);
+    for (const Stream& stream : copies_) mark.hold_back(stream);
     mark.hold_back(kernels_);
   }
   fill();
@@ -35,20 +35,26 @@ LaneStreams::LaneStreams(const Context& context, const DeliveryKernel* kernel, s
 LaneStreams::~LaneStreams() {
   // After an error nobody has waited for the rest; and what was queued last may have no event.
   with_context(context_, [this] {
-    ignore(context_.driver().cuStreamSynchronize(copies_.handle()));
+    for (const Stream& stream : copies_) ignore(context_.driver().cuStreamSynchronize(stream.handle()));
     ignore(context_.driver().cuStreamSynchronize(kernels_.handle()));
     trace_.collect();
   });
 }
 
-void LaneStreams::queue(const LaneWork& work, const Event& end, LaneDone& done) {
-  if (work.part->goes_to_scratch()) {
+void LaneStreams::queue(const LaneWork& work, LaneDone& done) {
+  launches_ = work.part->goes_to_scratch();
+  if (launches_) {
     launch(work, write_table(work), done);
-    end.record(kernels_);
   } else {
     copy(work, done);
-    end.record(copies_);
   }
+}
+
+unsigned LaneStreams::end_batch(const Event& end) {
+  const unsigned stream = launches_ ? copy_streams : turn_;
+  end.record(launches_ ? kernels_ : turn());
+  turn_ = (turn_ + 1) % copy_streams;
+  return stream;
 }
 
 /// Behind the extent, where no other lane writes or copies.
@@ -72,15 +78,15 @@ void LaneStreams::fill() {
     if (plan_.devices[placement.device] != cuda(context_.ordinal()) || is_bound_as_zeros(plan_, placement)) continue;
     const cu::DevicePointer target = base_of(fill.placement) + placement.arena_offset + fill.offset;
     if (fill.rows == 1) {
-      context_.check(context_.driver().cuMemsetD8Async(target, 0, fill.run_bytes, copies_.handle()), "cuMemsetD8Async");
+      context_.check(context_.driver().cuMemsetD8Async(target, 0, fill.run_bytes, turn().handle()), "cuMemsetD8Async");
     } else {
       context_.check(
-          context_.driver().cuMemsetD2D8Async(target, fill.stride, 0, fill.run_bytes, fill.rows, copies_.handle()),
+          context_.driver().cuMemsetD2D8Async(target, fill.stride, 0, fill.run_bytes, fill.rows, turn().handle()),
           "cuMemsetD2D8Async");
     }
     filled = true;
   }
-  if (filled) copies_.synchronize();
+  if (filled) turn().synchronize();
 }
 
 /// The kernel reads whole vectors, and with them what lies beside a gathered row: let it be defined.
@@ -90,12 +96,13 @@ void LaneStreams::clear_scratch() {
   });
   if (!gathers) return;
   context_.check(context_.driver().cuMemsetD8Async(scratch_.pointer(), 0, scratch_slabs_.size() * plan_.slab_bytes,
-                                                   copies_.handle()),
+                                                   turn().handle()),
                  "cuMemsetD8Async");
+  for (const ScratchSlab& slab : scratch_slabs_) slab.delivered.record(turn());  // what waits for it waits for this
 }
 
 void LaneStreams::queue_copy(cu::DevicePointer target, const std::byte* source, std::uint64_t bytes, LaneDone& done) {
-  context_.check(context_.driver().cuMemcpyHtoDAsync(target, source, bytes, copies_.handle()), "cuMemcpyHtoDAsync");
+  context_.check(context_.driver().cuMemcpyHtoDAsync(target, source, bytes, turn().handle()), "cuMemcpyHtoDAsync");
   ++done.copies;
 }
 
@@ -117,7 +124,7 @@ void LaneStreams::queue_rows(cu::DevicePointer target, std::uint64_t target_stri
   copy.target_pitch = target_stride;
   copy.width_bytes = bytes;
   copy.height = rows;
-  context_.check(context_.driver().cuMemcpy2DAsync(&copy, copies_.handle()), "cuMemcpy2DAsync");
+  context_.check(context_.driver().cuMemcpy2DAsync(&copy, turn().handle()), "cuMemcpy2DAsync");
   ++done.copies;
 }
 
@@ -132,7 +139,7 @@ void LaneStreams::copy(const LaneWork& work, LaneDone& done) {
     }
     void operator()(const Delivery&) const { assert(false); }  // a cast goes to scratch
   };
-  const LaneTrace::Scope scope(trace_, copies_, Span::What::copy, work);
+  const LaneTrace::Scope scope(trace_, turn(), Span::What::copy, work);
   coalesce(plan_, plan_.deliveries_of(*work.part), Copies{*this, work.slab, done});
 }
 
@@ -143,9 +150,9 @@ void LaneStreams::launch(const LaneWork& work, const DeliveryTable& table, LaneD
   const std::uint64_t index = launched_++ % scratch_slabs_.size();
   const ScratchSlab& slab = scratch_slabs_[index];
   const cu::DevicePointer scratch = scratch_.pointer() + index * plan_.slab_bytes;
-  copies_.wait_for(slab.delivered.handle());  // of an event never recorded: waits for nothing
+  turn().wait_for(slab.delivered.handle());  // of an event never recorded: waits for nothing
   {
-    const LaneTrace::Scope scope(trace_, copies_, Span::What::copy, work);
+    const LaneTrace::Scope scope(trace_, turn(), Span::What::copy, work);
     const auto copy = [&](std::uint64_t begin, std::uint64_t end) {
       queue_copy(scratch + begin, work.slab + begin, end - begin, done);
     };
@@ -162,7 +169,7 @@ void LaneStreams::launch(const LaneWork& work, const DeliveryTable& table, LaneD
       copy(part.table_begin, table_end);
     }
   }
-  slab.copied.record(copies_);
+  slab.copied.record(turn());
   kernels_.wait_for(slab.copied.handle());
   {
     const LaneTrace::Scope scope(trace_, kernels_, Span::What::deliver, work);

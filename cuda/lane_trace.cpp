@@ -58,14 +58,14 @@ LaneTrace::Scope::Scope(LaneTrace& trace, const Stream& stream, Span::What what,
 }
 
 LaneTrace::Scope::~Scope() {
-  if (begin_ != nullptr) trace_.keep(span_, begin_, trace_.record(stream_));
+  if (begin_ != nullptr) trace_.keep(span_, begin_, trace_.record(stream_), stream_);
 }
 
-void LaneTrace::keep(const Span& span, const Event* begin, const Event* end) noexcept {
+void LaneTrace::keep(const Span& span, const Event* begin, const Event* end, const Stream& stream) noexcept {
   try {
     const MutexLock lock(mutex_);
     if (end != nullptr) {
-      pending_.push_back({span, begin, end, base_});
+      pending_.push_back({span, begin, end, &stream, base_});
     } else {
       free_events_.push_back(begin);
     }
@@ -117,30 +117,28 @@ void LaneTrace::renew_base() {
   base_.swap(base);
 }
 
-/// The end of the span that was queued first, nullptr where there is none.
-const Event* LaneTrace::first_end() {
+/// The span that was queued first, nullptr where there is none. It stays where it is until it is collected.
+const LaneTrace::Pending* LaneTrace::first() {
   const MutexLock lock(mutex_);
-  return pending_.empty() ? nullptr : pending_.front().end;
+  return pending_.empty() ? nullptr : &pending_.front();
 }
 
-/// Whether the first has ended; the order in which they were queued is the order in which each extent's end.
+/// Whether the first has ended; those that were queued behind it wait for it, also on other streams.
 bool LaneTrace::collect_first() {
-  const Event* const end = first_end();
-  if (end == nullptr || context_.driver().cuEventQuery(end->handle()) != cu::Result::success) return false;
-  Pending first;
+  const Pending* const first = this->first();
+  if (first == nullptr || context_.driver().cuEventQuery(first->end->handle()) != cu::Result::success) return false;
+  // A stream does one thing after the other: where two bases disagree by some microseconds, the earlier is right.
+  std::int64_t& last_end_ns = ends_ns_[first->stream];
+  Span span = first->span;
+  span.begin_ns = std::max(last_end_ns, time_of(*first->begin, *first->base));
+  span.end_ns = std::max(span.begin_ns, time_of(*first->end, *first->base));
   {
     const MutexLock lock(mutex_);
-    first = std::move(pending_.front());
+    free_events_.insert(free_events_.end(), {first->begin, first->end});
     pending_.pop_front();
   }
-  // A stream does one thing after the other: where two bases disagree by some microseconds, the earlier is right.
-  std::int64_t& last_end_ns = first.span.what == Span::What::copy ? copies_end_ns_ : kernels_end_ns_;
-  first.span.begin_ns = std::max(last_end_ns, time_of(*first.begin, *first.base));
-  first.span.end_ns = std::max(first.span.begin_ns, time_of(*first.end, *first.base));
-  last_end_ns = first.span.end_ns;
-  tracer_.add(first.span);
-  const MutexLock lock(mutex_);
-  free_events_.insert(free_events_.end(), {first.begin, first.end});
+  last_end_ns = span.end_ns;
+  tracer_.add(span);
   return true;
 }
 

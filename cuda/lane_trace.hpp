@@ -1,12 +1,14 @@
 // LaneTrace: when the copies and kernels of one lane ran, for a load that keeps a trace. The device times them, by
-// events before and after each. To set these times against the host's clock, an event on a stream of its own is
-// recorded at a known time, and anew every second: clocks drift apart, and a float holds the milliseconds since that
-// event. Profilers see for themselves what the device does, and are told only which extent a call of the driver is for.
-// Threads: Scope on one, collect() on one other. What the driver refuses costs a span, not the load.
+// events before and after each; a copy's time begins when its stream comes to it, though the link may be another's. To
+// set these times against the host's clock, an event on a stream of its own is recorded at a known time, and anew every
+// second: clocks drift apart, and a float holds the milliseconds since that event. Profilers see for themselves what
+// the device does, and are told only which extent a call of the driver is for. Threads: Scope on one, collect() on one
+// other. What the driver refuses costs a span, not the load.
 #pragma once
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -54,15 +56,16 @@ class LaneTrace {
     Span span;
     const Event* begin = nullptr;
     const Event* end = nullptr;
+    const Stream* stream = nullptr;
     std::shared_ptr<const Base> base;  // earlier than both
   };
 
   std::shared_ptr<const Base> make_base() const;
   const Event* record(const Stream& stream) noexcept;
   const Event* take_event();
-  void keep(const Span& span, const Event* begin, const Event* end) noexcept;
+  void keep(const Span& span, const Event* begin, const Event* end, const Stream& stream) noexcept;
   std::int64_t time_of(const Event& event, const Base& base) const;
-  const Event* first_end();
+  const Pending* first();
   bool collect_first();
   void renew_base();
 
@@ -72,8 +75,7 @@ class LaneTrace {
   const std::uint16_t copies_row_;
   const std::uint16_t kernels_row_;
   std::optional<const Stream> base_stream_;
-  std::int64_t copies_end_ns_ = 0;  // of the last span collected
-  std::int64_t kernels_end_ns_ = 0;
+  std::map<const Stream*, std::int64_t> ends_ns_;  // of the last span collected of each
 
   std::deque<Event> events_;  // all of them; grows on the thread of Scope
 
