@@ -1,4 +1,5 @@
 # The consumer's compile line may have gained the include folder, the language standard and SLUICE_STATIC, nothing else.
+# What the project itself asks for, -O0, was there before.
 file(READ ${COMMANDS} commands)
 string(JSON count LENGTH ${commands})
 math(EXPR last "${count} - 1")
@@ -14,7 +15,7 @@ endif()
 
 string(REGEX MATCHALL " -[^ ]+" flags "${line}")
 list(TRANSFORM flags STRIP)
-list(REMOVE_ITEM flags -I${INCLUDE} -std=gnu++20 -DSLUICE_STATIC -o -c)
+list(REMOVE_ITEM flags -I${INCLUDE} -std=gnu++20 -DSLUICE_STATIC -O0 -o -c)
 if(flags)
   message(FATAL_ERROR "sluice forces ${flags} on the consumer: ${line}")
 endif()
