@@ -40,8 +40,8 @@ declare -A may_include=(
   [read]='base|format|plan|read'
   [device]='base|format|plan|device'
   [engine]='base|format|plan|read|device|engine'
-  [c]='base|plan|c')
-rule 'includes run one way: base <- format <- plan <- { rules, read, device } <- engine <- { tool, c }, and cuda -> base, plan, device' "$(
+  [c]='c')
+rule 'includes run one way: base <- format <- plan <- { rules, read, device } <- engine <- tool, and cuda -> base, plan, device; c: none' "$(
   for room in "${!may_include[@]}"; do
     code loader/"$room"/* | grep -E '#include "loader/' | grep -vE "#include \"loader/(${may_include[$room]})/"
   done
