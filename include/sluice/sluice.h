@@ -8,11 +8,12 @@
 //
 // Errors. A function returns 0, or one of enum sluice_code, and then *error tells more: message, place and what to do.
 // `error` may be NULL. *error is written by every call, with NULL where it succeeded, and is the caller's to free.
-// Where there is no memory even for an error, *error is NULL and the code says SLUICE_OUT_OF_MEMORY. A call that fails
-// writes NULL to the handle that it was to make, and nothing to what else it was to write. Wrong arguments are errors:
+// Where there is no memory even for the error, *error is NULL, and the code has to do. A call that fails writes NULL to
+// the handle that it was to make, and nothing to what else it was to write. Wrong arguments are errors:
 // SLUICE_INVALID_ARGUMENT for a NULL that is not allowed, an index beyond the end, a number that no enum has, a struct
-// of a wrong size. What no function can see is a pointer to memory that is not there. No C++ exception leaves the
-// library, and nothing is printed. Functions that cannot fail return what they have to say.
+// of a wrong size. What no function can see is a pointer to memory that is not there. Any call may return
+// SLUICE_OUT_OF_MEMORY, and SLUICE_SYSTEM for what no other code says. No C++ exception leaves the library, and nothing
+// is printed. Functions that cannot fail return what they have to say, and take NULL for a handle that says nothing.
 //
 // Strings are UTF-8 with a length, for a name may hold any character: sluice_str("...") makes one of a C string.
 // Strings that are passed in are copied. Strings that come out belong to the handle they came from, never change, and
@@ -33,8 +34,9 @@
 // library calls nobody back: for an event loop each load has a descriptor.
 //
 // Threads. A handle that is passed as const, or of which it is said, may be used from any number of threads at a time;
-// all others from one at a time. ..._free() comes after all other uses. After fork() the child may free what its parent
-// made, but starts nothing with its parent's engines.
+// all others from one at a time. ..._free() may be called on any thread, after all other uses. A thread must not be
+// cancelled (pthread_cancel) inside a call. After fork() the child may free what its parent made, but starts nothing
+// with its parent's engines.
 //
 // Versions. Before 1.0 every minor version may change this interface, and the soname changes with it. Functions,
 // numbers, and sizes and offsets of structs are pinned by tests.
@@ -87,6 +89,7 @@ typedef struct sluice_findings sluice_findings;
 typedef struct sluice_plan sluice_plan;
 typedef struct sluice_engine sluice_engine;
 typedef struct sluice_load sluice_load;
+typedef struct sluice_kept sluice_kept;
 typedef struct sluice_trace sluice_trace;
 
 /// Waits as long as it takes.
@@ -408,6 +411,15 @@ SLUICE_API int sluice_request_set_devices(sluice_request* request, const sluice_
 SLUICE_API int sluice_request_set_alignment(sluice_request* request, uint32_t bytes, sluice_error** error);
 /// Not 0: every tensor of the checkpoint must be matched by a rule.
 SLUICE_API int sluice_request_set_strict(sluice_request* request, int strict, sluice_error** error);
+/// The most bytes of the load's own arenas that are there at a time, on each device by itself: 8 MiB at least; 0: each
+/// device has one arena, whole from the beginning to the end. With a budget memory comes and goes in pieces of
+/// `piece_bytes`: a multiple of 2 MiB, at most half the budget; 0: a quarter of it, and at most 256 MiB. A piece goes
+/// when all of its tensors have been dropped (sluice_load_drop()) and none is kept (sluice_load_keep()), and none is
+/// begun while that would exceed the budget: a load whose caller drops nothing stops when the budget is used up, and a
+/// wait without end for what comes behind waits without end. A tensor that is larger than a piece has one of its own:
+/// memory exceeds the budget by no more than the largest tensor. sluice/request.hpp tells more.
+SLUICE_API int sluice_request_set_budget(sluice_request* request, uint64_t bytes, uint64_t piece_bytes,
+                                         sluice_error** error);
 /// What messages call the text that the request was made from.
 SLUICE_API int sluice_request_set_text(sluice_request* request, sluice_string text, sluice_error** error);
 
@@ -464,6 +476,8 @@ typedef struct sluice_request_info {
   uint32_t is_strict;
   uint64_t rules;
   uint64_t destinations;
+  uint64_t budget_bytes;
+  uint64_t piece_bytes;
   sluice_string text;  // until it is set anew
 } sluice_request_info;
 
@@ -565,7 +579,7 @@ SLUICE_API int sluice_write_rules(const sluice_checkpoint* checkpoint, const slu
 // -------------------------------------------------------------------------------------------------------------
 
 /// What a caller gets. Name, shape and strides live as long as the handle that it came from, and so does `data` unless
-/// it is the caller's own.
+/// it is the caller's own, or the tensor is dropped.
 typedef struct sluice_tensor {
   uint32_t size;
   uint32_t dtype;
@@ -605,6 +619,7 @@ typedef struct sluice_device_costs {
   uint32_t reserved;
   uint64_t tensors;
   uint64_t arena_bytes;
+  uint64_t arena_peak_bytes;  // of arena_bytes, the most that are there at a time
   uint64_t caller_bytes;
   uint64_t link_bytes;
   uint64_t scratch_bytes;
@@ -619,12 +634,14 @@ typedef struct sluice_group_costs {
 } sluice_group_costs;
 
 /// Works `request` out, without I/O. `options` may be NULL; pass the engine's. SLUICE_INVALID_ARGUMENT,
-/// SLUICE_TENSOR_NOT_FOUND for a rule that matches nothing, SLUICE_INCOMPLETE, SLUICE_LIMIT_EXCEEDED. A plan never
-/// changes; any number of threads may use it.
+/// SLUICE_TENSOR_NOT_FOUND for a rule that matches nothing, SLUICE_INCOMPLETE, SLUICE_LIMIT_EXCEEDED, also where
+/// destinations are made of parts that are read so far apart that they exceed the budget. A plan never changes; any
+/// number of threads may use it.
 SLUICE_API int sluice_make_plan(const sluice_checkpoint* checkpoint, const sluice_request* request,
                                 const sluice_options* options, sluice_plan** plan, sluice_error** error);
 /// The request of `like` against another checkpoint, with every tensor where `like` has it: for a reload into the same
-/// memory. SLUICE_TENSOR_NOT_FOUND, SLUICE_INVALID_ARGUMENT for another shape or dtype, SLUICE_INCOMPLETE.
+/// memory. SLUICE_TENSOR_NOT_FOUND, SLUICE_INVALID_ARGUMENT for another shape or dtype and for a request with a budget,
+/// SLUICE_INCOMPLETE.
 SLUICE_API int sluice_make_plan_like(const sluice_checkpoint* checkpoint, const sluice_plan* like, sluice_plan** plan,
                                      sluice_error** error);
 SLUICE_API void sluice_plan_free(sluice_plan* plan);
@@ -677,7 +694,8 @@ typedef struct sluice_start_options {
   uint32_t after_count;
   uint32_t flags;  // 0
   /// Where the plan's arenas lie: at most one per device, of its arena_bytes at least, `data` a multiple of 4096. The
-  /// memory stays the caller's, and must be there until the load has ended. Other devices get an allocation.
+  /// memory stays the caller's, and must be there until the load has ended. Other devices get an allocation. None with
+  /// a budget.
   const sluice_memory* arenas;
   const sluice_after* after;
 } sluice_start_options;
@@ -701,8 +719,8 @@ SLUICE_API int sluice_engine_options(const sluice_engine* engine, sluice_options
 // --- loads
 // -------------------------------------------------------------------------------------------------------------
 
-/// Cancels what still runs, waits until nothing touches the arenas any more, and gives them up. All other functions of
-/// a load may be called from any number of threads at a time.
+/// Cancels what still runs, waits until nothing touches the arenas any more, and frees what of them is not kept. All
+/// other functions of a load may be called from any number of threads at a time.
 ///
 /// A tensor that has arrived is complete and stays so. A load that fails ends as a whole: what arrived before stays
 /// valid, and calls that wait for more return the load's error. To be sure that all arrived, finish with
@@ -715,15 +733,18 @@ enum sluice_arrival {
   SLUICE_NO_MORE = 2,  // the load delivers no more than so many tensors
 };
 
-/// The `index`th tensor to arrive, waited for; *arrival says whether there is one (enum sluice_arrival).
+/// The `index`th tensor to arrive, waited for, be it dropped since or not; *arrival says whether there is one (enum
+/// sluice_arrival). Returns the load's error where it ended before.
 SLUICE_API int sluice_load_arrival(const sluice_load* load, uint64_t index, int64_t timeout_ns, sluice_tensor* tensor,
                                    int* arrival, sluice_error** error);
-/// The tensor, if it has arrived, which *found says. Does not wait. `tensor` may be NULL, here and below.
+/// The tensor, if it has arrived and has not been dropped, which *found says. Does not wait. `tensor` may be NULL, here
+/// and below.
 SLUICE_API int sluice_load_find(const sluice_load* load, sluice_string name, sluice_device device,
                                 sluice_tensor* tensor, int* found, sluice_error** error);
 /// Waits for all tensors. Returns the load's error, here and below.
 SLUICE_API int sluice_load_wait(const sluice_load* load, int64_t timeout_ns, int* done, sluice_error** error);
-/// Waits for one tensor. SLUICE_TENSOR_NOT_FOUND if the plan does not deliver it.
+/// Waits for one tensor. SLUICE_TENSOR_NOT_FOUND if the plan does not deliver it, SLUICE_INVALID_ARGUMENT if it has
+/// been dropped.
 SLUICE_API int sluice_load_wait_tensor(const sluice_load* load, sluice_string name, sluice_device device,
                                        int64_t timeout_ns, sluice_tensor* tensor, int* done, sluice_error** error);
 /// Waits for all of a group on one device. SLUICE_TENSOR_NOT_FOUND if nothing of it goes there.
@@ -741,7 +762,7 @@ SLUICE_API int sluice_load_wait_on_group(const sluice_load* load, void* stream, 
 /// of it goes there.
 SLUICE_API int sluice_load_ready(const sluice_load* load, uint32_t group, sluice_device device, int* ready,
                                  sluice_error** error);
-/// Reads what is missing of the group next.
+/// Reads what is missing of the group next. Does nothing with a budget.
 SLUICE_API int sluice_load_prefer(sluice_load* load, uint32_t group, sluice_error** error);
 /// Asks the load to end, and returns at once. Calls that wait return SLUICE_CANCELLED. A load that has ended stays as
 /// it is.
@@ -755,9 +776,28 @@ SLUICE_API int sluice_load_descriptor(const sluice_load* load, int* descriptor, 
 SLUICE_API int sluice_load_arenas(const sluice_load* load, sluice_memory* arenas, size_t capacity, size_t* count,
                                   sluice_error** error);
 /// Copies `bytes` at `offset` of a tensor that has arrived into host memory. SLUICE_INVALID_ARGUMENT outside the
-/// tensor, for one that has not arrived, and for the null device.
+/// tensor, for one that has not arrived or has been dropped, and for the null device.
 SLUICE_API int sluice_load_read_back(const sluice_load* load, sluice_string name, sluice_device device, uint64_t offset,
                                      void* target, uint64_t bytes, sluice_error** error);
+
+/// Keeps a tensor that has arrived for longer than its load: its memory, name and shape are there until the last of its
+/// sluice_kept is freed, be load and engine gone or not. Memory is kept as a whole: all of an arena, or with a budget
+/// the tensor's piece; of the caller's own memory only name and shape are kept. When it goes that waits, on a CUDA
+/// device, for all that has been queued on the device by then, which spoils a graph that is being captured there; with
+/// ..._on for what has been queued on `stream`, which must still be there. SLUICE_INVALID_ARGUMENT for a tensor that
+/// has not arrived, or has been dropped.
+SLUICE_API int sluice_load_keep(const sluice_load* load, sluice_string name, sluice_device device, sluice_kept** kept,
+                                sluice_error** error);
+SLUICE_API int sluice_load_keep_on(const sluice_load* load, void* stream, sluice_string name, sluice_device device,
+                                   sluice_kept** kept, sluice_error** error);
+/// The caller needs the tensor no more, which then is not found any more and must not be touched. With a budget the
+/// memory of a piece goes, and the load goes on into the next, when the last of its tensors has been dropped and none
+/// is kept; this may then wait for a CUDA device: for all that has been queued on it; with ..._on for what is queued on
+/// `stream` now. Without a budget memory stays until the load is freed. SLUICE_INVALID_ARGUMENT as above.
+SLUICE_API int sluice_load_drop(const sluice_load* load, sluice_string name, sluice_device device,
+                                sluice_error** error);
+SLUICE_API int sluice_load_drop_on(const sluice_load* load, void* stream, sluice_string name, sluice_device device,
+                                   sluice_error** error);
 
 typedef struct sluice_progress {
   uint32_t size;
@@ -792,6 +832,7 @@ typedef struct sluice_stats {
   uint64_t copies;
   uint64_t launches;
   uint64_t peak_staging_bytes;
+  uint64_t peak_arena_bytes;  // of the load's own, on all devices
   uint64_t window_bytes;
   double window_bytes_per_second;
   double read_latency_seconds;
@@ -803,6 +844,25 @@ SLUICE_API int sluice_load_statistics(const sluice_load* load, sluice_stats* sta
 /// load.
 SLUICE_API int sluice_load_fallback(const sluice_load* load, uint32_t index, sluice_string* what, sluice_string* reason,
                                     sluice_error** error);
+
+// --- kept tensors
+// ------------------------------------------------------------------------------------------------------
+
+/// What sluice_load_keep() kept. A kept tensor never changes; any number of threads may use it.
+SLUICE_API int sluice_kept_tensor(const sluice_kept* kept, sluice_tensor* tensor, sluice_error** error);
+/// The same tensor, held once more.
+SLUICE_API int sluice_kept_copy(const sluice_kept* kept, sluice_kept** copy, sluice_error** error);
+/// May wait for the device, as sluice_load_keep() tells.
+SLUICE_API void sluice_kept_free(sluice_kept* kept);
+/// The tensor for another framework, by DLPack 1.1: by pointer, without a copy. It is complete: no stream needs to wait
+/// for anything. *managed is the caller's, who calls its deleter once, on any thread, or hands it to who does; it holds
+/// the tensor by itself, as a copy does. Strides are always set; F4 is said as pairs, so that the last dimension is
+/// halved. SLUICE_UNSUPPORTED_FORMAT for F6 and for F4 without pairs, SLUICE_INVALID_ARGUMENT on the null device.
+SLUICE_API int sluice_kept_dlpack(const sluice_kept* kept, struct DLManagedTensorVersioned** managed,
+                                  sluice_error** error);
+/// The same in the form before DLPack 1.0, for consumers that ask for no version.
+SLUICE_API int sluice_kept_dlpack_unversioned(const sluice_kept* kept, struct DLManagedTensor** managed,
+                                              sluice_error** error);
 
 // --- traces
 // ------------------------------------------------------------------------------------------------------------

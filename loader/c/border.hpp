@@ -88,7 +88,7 @@ inline constexpr std::uint32_t first_bytes<sluice_slice_info> = 40;
 template <>
 inline constexpr std::uint32_t first_bytes<sluice_cut> = 32;
 template <>
-inline constexpr std::uint32_t first_bytes<sluice_request_info> = 48;
+inline constexpr std::uint32_t first_bytes<sluice_request_info> = 64;
 template <>
 inline constexpr std::uint32_t first_bytes<sluice_rule_info> = 80;
 template <>
@@ -102,7 +102,7 @@ inline constexpr std::uint32_t first_bytes<sluice_tensor> = 72;
 template <>
 inline constexpr std::uint32_t first_bytes<sluice_costs> = 112;
 template <>
-inline constexpr std::uint32_t first_bytes<sluice_device_costs> = 56;
+inline constexpr std::uint32_t first_bytes<sluice_device_costs> = 64;
 template <>
 inline constexpr std::uint32_t first_bytes<sluice_group_costs> = 32;
 template <>
@@ -114,7 +114,7 @@ inline constexpr std::uint32_t first_bytes<sluice_start_options> = 32;
 template <>
 inline constexpr std::uint32_t first_bytes<sluice_progress> = 40;
 template <>
-inline constexpr std::uint32_t first_bytes<sluice_stats> = 176;
+inline constexpr std::uint32_t first_bytes<sluice_stats> = 184;
 template <>
 inline constexpr std::uint32_t first_bytes<sluice_span> = 48;
 

@@ -2,7 +2,8 @@
 // another name, as they are parts of others.
 #pragma once
 
-#include <deque>
+#include <list>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -17,6 +18,7 @@
 #include "sluice/slice.hpp"
 #include "sluice/sluice.h"
 #include "sluice/stats.hpp"
+#include "sluice/tensor.hpp"
 #include "sluice/trace.hpp"
 
 // NOLINTBEGIN(readability-identifier-naming): the names are those of C.
@@ -60,7 +62,11 @@ struct sluice_load {
 
   sluice::Load load;
   mutable std::mutex mutex;
-  mutable std::deque<sluice::Fallback> told;  // whose strings were handed out
+  mutable std::list<sluice::Fallback> told;  // whose strings were handed out
+};
+
+struct sluice_kept {
+  std::shared_ptr<const sluice::Tensor> tensor;
 };
 
 struct sluice_trace {

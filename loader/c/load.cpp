@@ -6,16 +6,17 @@
 #include <memory>
 #include <mutex>
 #include <string_view>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "loader/c/border.hpp"
 #include "loader/c/handles.hpp"
 #include "loader/c/values.hpp"
+#include "sluice/limits.hpp"
 #include "sluice/sluice.h"
 
 using namespace sluice::border;
+using std::chrono::nanoseconds;
 
 namespace {
 
@@ -41,15 +42,11 @@ void give_if_wanted(const sluice::Tensor* tensor, sluice_tensor* wanted) {
   if (tensor != nullptr && wanted != nullptr) give(tensor_of(*tensor), wanted, "tensor");
 }
 
-// Waits until `is_there` or the time is up; whether it is there.
-template <typename IsThere>
-bool wait_until(std::int64_t timeout_ns, const IsThere& is_there) {
-  const auto begin = std::chrono::steady_clock::now();
-  for (;;) {
-    if (is_there()) return true;
-    if (std::chrono::steady_clock::now() - begin >= std::chrono::nanoseconds(timeout_ns)) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
+// For what is done with a tensor that has arrived.
+const sluice::Tensor& present(const sluice::Load& load, sluice_string name, sluice_device device) {
+  const sluice::Tensor* const tensor = find(load, name, device);
+  if (tensor == nullptr) refuse("name", "is of no tensor that this load has: one that has arrived and was not dropped");
+  return *tensor;
 }
 
 // Where to say whether time was up. A wait without end need not say it.
@@ -58,6 +55,10 @@ void check_done(const int* done, std::int64_t timeout_ns) {
 }
 void say_done(int* done, bool is_there) noexcept {
   if (done != nullptr) *done = is_there ? 1 : 0;
+}
+
+std::unique_ptr<sluice_kept> kept_of(std::shared_ptr<const sluice::Tensor> tensor) {
+  return std::make_unique<sluice_kept>(sluice_kept{std::move(tensor)});
 }
 
 }  // namespace
@@ -72,10 +73,7 @@ int sluice_load_arrival(const sluice_load* load, std::uint64_t index, std::int64
     const sluice::Load& running = load_of(load);
     int& outcome = required(arrival, "arrival");
     check_wanted(tensor);
-    if (timeout_ns >= 0 && !wait_until(timeout_ns, [&] {
-          const sluice::Progress progress = running.progress();
-          return progress.finished || progress.tensors_ready > index;
-        })) {
+    if (timeout_ns >= 0 && !running.wait_for_arrival(index, nanoseconds(timeout_ns))) {
       outcome = SLUICE_TIME_UP;
       return;
     }
@@ -97,8 +95,7 @@ int sluice_load_wait(const sluice_load* load, std::int64_t timeout_ns, int* done
   return run(error, [&] {
     const sluice::Load& running = load_of(load);
     check_done(done, timeout_ns);
-    const bool is_there = timeout_ns < 0 || wait_until(timeout_ns, [&] { return running.progress().finished; });
-    if (is_there) running.wait();
+    const bool is_there = timeout_ns < 0 ? (running.wait(), true) : running.wait_for(nanoseconds(timeout_ns));
     say_done(done, is_there);
   });
 }
@@ -110,11 +107,15 @@ int sluice_load_wait_tensor(const sluice_load* load, sluice_string name, sluice_
     const auto on = device_or_any(device);
     check_done(done, timeout_ns);
     check_wanted(tensor);
-    const bool is_there = timeout_ns < 0 || wait_until(timeout_ns, [&] {
-                            return running.progress().finished || find(running, name, device) != nullptr;
-                          });
-    if (is_there) give_if_wanted(on ? &running.wait(known, *on) : &running.wait(known), tensor);
-    say_done(done, is_there);
+    const sluice::Tensor* there = nullptr;
+    if (timeout_ns < 0) {
+      there = on ? &running.wait(known, *on) : &running.wait(known);
+    } else {
+      const nanoseconds timeout(timeout_ns);
+      there = on ? running.wait_for(known, *on, timeout) : running.wait_for(known, timeout);
+    }
+    give_if_wanted(there, tensor);
+    say_done(done, there != nullptr);
   });
 }
 int sluice_load_wait_group(const sluice_load* load, std::uint32_t group, sluice_device device, std::int64_t timeout_ns,
@@ -123,10 +124,9 @@ int sluice_load_wait_group(const sluice_load* load, std::uint32_t group, sluice_
     const sluice::Load& running = load_of(load);
     const sluice::DeviceId on = device_of(device);
     check_done(done, timeout_ns);
-    const bool is_there = timeout_ns < 0 || wait_until(timeout_ns, [&] {
-                            return running.progress().finished || running.ready({group}, on);
-                          });
-    if (is_there) running.wait(sluice::Group{group}, on);
+    const sluice::Group all_of{group};
+    const bool is_there =
+        timeout_ns < 0 ? (running.wait(all_of, on), true) : running.wait_for(all_of, on, nanoseconds(timeout_ns));
     say_done(done, is_there);
   });
 }
@@ -136,6 +136,7 @@ int sluice_load_wait_on(const sluice_load* load, void* stream, sluice_string nam
     const sluice::Load& running = load_of(load);
     const std::string_view known = string(name, "name");
     const auto on = device_or_any(device);
+    check_wanted(tensor);
     give_if_wanted(on ? &running.wait_on(stream_of(stream), known, *on) : &running.wait_on(stream_of(stream), known),
                    tensor);
   });
@@ -167,13 +168,15 @@ int sluice_load_arenas(const sluice_load* load, sluice_memory* arenas, std::size
     const sluice::Load& running = load_of(load);
     check_list(arenas, capacity, SIZE_MAX, "arenas");
     std::size_t& all = required(count, "count");
+    const auto element = [&](std::size_t i) { return element_at(arenas, i, "arenas"); };
+    for (std::size_t i = 0; i < std::min<std::size_t>(capacity, sluice::limits::devices_max); ++i) element(i);
     const std::vector<sluice::Memory> known = running.arenas();
     for (std::size_t i = 0; i < std::min(known.size(), capacity); ++i) {
       auto memory = SLUICE_INIT(sluice_memory);
       memory.device = device_of(known[i].device);
       memory.data = known[i].data;
       memory.bytes = known[i].bytes;
-      give(memory, element_at(arenas, i, "arenas"), "arenas");
+      give(memory, element(i), "arenas");
     }
     all = known.size();
   });
@@ -182,10 +185,36 @@ int sluice_load_read_back(const sluice_load* load, sluice_string name, sluice_de
                           void* target, std::uint64_t bytes, sluice_error** error) {
   return run(error, [&] {
     const sluice::Load& running = load_of(load);
-    const sluice::Tensor* const arrived = find(running, name, device);
     if (bytes != 0) required(static_cast<char*>(target), "target");
-    if (arrived == nullptr) refuse("name", "is of no tensor that has arrived in this load: wait for it first");
-    running.read_back(*arrived, offset, target, bytes);
+    running.read_back(present(running, name, device), offset, target, bytes);
+  });
+}
+
+int sluice_load_keep(const sluice_load* load, sluice_string name, sluice_device device, sluice_kept** kept,
+                     sluice_error** error) {
+  return make(kept, "kept", error, [&] {
+    const sluice::Load& running = load_of(load);
+    return kept_of(running.keep(present(running, name, device)));
+  });
+}
+int sluice_load_keep_on(const sluice_load* load, void* stream, sluice_string name, sluice_device device,
+                        sluice_kept** kept, sluice_error** error) {
+  return make(kept, "kept", error, [&] {
+    const sluice::Load& running = load_of(load);
+    return kept_of(running.keep(present(running, name, device), stream_of(stream)));
+  });
+}
+int sluice_load_drop(const sluice_load* load, sluice_string name, sluice_device device, sluice_error** error) {
+  return run(error, [&] {
+    const sluice::Load& running = load_of(load);
+    running.drop(present(running, name, device));
+  });
+}
+int sluice_load_drop_on(const sluice_load* load, void* stream, sluice_string name, sluice_device device,
+                        sluice_error** error) {
+  return run(error, [&] {
+    const sluice::Load& running = load_of(load);
+    running.drop(present(running, name, device), stream_of(stream));
   });
 }
 

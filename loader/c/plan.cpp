@@ -78,6 +78,7 @@ int sluice_plan_device(const sluice_plan* plan, std::uint32_t index, sluice_devi
     known.device = device_of(counted.device);
     known.tensors = counted.tensors;
     known.arena_bytes = counted.arena_bytes;
+    known.arena_peak_bytes = counted.arena_peak_bytes;
     known.caller_bytes = counted.caller_bytes;
     known.link_bytes = counted.link_bytes;
     known.scratch_bytes = counted.scratch_bytes;

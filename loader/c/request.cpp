@@ -40,6 +40,14 @@ int sluice_request_set_alignment(sluice_request* request, std::uint32_t bytes, s
 int sluice_request_set_strict(sluice_request* request, int strict, sluice_error** error) {
   return run(error, [&] { required(request, "request").request.strict = strict != 0; });
 }
+int sluice_request_set_budget(sluice_request* request, std::uint64_t bytes, std::uint64_t piece_bytes,
+                              sluice_error** error) {
+  return run(error, [&] {
+    sluice::Request& said = required(request, "request").request;
+    said.budget_bytes = bytes;
+    said.piece_bytes = piece_bytes;
+  });
+}
 int sluice_request_set_text(sluice_request* request, sluice_string text, sluice_error** error) {
   return run(error, [&] { required(request, "request").request.text = std::string(string(text, "text")); });
 }
@@ -125,6 +133,8 @@ int sluice_request_describe(const sluice_request* request, sluice_request_info* 
     known.is_strict = said.strict ? 1 : 0;
     known.rules = said.rules().size();
     known.destinations = said.destinations().size();
+    known.budget_bytes = said.budget_bytes;
+    known.piece_bytes = said.piece_bytes;
     known.text = string(said.text);
     give(known, info, "info");
   });

@@ -37,6 +37,7 @@ int sluice_load_statistics(const sluice_load* load, sluice_stats* stats, sluice_
     known.copies = now.copies;
     known.launches = now.launches;
     known.peak_staging_bytes = now.peak_staging_bytes;
+    known.peak_arena_bytes = now.peak_arena_bytes;
     known.window_bytes = now.window_bytes;
     known.window_bytes_per_second = now.window_bytes_per_second;
     known.read_latency_seconds = now.read_latency_seconds;

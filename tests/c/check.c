@@ -94,6 +94,10 @@ uint8_t test_byte(const test_tensor* tensor, uint64_t index, uint32_t version) {
   return (uint8_t)(mixed >> 13);
 }
 
+void check_content(const test_tensor* tensor, const uint8_t* got, uint64_t bytes) {
+  for (uint64_t i = 0; i < bytes; ++i) CHECK(got[i] == test_byte(tensor, i, 0));
+}
+
 void write_shard(const char* name, const test_tensor* tensors, size_t count, uint32_t version, const char* metadata) {
   char header[4096] = "{";
   size_t end = 1;

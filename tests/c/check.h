@@ -39,6 +39,8 @@ typedef struct test_tensor {
 uint64_t test_bytes(const test_tensor* tensor);
 /* Byte `index` of a tensor: noise that depends on its name and on `version`. */
 uint8_t test_byte(const test_tensor* tensor, uint64_t index, uint32_t version);
+/* That `got` is `bytes` of them, from 0 on. */
+void check_content(const test_tensor* tensor, const uint8_t* got, uint64_t bytes);
 /* Writes a shard of tensors, back to back. `metadata` is JSON, or NULL. */
 void write_shard(const char* name, const test_tensor* tensors, size_t count, uint32_t version, const char* metadata);
 
@@ -56,6 +58,8 @@ void test_loads(sluice_device device);
 void test_streams(sluice_device device);
 void test_reloads(sluice_device device);
 void test_ends(sluice_device device);
+void test_kept(sluice_device device);
+void test_budget(sluice_device device);
 void test_host_memory(void);
 
 #endif

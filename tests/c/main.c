@@ -37,6 +37,8 @@ static void test_device(sluice_device device) {
   test_loads(device);
   test_streams(device);
   test_reloads(device);
+  test_kept(device);
+  test_budget(device);
   test_ends(device);
 }
 
