@@ -40,10 +40,11 @@ declare -A may_include=(
   [read]='base|format|plan|read'
   [device]='base|format|plan|device'
   [engine]='base|format|plan|read|device|engine'
-  [c]='c')
-rule 'includes run one way: base <- format <- plan <- { rules, read, device } <- engine <- tool, and cuda -> base, plan, device; c: none' "$(
+  [c]='c'
+  [python]='plan|rules|c|python')
+rule 'includes run one way: base <- format <- plan <- { rules, read, device } <- engine <- { tool, c }, c <- python, and cuda -> base, plan, device' "$(
   for room in "${!may_include[@]}"; do
-    code loader/"$room"/* | grep -E '#include "loader/' | grep -vE "#include \"loader/(${may_include[$room]})/"
+    code loader/"$room"/*.?pp | grep -E '#include "loader/' | grep -vE "#include \"loader/(${may_include[$room]})/"
   done
   code cuda/*.?pp | grep -E '#include "loader/' | grep -vE '#include "loader/(base|plan|device)/'
   for folder in loader/*/; do

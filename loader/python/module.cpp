@@ -1,0 +1,128 @@
+// The extension module sluice._sluice: the C++ API for the Python of loader/python/sluice, which is what people call.
+#include "loader/python/checkpoint.hpp"
+#include "loader/python/load.hpp"
+#include "loader/python/own_engine.hpp"
+#include "loader/python/python.hpp"
+#include "loader/python/records.hpp"
+#include "loader/python/state.hpp"
+#include "loader/python/tensor.hpp"
+#include "sluice/error.hpp"
+
+namespace sluice::python {
+namespace {
+
+PyObject* set_error_maker(PyObject*, PyObject* maker) {
+  Py_INCREF(maker);
+  Py_XDECREF(std::exchange(state().make_error, maker));
+  Py_INCREF(Py_None);
+  return Py_None;
+}
+
+template <typename Kind>
+Kind kind_of(const char* wanted, std::initializer_list<Kind> kinds) {
+  for (const Kind kind : kinds) {
+    if (name(kind) == wanted) return kind;
+  }
+  throw Error(ErrorCode::invalid_argument, std::string("there is no such choice: ") + wanted);
+}
+
+/// configure(io, reader, staging_bytes, slab_bytes, queue_depth, threads)
+PyObject* configure(PyObject*, PyObject* arguments) {
+  return guarded([&] {
+    Options options;
+    const char* io = nullptr;
+    const char* reader = nullptr;
+    unsigned long long staging = 0;
+    unsigned long long slab = 0;
+    if (PyArg_ParseTuple(arguments, "ssKKII:configure", &io, &reader, &staging, &slab, &options.queue_depth,
+                         &options.threads) == 0) {
+      throw PythonError();
+    }
+    options.io = kind_of(io, {IoMode::automatic, IoMode::direct, IoMode::buffered});
+    options.reader = kind_of(reader, {ReaderKind::automatic, ReaderKind::uring, ReaderKind::pread, ReaderKind::null});
+    if (staging != 0) options.staging_bytes = staging;
+    options.slab_bytes = slab;
+    OwnEngine::configure(options);
+    return none();
+  });
+}
+
+/// end(): when the interpreter ends.
+PyObject* end(PyObject*, PyObject*) {
+  return guarded([&] {
+    auto running = OwnEngine::give_up();
+    without_gil([&] {
+      for (const auto& engine : running) engine->end();
+      running.clear();
+    });
+    return none();
+  });
+}
+
+void add(PyObject* module, const char* name, PyTypeObject* type) {
+  check(PyModule_AddObjectRef(module, name, reinterpret_cast<PyObject*>(type)));
+}
+
+PyObject* make_module() {
+  return guarded([] {
+    static PyMethodDef functions[] = {{"open", open_checkpoint, METH_VARARGS, "open(path, threads): a Checkpoint."},
+                                      {"prepare", prepare_devices, METH_O, "Starts the drivers of devices."},
+                                      {"start", start_load, METH_VARARGS, "start(checkpoint, wishes): a Load."},
+                                      {"configure", configure, METH_VARARGS, "The options of later loads."},
+                                      {"set_error_maker", set_error_maker, METH_O, "Who makes exceptions."},
+                                      {"end", end, METH_NOARGS, "Cancels and drains all loads, for good."},
+                                      {}};
+    static PyModuleDef definition{PyModuleDef_HEAD_INIT,
+                                  "sluice._sluice",
+                                  "The C++ side of sluice.",
+                                  -1,
+                                  functions,
+                                  nullptr,
+                                  nullptr,
+                                  nullptr,
+                                  nullptr};
+    Ref module(PyModule_Create(&definition));
+    State& its = state();
+    if (its.tensor == nullptr) {
+      its.checkpoint = make_checkpoint_type();
+      its.load = make_load_type();
+      its.arrivals = make_arrivals_type();
+      its.tensor = make_tensor_type();
+      make_record_types();
+    }
+    add(module.get(), "Checkpoint", its.checkpoint);
+    add(module.get(), "Load", its.load);
+    add(module.get(), "Tensor", its.tensor);
+    add(module.get(), "TensorInfo", its.tensor_info);
+    add(module.get(), "Shard", its.shard);
+    add(module.get(), "Progress", its.progress);
+    check(PyModule_AddStringConstant(module.get(), "version", SLUICE_VERSION));
+    return module;
+  });
+}
+
+}  // namespace
+
+State& state() noexcept {
+  static State state;
+  return state;
+}
+
+PyTypeObject* make_type(PyType_Spec& spec) {
+  PyObject* const type = PyType_FromSpec(&spec);
+  if (type == nullptr) throw PythonError();
+  return reinterpret_cast<PyTypeObject*>(type);
+}
+
+void free_instance(PyObject* self) noexcept {
+  PyTypeObject* const type = Py_TYPE(self);
+  reinterpret_cast<freefunc>(PyType_GetSlot(type, Py_tp_free))(self);
+  Py_DECREF(reinterpret_cast<PyObject*>(type));
+}
+
+}  // namespace sluice::python
+
+// Python looks for this name.
+PyMODINIT_FUNC PyInit__sluice() {  // NOLINT(readability-identifier-naming)
+  return sluice::python::make_module();
+}

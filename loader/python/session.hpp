@@ -1,0 +1,63 @@
+// Session: a load as Python has it: held by the Load and by its iterators. When the last of them goes, or it is closed,
+// the load is cancelled and its reads are drained; tensors that were handed out keep their memory.
+// Threads: any; the GIL is not needed, and must not be held by who may be the last.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "loader/python/own_engine.hpp"
+#include "loader/python/python.hpp"
+#include "sluice/checkpoint.hpp"
+#include "sluice/load.hpp"
+#include "sluice/plan.hpp"
+
+namespace sluice::python {
+
+/// How long a signal may wait before Python is asked about it.
+inline constexpr std::chrono::milliseconds signal_delay_max{50};
+
+struct Session {
+  std::shared_ptr<OwnEngine> engine;
+  Checkpoint checkpoint;
+  Plan plan;
+  Load load;
+};
+
+/// A tensor that is held beyond its load.
+std::shared_ptr<const Tensor> keep(const std::shared_ptr<Session>& session, const Tensor& tensor);
+
+/// Waits until `there(timeout)` says that there is nothing to wait for, or throws; false where time is up. Other
+/// threads run Python meanwhile. Where a signal's handler raises, as Ctrl-C does, the load is cancelled, and
+/// PythonError thrown. `there` is called without the GIL, but for a first time with it and a timeout of 0. REQUIRES:
+/// the GIL.
+template <typename There>
+bool wait_with_signals(const std::shared_ptr<Session>& session, std::optional<double> seconds, There there) {
+  using Clock = std::chrono::steady_clock;
+  if (there(std::chrono::nanoseconds(0))) return true;
+  const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                                      std::chrono::duration<double>(std::min(seconds.value_or(1e9), 1e9)));
+  for (;;) {
+    const auto left = std::chrono::duration_cast<std::chrono::nanoseconds>(end - Clock::now());
+    if (left.count() <= 0) return false;
+    const auto slice = std::min<std::chrono::nanoseconds>(left, signal_delay_max);
+    if (without_gil([&] { return there(slice); })) return true;
+    if (PyErr_CheckSignals() != 0) {
+      session->load.cancel();
+      throw PythonError();
+    }
+  }
+}
+
+/// Whether the `index`th arrival would be given, or an error thrown, at once.
+bool wait_for_arrival(const Load& load, std::size_t index, std::chrono::nanoseconds timeout);
+/// Of all tensors. Throws what the load throws.
+bool wait_for_all(const Load& load, std::chrono::nanoseconds timeout);
+/// Of one tensor; null where time is up.
+const Tensor* wait_for(const Load& load, const std::string& name, const std::optional<DeviceId>& device,
+                       std::chrono::nanoseconds timeout);
+
+}  // namespace sluice::python
