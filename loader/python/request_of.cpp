@@ -148,6 +148,7 @@ Request request_of(const Wishes& wishes, const Checkpoint& checkpoint) {
     Rule& rule = add(rules::exact_pattern(checkpoint.tensors()[i].name));
     if (cuts[i] != Selection::none) apply(rule, wishes.cuts[cuts[i]]);
   }
+  if (request.rules().empty()) request.add("*").skip().optional();  // nothing is what was asked for
   return request;
 }
 

@@ -114,6 +114,15 @@ void order_behind(PyTensor& its, PyObject* stream) {
   without_gil([&] { session->load.wait_on(handle, name, tensor.device); });
 }
 
+/// Of a tuple of two numbers.
+std::pair<int, int> pair_of(PyObject* tuple, const char* message) {
+  int first = 0;
+  int second = 0;
+  if (PyTuple_Check(tuple) == 0) refuse(PyExc_TypeError, message);
+  if (PyArg_ParseTuple(tuple, "ii", &first, &second) == 0) throw PythonError();
+  return {first, second};
+}
+
 /// What the caller asked for beside the capsule, where it is nothing that cannot be had.
 void check_wishes(const Tensor& tensor, PyObject* device, PyObject* copy) {
   if (tensor.device.kind == DeviceId::Kind::null) {
@@ -123,10 +132,7 @@ void check_wishes(const Tensor& tensor, PyObject* device, PyObject* copy) {
     refuse(PyExc_BufferError, "sluice hands out its memory: copy it where it is taken");
   }
   if (device == Py_None) return;
-  int type = 0;
-  int number = 0;
-  if (PyArg_ParseTuple(device, "ii;dl_device is a type and a number", &type, &number) == 0) throw PythonError();
-  if (std::pair(type, number) != dlpack_device(tensor)) {
+  if (pair_of(device, "dl_device is a type and a number") != dlpack_device(tensor)) {
     refuse(PyExc_BufferError, "the tensor is on another device: move it where it is taken");
   }
 }
@@ -144,13 +150,9 @@ PyObject* dlpack(PyObject* self, PyObject* arguments, PyObject* named) {
     }
     PyTensor& its = tensor_of(self);
     check_wishes(*its.tensor, device, copy);
-    int major = 0;
-    int minor = 0;
-    if (version != Py_None && PyArg_ParseTuple(version, "ii;max_version is two numbers", &major, &minor) == 0) {
-      throw PythonError();
-    }
+    const bool versioned = version != Py_None && pair_of(version, "max_version is two numbers").first >= 1;
     order_behind(its, stream);
-    return make_capsule(its.tensor, major >= 1);
+    return make_capsule(its.tensor, versioned);
   });
 }
 

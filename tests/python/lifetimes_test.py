@@ -1,0 +1,288 @@
+"""Who may go first: loads, tensors, iterators, threads, the interpreter. And what stops a load: Ctrl-C, a consumer that
+gives up, an exception of his.
+
+Long loads are holes of a tebibyte onto the null device, which end only because they are told to; nothing depends on how
+fast anything is. Memory is counted: mappings, descriptors and threads of a process before and after.
+"""
+
+import gc
+import os
+import signal
+import threading
+import unittest
+
+import sluice
+from support import LAST, Case, content
+
+TENSORS = [(f"t{i}", "U8", [1 << 16]) for i in range(16)]
+
+
+def counts():
+    """Threads and descriptors of this process."""
+    gc.collect()
+    return len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
+
+
+def resident_bytes():
+    gc.collect()
+    with open("/proc/self/statm", encoding="ascii") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+class Lifetimes(Case):
+    def setUp(self):
+        super().setUp()
+        self.path = self.shard(TENSORS)
+
+    def test_tensors_outlive_their_load(self):
+        tensors = [tensor for _, tensor in sluice.load(self.path)]
+        gc.collect()
+        for tensor in tensors:
+            self.assertEqual(bytes(tensor), content(tensor.name, "U8", [1 << 16]))
+
+    def test_tensors_outlive_a_load_that_was_closed(self):
+        with sluice.load(self.path) as load:
+            tensor = load["t3"]
+        self.assertEqual(bytes(tensor), content("t3", "U8", [1 << 16]))
+        for use in (load.wait, load.progress, lambda: load["t3"], lambda: list(load)):
+            with self.assertRaises(ValueError):
+                use()
+        load.close()
+        load.cancel()
+
+    def test_a_view_outlives_its_tensor(self):
+        view = memoryview(sluice.load(self.path)["t3"])
+        gc.collect()
+        self.assertEqual(bytes(view), content("t3", "U8", [1 << 16]))
+
+    def test_a_load_outlives_its_tensors(self):
+        load = sluice.load(self.path)
+        for _, tensor in load:
+            del tensor
+        self.assertEqual(bytes(load["t3"]), content("t3", "U8", [1 << 16]))
+
+    def test_an_iterator_outlives_its_load(self):
+        pairs = iter(sluice.load(self.path))
+        gc.collect()
+        self.assertEqual(len(list(pairs)), len(TENSORS))
+        self.assertEqual(list(pairs), [])
+
+    def test_all_memory_comes_back(self):
+        size, rounds = 8 << 20, 10
+        path = self.shard([("large", "U8", [size]), ("small", "U8", [16])], "large.safetensors")
+        self.addCleanup(sluice.configure)
+        sluice.configure(staging_bytes=1 << 20)
+
+        def use():
+            load = sluice.load(path)
+            held = [tensor for _, tensor in load]
+            views = [memoryview(tensor) for tensor in held]
+            capsules = [tensor.__dlpack__(max_version=version) for tensor in held for version in (None, (1, 1))]
+            early = iter(sluice.load(path))
+            next(early)
+            del load, held, views, capsules, early
+
+        for _ in range(3):  # what is made once is made
+            use()
+        before, resident = counts(), resident_bytes()
+        for _ in range(rounds):
+            use()
+        self.assertEqual(counts(), before)
+        self.assertLess(resident_bytes() - resident, rounds * size / 2)
+
+    def test_two_loads_take_turns(self):
+        first, second = sluice.load(self.path), sluice.load(self.path)
+        for (_, a), (_, b) in zip(first, second):
+            self.assertEqual(len(a.shape), len(b.shape))
+        first.wait()
+        second.wait()
+
+
+class Stops(Case):
+    def test_a_consumer_that_gives_up(self):
+        before = None
+        for _ in range(3):
+            for name, tensor in sluice.load(self.endless(), "null"):
+                break
+            del tensor
+            before = before or counts()
+        self.assertEqual(counts(), before)
+
+    def test_an_exception_of_the_consumers(self):
+        def consume():
+            with sluice.load(self.endless(), "null") as load:
+                for name, _ in load:
+                    raise RuntimeError(name)
+
+        with self.assertRaises(RuntimeError):
+            consume()
+
+    def test_cancel_from_another_thread(self):
+        load = sluice.load(self.endless(), "null")
+        threading.Timer(0.05, load.cancel).start()
+        with self.assertRaises(sluice.Error) as raised:
+            load.wait()
+        self.assertEqual(raised.exception.code, "cancelled")
+
+    def test_ctrl_c_ends_a_process_that_waits(self):
+        for wait in ("load.wait()", "load['t4095']", "list(load)", "load.items()"):
+            script = f"""
+                load = sluice.load(sys.argv[1], "null")
+                try:
+                    print("waits", flush=True)
+                    {wait}
+                except KeyboardInterrupt:
+                    print("interrupted")
+            """
+            process = self.start(script, self.endless())
+            self.assertEqual(process.stdout.readline(), "waits\n")
+            process.send_signal(signal.SIGINT)
+            self.assertEqual(self.finish(process), ("interrupted\n", ""))
+
+    def test_an_interrupted_wait_cancels_the_load(self):
+        def interrupt(*_):
+            raise InterruptedError
+
+        self.addCleanup(signal.signal, signal.SIGALRM, signal.signal(signal.SIGALRM, interrupt))
+        path = self.endless()
+        for _ in range(100):  # until one is interrupted in the wait, not just before it
+            load = sluice.load(path, "null")
+            signal.setitimer(signal.ITIMER_REAL, 0.02)
+            with self.assertRaises(InterruptedError):
+                load.wait()
+            try:
+                load.wait(1)
+            except sluice.Error as error:
+                self.assertEqual(error.code, "cancelled")
+                return
+            load.close()
+        self.fail("it goes on")
+
+    def test_a_handler_that_does_not_raise_stops_nothing(self):
+        script = """
+            import signal
+            load = sluice.load(sys.argv[1], "null")
+            signal.signal(signal.SIGALRM, lambda *_: (print("handled", flush=True), signal.alarm(0), load.cancel()))
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+            try: load.wait()
+            except sluice.Error as error: print(error.code)
+        """
+        self.assertEqual(self.run_script(script, self.endless())[0], "handled\ncancelled\n")
+
+
+class Threads(Case):
+    def test_two_iterate_over_one_load(self):
+        load = sluice.load(self.shard(TENSORS))
+        seen = [[], []]
+        threads = [threading.Thread(target=lambda its=its: its.extend(name for name, _ in load)) for its in seen]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(seen[0], seen[1])
+        self.assertEqual(len(seen[0]), len(TENSORS))
+
+    def test_two_share_an_iterator(self):
+        pairs = iter(sluice.load(self.shard(TENSORS)))
+        seen = [[], []]
+        threads = [threading.Thread(target=lambda its=its: its.extend(name for name, _ in pairs)) for its in seen]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(sorted(seen[0] + seen[1]), sorted(name for name, _, _ in TENSORS))
+
+    def test_one_closes_what_another_waits_for(self):
+        load = sluice.load(self.endless(), "null")
+        codes = []
+
+        def wait():
+            try:
+                load.wait()
+            except sluice.Error as error:
+                codes.append(error.code)
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        next(iter(load))
+        load.close()
+        thread.join()
+        self.assertIn(codes[0], ("cancelled", "invalid_argument"))
+
+    def test_python_goes_on_while_one_waits(self):
+        load = sluice.load(self.endless(), "null")
+        thread = threading.Thread(target=lambda: self.assertRaises(sluice.Error, load.wait))
+        thread.start()
+        for _ in range(1000):
+            load.progress()
+        load.cancel()
+        thread.join()
+
+
+class Processes(Case):
+    def test_the_interpreter_ends_while_loads_run(self):
+        scripts = {
+            "one that nobody waits for": "",
+            "one that is held by a module": "sluice.held = load, next(iter(load))",
+            "one that a daemon waits for": """
+                import threading
+                threading.Thread(target=load.wait, daemon=True).start()
+            """,
+            "one in the middle of a loop": "for pair in load: sys.exit(0)",
+            "one that another follows": "again = sluice.load(sys.argv[1], 'null')",
+        }
+        for name, script in scripts.items():
+            for device in ("null", "cpu"):
+                path = self.endless() if device == "null" else self.shard(TENSORS)
+                with self.subTest(name, device=device):
+                    process = self.start(
+                        f"load = sluice.load(sys.argv[1], '{device}')\n" + "\n".join(line[16:] if line.startswith(" " * 16)
+                        else line for line in script.splitlines()), path)
+                    said, errors = self.finish(process)
+                    self.assertEqual(said, "")
+                    self.assertNotIn("terminate", errors)
+
+    def test_nothing_is_loaded_when_the_interpreter_has_ended(self):
+        script = """
+            import atexit
+            sluice.open  # its own handler is called after this one's
+            def late():
+                try: sluice.load(sys.argv[1]).wait()
+                except sluice.Error as error: print(error.code)
+            from sluice import _sluice
+            _sluice.end()
+            atexit.register(late)
+        """
+        self.assertEqual(self.run_script(script, self.shard(TENSORS))[0], "cancelled\n")
+
+    def test_a_child_loads_by_itself(self):
+        path = self.shard(TENSORS)
+        load = sluice.load(path)
+        kept = load["t1"]
+        load.wait()
+        running = sluice.load(self.endless(), "null")
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                for use in (running.wait, lambda: list(running), lambda: running[LAST]):
+                    try:
+                        use()
+                        os._exit(2)
+                    except sluice.Error as error:
+                        if error.code != "system":
+                            os._exit(3)
+                own = sluice.load(path)
+                own.wait()
+                right = bytes(own["t1"]) == content("t1", "U8", [1 << 16]) == bytes(kept)
+                del own, running, load, kept
+                status = 0 if right else 4
+            finally:
+                os._exit(status)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 0)
+        running.close()
+        self.assertEqual(bytes(kept), content("t1", "U8", [1 << 16]))
+
+
+if __name__ == "__main__":
+    unittest.main()
