@@ -1,7 +1,7 @@
 """safe_open: what safetensors.safe_open is, read by sluice. Same calls, same results, same exceptions.
 
-Tensors that are asked for in the order of the file are read ahead, more of them each time, up to a window; whoever asks
-for one here and one there has just these read.
+Tensors that follow in the file one that is asked for are read with it where that has paid before: the more of them are
+taken, the more are read. Whoever asks for one here and one there has just these read.
 """
 
 import operator
@@ -19,6 +19,8 @@ _ACCELERATORS = ("cuda", "musa", "npu", "xpu", "xla", "mlu", "hpu")
 _WINDOW_BYTES_MIN = 1 << 18
 _WINDOW_BYTES_MAX = 16 << 20
 _WINDOW_GROWTH = 4
+_NEAR = 64  # tensors: so far from the last ones that were read, others may be worth it
+_AHEAD_BYTES_MAX = 64 << 20  # of tensors that wait to be asked for
 
 _error_types = None
 
@@ -117,9 +119,11 @@ class _File:
         self._convert = convert
         self._lock = threading.Lock()
         self._places = None  # by name, in the order of the file
-        self._ahead = {}  # loads by name of tensors that nobody has asked for yet
-        self._next = -1  # the place behind the last window
-        self._window = 0  # bytes that it may have
+        self._ahead = {}  # by name, loads of tensors that nobody has asked for yet; the oldest first
+        self._ahead_bytes = 0
+        self._taken = 0  # how many of them were asked for since the last window was read
+        self._first = self._last = -1  # its places
+        self._window = 0  # bytes that it could have
 
     def info(self, name):
         if not isinstance(name, str):
@@ -139,30 +143,51 @@ class _File:
         wishes = _load._wishes(self.device, None, names, slices, None, None)
         return _load.Load(_sluice.start(self.checkpoint, wishes), self.checkpoint, None)
 
-    def _window_at(self, place, names):
-        """The names of the tensors that are read together with the one there."""
-        in_order = self._next >= 0 and self._next <= place <= self._next + 64
-        self._window = min(max(self._window * _WINDOW_GROWTH, _WINDOW_BYTES_MIN), _WINDOW_BYTES_MAX) if in_order else 0
-        end, total = place, 0
-        while end < len(names) and (end == place or total + self._infos[end].nbytes <= self._window):
+    def _window_at(self, place):
+        """The places of the tensors that are read together with the one there: it, and what lies behind it, or before it
+        where they are asked for backwards."""
+        near = -_NEAR <= place - self._first and place - self._last <= _NEAR and self._first >= 0
+        if self._taken > 0 or (near and self._window == 0):
+            self._window = min(max(self._window * _WINDOW_GROWTH, _WINDOW_BYTES_MIN), _WINDOW_BYTES_MAX)
+        else:
+            self._window = self._window // _WINDOW_GROWTH if self._window > _WINDOW_BYTES_MIN else 0
+        step = -1 if place < self._first else 1
+        end, total = place + step, self._infos[place].nbytes
+        while 0 <= end < len(self._infos) and self._infos[end].name not in self._ahead:
             total += self._infos[end].nbytes
-            end += 1
-        self._next = end
-        return names[place:end]
+            if total > self._window:
+                break
+            end += step
+        self._taken, self._first, self._last = 0, min(place, end - step), max(place, end - step)
+        return range(place, end, step)
+
+    def _read(self, name):
+        if self._places is None:
+            self._infos = self.checkpoint.tensors
+            self._places = {info.name: place for place, info in enumerate(self._infos)}
+        window = [self._infos[place].name for place in self._window_at(self._places[name])]
+        load = self.start(window)
+        for each in window[1:]:
+            self._ahead[each] = load
+            self._ahead_bytes += self._infos[self._places[each]].nbytes
+        while self._ahead_bytes > _AHEAD_BYTES_MAX:
+            self._forget(next(iter(self._ahead)))
+        return load
+
+    def _forget(self, name):
+        """What was read ahead, and is so no more."""
+        self._ahead_bytes -= self._infos[self._places[name]].nbytes
+        return self._ahead.pop(name)
 
     def take(self, name):
         """The tensor, read now or ahead."""
         self.info(name)
         with self._lock:
-            load = self._ahead.pop(name, None)
-            if load is None:
-                if self._places is None:
-                    self._infos = self.checkpoint.tensors
-                    self._places = {info.name: place for place, info in enumerate(self._infos)}
-                    self._names = list(self._places)
-                window = self._window_at(self._places[name], self._names)
-                load = self.start(window)
-                self._ahead = dict.fromkeys(window[1:], load)
+            if name in self._ahead:
+                self._taken += 1
+                load = self._forget(name)
+            else:
+                load = self._read(name)
         return load[name]
 
 
