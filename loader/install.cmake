@@ -5,10 +5,20 @@
 #   static       the archive, and its part of those files
 #   system       what finds either by its name alone: sluice.pc, and the link that -lsluice looks for
 #   tool         the command, and rules files for known models
+#   python       the module of the Python package, in a wheel
 include(CMakePackageConfigHelpers)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/sluice)
 set(pkgconfig_dir ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+set(commands_dir ${CMAKE_INSTALL_BINDIR})
+
+# In a wheel all of it lies in the package's folder, which pyproject.toml names, but for the tool, which lies where Python
+# has commands. It has one file of the shared library: wheels have links as copies.
+if(SKBUILD)
+  set(commands_dir ${SKBUILD_SCRIPTS_DIR})
+  set_property(TARGET sluice_shared PROPERTY VERSION)
+  set_property(TARGET sluice_shared PROPERTY SOVERSION)
+endif()
 
 install(DIRECTORY include/sluice DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT development
         FILES_MATCHING PATTERN "*.hpp" PATTERN "*.h")
@@ -34,9 +44,11 @@ install(FILES ${CMAKE_CURRENT_BINARY_DIR}/sluice.pc DESTINATION ${pkgconfig_dir}
 # Rules files for known models, to use with --rules.
 install(DIRECTORY docs/rules DESTINATION ${CMAKE_INSTALL_DATADIR}/sluice COMPONENT tool FILES_MATCHING PATTERN "*.rules")
 if(TARGET sluice_tool)
-  install(TARGETS sluice_tool RUNTIME COMPONENT tool)
+  install(TARGETS sluice_tool RUNTIME DESTINATION ${commands_dir} COMPONENT tool)
 endif()
 
-if(SLUICE_SHARED AND SLUICE_TOOL)
+if(SKBUILD)
+  install(TARGETS sluice_python DESTINATION . COMPONENT python)
+elseif(SLUICE_SHARED AND SLUICE_TOOL)
   include(scripts/packaging/deb.cmake)
 endif()
