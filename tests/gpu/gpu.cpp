@@ -85,6 +85,7 @@ void print_link(std::uint64_t bytes) {
   const Driver& cuda = context.driver();
   const DeviceMemory device(context, bytes);
   const Stream stream(context);
+  const Stream other(context);
   Mapping host(bytes, "the link's rate");
   host.populate(0, bytes);
 
@@ -96,12 +97,18 @@ void print_link(std::uint64_t bytes) {
   const double one = best_rate(stream, bytes, [&] {
     context.check(cuda.cuMemcpyHtoDAsync(device.pointer(), host.data(), bytes, stream.handle()), "cuMemcpyHtoDAsync");
   });
-  const double slabs = best_rate(stream, bytes, [&] {
+  const auto copy_in_slabs = [&](const Stream& even, const Stream& odd) {
     for (std::uint64_t at = 0; at < bytes; at += slab_bytes) {
-      const std::uint64_t size = std::min(slab_bytes, bytes - at);
-      context.check(cuda.cuMemcpyHtoDAsync(device.pointer() + at, host.data() + at, size, stream.handle()),
+      const Stream& its = at / slab_bytes % 2 == 0 ? even : odd;
+      context.check(cuda.cuMemcpyHtoDAsync(device.pointer() + at, host.data() + at, std::min(slab_bytes, bytes - at),
+                                           its.handle()),
                     "cuMemcpyHtoDAsync");
     }
+  };
+  const double slabs = best_rate(stream, bytes, [&] { copy_in_slabs(stream, stream); });
+  const double in_turns = best_rate(stream, bytes, [&] {
+    copy_in_slabs(stream, other);
+    other.synchronize();
   });
   const double back = best_rate(stream, bytes, [&] {
     context.check(cuda.cuMemcpyDtoHAsync(host.data(), device.pointer(), bytes, stream.handle()), "cuMemcpyDtoHAsync");
@@ -110,6 +117,7 @@ void print_link(std::uint64_t bytes) {
   fmt::print("{}\n", Json{{"bytes", bytes},
                           {"to_device_gb_per_s", one},
                           {"to_device_in_slabs_gb_per_s", slabs},
+                          {"to_device_in_slabs_on_two_streams_gb_per_s", in_turns},
                           {"from_device_gb_per_s", back},
                           {"pinning_gb_per_s", static_cast<double>(bytes) / pin_seconds / 1e9}}
                          .dump());

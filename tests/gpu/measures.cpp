@@ -267,6 +267,25 @@ class Line {
   std::vector<std::string> files_;
 };
 
+// What the lane makes of the link where storage takes no time: the null reader's slabs are full at once.
+void measure_lane(const Setting& setting, const Line& line, const std::string& model) {
+  Json& report = setting.report.json();
+  if (!report.contains("link")) return;
+  const Contender load = line.sluice("slabs that need no reading", {"--device", "cuda:0", "--reader", "null"});
+  double best = 0;
+  for (int i = 0; i < (setting.effort.simulated ? 1 : 3); ++i) {
+    const Ended ended = run_child({load.command}, setting.log("lane"));
+    if (!ended.well()) {
+      setting.report.add(
+          finding_of("link", fmt::format("{}, {}", model, load.name), false, ended.seconds, ended.last_words()));
+      return;
+    }
+    const Json run = figures(ended.out);
+    best = std::max(best, run["bytes"].get<double>() / run["phases"]["load"].get<double>() / 1e9);
+  }
+  report["link"]["lanes"].push_back({{"model", model}, {"gb_per_s", best}});
+}
+
 struct Model {
   std::string name;
   CheckpointShape shape;
@@ -285,6 +304,7 @@ void measure_model(const Setting& setting, const Model& model) {
   for (const std::string& cast : model.casts) check_loads(setting, folder, model.name, cast);
 
   const Line line(setting, folder, files);
+  measure_lane(setting, line, model.name);
   const Column columns[] = {{model.name + ", cold", "cold", model.shape, line.with(line.cold_limits(), model.casts)},
                             {model.name + ", warm", "warm", model.shape, line.with(line.warm_limits(), model.casts)}};
   for (const Column& column : columns) {

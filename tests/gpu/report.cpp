@@ -71,12 +71,21 @@ std::string checks_text(const Json& checks) {
 }
 
 std::string link_text(const Json& link) {
-  return fmt::format(
+  const double one = link["to_device_gb_per_s"];
+  std::string text = fmt::format(
       "## The link\n\nCopies of {:.0f} MiB between pinned memory and the first GPU, best of five: {} GB/s to it in one "
-      "copy, {} in copies of 4 MiB, {} from it. Pinning: {} GB/s.\n",
-      link["bytes"].get<double>() / (1 << 20), number(link["to_device_gb_per_s"], 2),
-      number(link["to_device_in_slabs_gb_per_s"], 2), number(link["from_device_gb_per_s"], 2),
+      "copy, {} in copies of 4 MiB, {} in the same on two streams in turn, {} from it. Pinning: {} GB/s.\n",
+      link["bytes"].get<double>() / (1 << 20), number(one, 2), number(link["to_device_in_slabs_gb_per_s"], 2),
+      number(link["to_device_in_slabs_on_two_streams_gb_per_s"], 2), number(link["from_device_gb_per_s"], 2),
       number(link["pinning_gb_per_s"], 2));
+  const Json lanes = link.value("lanes", Json::array());
+  if (!lanes.empty()) text += "\nLoads of slabs that need no reading, load alone, best of three:\n\n";
+  for (const Json& lane : lanes) {
+    const double rate = lane["gb_per_s"];
+    text += fmt::format("- {}: {} GB/s, {} of the one copy\n", text_of(lane, "model"), number(rate, 2),
+                        percent(rate / one));
+  }
+  return text;
 }
 
 std::string row_text(const Json& row) {
