@@ -29,9 +29,15 @@ void sluice_kept_free(sluice_kept* kept) {
 
 int sluice_kept_dlpack(const sluice_kept* kept, DLManagedTensorVersioned** managed, sluice_error** error) {
   if (managed != nullptr) *managed = nullptr;
-  return run(error, [&] { required(managed, "managed") = sluice::make_dlpack(tensor_of(kept)); });
+  return run(error, [&] {
+    DLManagedTensorVersioned*& made = required(managed, "managed");  // first: what is made needs an owner
+    made = sluice::make_dlpack(tensor_of(kept));
+  });
 }
 int sluice_kept_dlpack_unversioned(const sluice_kept* kept, DLManagedTensor** managed, sluice_error** error) {
   if (managed != nullptr) *managed = nullptr;
-  return run(error, [&] { required(managed, "managed") = sluice::make_unversioned_dlpack(tensor_of(kept)); });
+  return run(error, [&] {
+    DLManagedTensor*& made = required(managed, "managed");
+    made = sluice::make_unversioned_dlpack(tensor_of(kept));
+  });
 }
