@@ -161,7 +161,7 @@ static void test_what_was_said(void) {
 
 static void test_wrong_arguments(void) {
   sluice_error* error = NULL;
-  sluice_request* request = NULL;
+  sluice_request *request = NULL, *copy = (sluice_request*)&error;
   sluice_rule *rule = NULL, *same = NULL;
   sluice_destination* destination = NULL;
   sluice_request_info said = SLUICE_INIT(sluice_request_info);
@@ -193,8 +193,8 @@ static void test_wrong_arguments(void) {
   CHECK(said.destinations == 0 && said.devices == 1);
 
   FAILS(SLUICE_INVALID_ARGUMENT, sluice_request_new(NULL, &error));
-  FAILS(SLUICE_INVALID_ARGUMENT, sluice_request_copy(NULL, &request, &error));
-  CHECK(request == NULL);
+  FAILS(SLUICE_INVALID_ARGUMENT, sluice_request_copy(NULL, &copy, &error));
+  CHECK(copy == NULL);
   FAILS(SLUICE_INVALID_ARGUMENT, sluice_request_add(NULL, sluice_str("x"), &rule, &error));
   FAILS(SLUICE_INVALID_ARGUMENT, sluice_request_set_devices(NULL, NULL, 0, &error));
   FAILS(SLUICE_INVALID_ARGUMENT, sluice_request_set_alignment(NULL, 0, &error));
