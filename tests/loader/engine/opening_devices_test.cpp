@@ -105,6 +105,7 @@ class DriversDevice final : public Device {
     ++driver_.arenas;
     return host_.allocate(bytes);
   }
+  std::shared_ptr<Arena> reserve(std::uint64_t bytes) override { return allocate(bytes); }
   void warm_up() noexcept override {}
   void check_memory(const std::byte*, std::uint64_t, std::string_view) const override {}
   std::shared_ptr<Arena> adopt(std::byte* data) override { return host_.adopt(data); }
