@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <tuple>
 #include <vector>
 
@@ -28,16 +29,25 @@ void find_extents(PlanData& plan) {
   }
 }
 
-// The most bytes of a device's pieces that are there at a time if each goes as soon as it is complete.
-std::uint64_t least_peak(const PlanData& plan, std::size_t device) {
+// A device's pieces in the order in which they are needed.
+std::vector<ArenaPiece> pieces_on(const PlanData& plan, std::size_t device) {
+  std::vector<ArenaPiece> pieces;
+  std::copy_if(plan.pieces.begin(), plan.pieces.end(), std::back_inserter(pieces),
+               [&](const ArenaPiece& piece) { return piece.device == device; });
+  std::stable_sort(pieces.begin(), pieces.end(),
+                   [](const ArenaPiece& a, const ArenaPiece& b) { return a.first_extent < b.first_extent; });
+  return pieces;
+}
+
+// The most bytes of pieces that are there at a time if each goes as soon as it is complete.
+std::uint64_t peak_of(const std::vector<ArenaPiece>& pieces) {
   struct Change {
     std::uint32_t extent;
     bool ends;
     std::uint64_t bytes;
   };
   std::vector<Change> changes;
-  for (const ArenaPiece& piece : plan.pieces) {
-    if (piece.device != device) continue;
+  for (const ArenaPiece& piece : pieces) {
     changes.push_back({piece.first_extent, false, piece.bytes});
     changes.push_back({piece.last_extent, true, piece.bytes});
   }
@@ -52,9 +62,18 @@ std::uint64_t least_peak(const PlanData& plan, std::size_t device) {
   return peak;
 }
 
+// Likewise, if a tensor of it is held until the next piece is complete.
+std::uint64_t peak_with_one_held(std::vector<ArenaPiece> pieces) {
+  for (std::size_t i = 1; i < pieces.size(); ++i) {
+    pieces[i - 1].last_extent = std::max(pieces[i - 1].last_extent, pieces[i].last_extent);
+  }
+  return peak_of(pieces);
+}
+
 void bound_device(PlanData& plan, std::size_t device, std::uint64_t largest) {
   PlanCosts::OnDevice& on = plan.costs.devices[device];
-  const std::uint64_t least = least_peak(plan, device);
+  const std::vector<ArenaPiece> pieces = pieces_on(plan, device);
+  const std::uint64_t least = peak_of(pieces);
   if (least > plan.budget_bytes + largest) {
     throw Error(ErrorCode::limit_exceeded,
                 fmt::format("{} bytes of tensors on {} are under way at a time, the budget is {}: slabs are large for "
@@ -63,7 +82,8 @@ void bound_device(PlanData& plan, std::size_t device, std::uint64_t largest) {
                 {plan.catalogue->path.string(), {}, {}},
                 "raise the budget, or give what belongs together a group of its own");
   }
-  on.arena_peak_bytes = std::min(on.arena_bytes, std::max(plan.budget_bytes, least));
+  const std::uint64_t held = std::min(peak_with_one_held(pieces), plan.budget_bytes + largest);
+  on.arena_peak_bytes = std::min(on.arena_bytes, std::max({plan.budget_bytes, least, held}));
 }
 
 }  // namespace

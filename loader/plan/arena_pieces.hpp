@@ -16,9 +16,10 @@ std::uint64_t piece_bytes_of(const Request& request) noexcept;
 /// and for no bytes. O(log n).
 std::optional<std::uint32_t> piece_of(const PlanData& plan, const Placement& placement) noexcept;
 
-/// Finds what lies in each piece and when it is needed, and sets arena_peak_bytes of costs.devices: the least that a
-/// load gets along with, whose caller drops each tensor as soon as it arrives, and the budget where that is more.
-/// Throws Error{limit_exceeded} where that exceeds the budget by more than the largest tensor.
+/// Finds what lies in each piece and when it is needed, and sets arena_peak_bytes of costs.devices: what a load gets
+/// along with whose caller drops each tensor when the next arrives, and the budget where that is more; never more than
+/// the budget and the largest tensor. Throws Error{limit_exceeded} where that is too little for a caller who drops each
+/// as soon as it arrives.
 void settle_pieces(PlanData& plan);
 
 }  // namespace sluice

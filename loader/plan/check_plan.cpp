@@ -609,24 +609,39 @@ class Checker {
     return piece.first_extent == first && piece.last_extent == last ? "" : "its extents are others";
   }
 
-  // A load whose caller drops what has arrived gets along with the peak.
+  // A load whose caller drops what has arrived gets along with the peak, which keeps to the budget and the largest
+  // tensor.
   std::string check_peaks() {
     for (std::size_t device = 0; device < plan_.devices.size(); ++device) {
       const PlanCosts::OnDevice& on = plan_.costs.devices[device];
-      std::uint64_t most = plan_.budget_bytes == 0 ? on.arena_bytes : 0;
-      for (std::uint32_t extent = 0; extent <= plan_.extents.size(); ++extent) {
-        std::uint64_t there = 0;
-        for (const ArenaPiece& piece : plan_.pieces) {
-          if (piece.device == device && piece.first_extent <= extent && extent <= piece.last_extent) {
-            there += piece.bytes;
-          }
-        }
-        most = std::max(most, there);
+      if (on.arena_peak_bytes > on.arena_bytes) return "arena_peak_bytes is more than there is";
+      if (plan_.budget_bytes == 0) {
+        if (on.arena_peak_bytes != on.arena_bytes) return "arena_peak_bytes is not all, without a budget";
+        continue;
       }
-      most = std::min(on.arena_bytes, std::max(plan_.budget_bytes, most));
-      if (on.arena_peak_bytes != most) return "arena_peak_bytes is wrong";
+      if (on.arena_peak_bytes > plan_.budget_bytes + largest_on(device)) return "arena_peak_bytes exceeds the budget";
+      if (on.arena_peak_bytes < std::min(on.arena_bytes, plan_.budget_bytes)) return "arena_peak_bytes is too little";
+      for (std::uint32_t extent = 0; extent <= plan_.extents.size(); ++extent) {
+        if (bytes_under_way(device, extent) > on.arena_peak_bytes) return "more is under way than arena_peak_bytes";
+      }
     }
     return {};
+  }
+
+  std::uint64_t largest_on(std::size_t device) const {
+    std::uint64_t largest = 0;
+    for (const Placement& placement : plan_.placements) {
+      if (placement.device == device && placement.region == 0) largest = std::max(largest, placement.bytes);
+    }
+    return largest;
+  }
+
+  std::uint64_t bytes_under_way(std::size_t device, std::uint32_t extent) const {
+    std::uint64_t bytes = 0;
+    for (const ArenaPiece& piece : plan_.pieces) {
+      if (piece.device == device && piece.first_extent <= extent && extent <= piece.last_extent) bytes += piece.bytes;
+    }
+    return bytes;
   }
 
   std::uint8_t device_of(const Delivery& delivery) const { return plan_.placements[delivery.placement].device; }
