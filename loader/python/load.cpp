@@ -91,9 +91,8 @@ Ref next_pair(PyArrivals& its) {
     const SessionPointer session = its.session;
     if (session == nullptr) return {};
     const std::size_t index = its.next;
-    wait_with_signals(session, std::nullopt, [&](std::chrono::nanoseconds timeout) {
-      return wait_for_arrival(session->load, index, timeout);
-    });
+    wait_with_signals(session, std::nullopt,
+                      [&](std::chrono::nanoseconds timeout) { return session->load.wait_for_arrival(index, timeout); });
     if (its.next != index) continue;  // another thread took it
     const Tensor* const tensor = session->load.arrival(index);
     if (tensor == nullptr) {
@@ -101,7 +100,8 @@ Ref next_pair(PyArrivals& its) {
       return {};
     }
     ++its.next;
-    const Ref held = new_tensor(keep(session, *tensor));
+    if (has_left(*session, *tensor)) continue;  // it was asked for by its name
+    const Ref held = new_tensor(keep(*session, *tensor));
     return Ref(PyTuple_Pack(2, name_of_tensor(held.get()), held.get()));
   }
 }
@@ -120,9 +120,8 @@ PyObject* itself(PyObject* self) {
 PyObject* wait_all(PyObject* self, PyObject* timeout) {
   return guarded([&] {
     const SessionPointer session = session_of(self);
-    return truth(wait_with_signals(session, seconds_of(timeout), [&](std::chrono::nanoseconds at_most) {
-      return wait_for_all(session->load, at_most);
-    }));
+    return truth(wait_with_signals(session, seconds_of(timeout),
+                                   [&](std::chrono::nanoseconds at_most) { return session->load.wait_for(at_most); }));
   });
 }
 
@@ -140,7 +139,7 @@ PyObject* wait_one(PyObject* self, PyObject* arguments) {
       tensor = wait_for(session->load, wanted, device, at_most);
       return tensor != nullptr;
     });
-    return tensor == nullptr ? none() : new_tensor(keep(session, *tensor));
+    return tensor == nullptr ? none() : new_tensor(keep(*session, *tensor));
   });
 }
 
@@ -152,7 +151,7 @@ PyObject* find_arrived(PyObject* self, PyObject* arguments) {
     const SessionPointer session = session_of(self);
     const std::optional<DeviceId> device = device_of(device_name);
     const Tensor* const tensor = device ? session->load.find(name, *device) : session->load.find(name);
-    return tensor == nullptr ? none() : new_tensor(keep(session, *tensor));
+    return tensor == nullptr ? none() : new_tensor(keep(*session, *tensor));
   });
 }
 
@@ -163,6 +162,10 @@ PyObject* wait_on(PyObject* self, PyObject* arguments) {
     const char* device_name = nullptr;
     if (PyArg_ParseTuple(arguments, "Ksz:wait_on", &stream, &name, &device_name) == 0) throw PythonError();
     const SessionPointer session = session_of(self);
+    if (session->has_budget) {
+      throw Error(ErrorCode::invalid_argument, "with a budget tensors are handed out once they have arrived", {},
+                  "wait for it, or load without a budget");
+    }
     const std::optional<DeviceId> device = device_of(device_name);
     const std::string wanted = name;
     auto* const handle = reinterpret_cast<CUstream_st*>(stream);
@@ -241,7 +244,8 @@ PyObject* start_load(PyObject*, PyObject* arguments) {
       const Request request = request_of(wanted, opened);
       Plan plan = make_plan(opened, request, engine->options());
       Load load = engine->start(plan);
-      return std::make_shared<Session>(Session{std::move(engine), opened, std::move(plan), std::move(load)});
+      return std::make_shared<Session>(
+          Session{std::move(engine), opened, std::move(plan), std::move(load), wanted.budget_bytes != 0});
     });
     auto* const made = allocate<PyLoad>(state().load);
     new (&made->session) SessionPointer(std::move(session));

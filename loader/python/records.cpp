@@ -121,6 +121,7 @@ Ref dictionary_of(const Stats& stats) {
   put(all, "copies", number(stats.copies));
   put(all, "launches", number(stats.launches));
   put(all, "peak_staging_bytes", number(stats.peak_staging_bytes));
+  put(all, "peak_arena_bytes", number(stats.peak_arena_bytes));
   put(all, "peak_resident_bytes", number(stats.peak_resident_bytes));
   put(all, "window_bytes", number(stats.window_bytes));
   put(all, "window_bytes_per_second", real(stats.window_bytes_per_second));

@@ -108,24 +108,7 @@ Request of_rules(const Wishes& wishes, const Checkpoint& checkpoint) {
                            : parse_rules(*wishes.rules_text, checkpoint, options);
 }
 
-}  // namespace
-
-Wishes wishes_of(PyObject* tuple) {
-  Wishes wishes;
-  wishes.devices = parse_devices(string_of(item(tuple, 0)));
-  if (item(tuple, 1) != Py_None) wishes.dtype = dtype_of(string_of(item(tuple, 1)));
-  if (item(tuple, 2) != Py_None) wishes.selects = strings_of(item(tuple, 2));
-  PyObject* const cuts = item(tuple, 3);
-  for (Py_ssize_t i = 0, count = PyList_Size(cuts); i < count; ++i) {
-    wishes.cuts.push_back(cut_of(PyList_GetItem(cuts, i)));
-  }
-  if (item(tuple, 4) != Py_None) wishes.rules_text = string_of(item(tuple, 4));
-  if (item(tuple, 5) != Py_None) wishes.rules_path = string_of(item(tuple, 5));
-  wishes.values = values_of(item(tuple, 6));
-  return wishes;
-}
-
-Request request_of(const Wishes& wishes, const Checkpoint& checkpoint) {
+Request tensors_of(const Wishes& wishes, const Checkpoint& checkpoint) {
   if (wishes.rules_text || wishes.rules_path) return of_rules(wishes, checkpoint);
   Request request;
   request.devices = wishes.devices;
@@ -149,6 +132,30 @@ Request request_of(const Wishes& wishes, const Checkpoint& checkpoint) {
     if (cuts[i] != Selection::none) apply(rule, wishes.cuts[cuts[i]]);
   }
   if (request.rules().empty()) request.add("*").skip().optional();  // nothing is what was asked for
+  return request;
+}
+
+}  // namespace
+
+Wishes wishes_of(PyObject* tuple) {
+  Wishes wishes;
+  wishes.devices = parse_devices(string_of(item(tuple, 0)));
+  if (item(tuple, 1) != Py_None) wishes.dtype = dtype_of(string_of(item(tuple, 1)));
+  if (item(tuple, 2) != Py_None) wishes.selects = strings_of(item(tuple, 2));
+  PyObject* const cuts = item(tuple, 3);
+  for (Py_ssize_t i = 0, count = PyList_Size(cuts); i < count; ++i) {
+    wishes.cuts.push_back(cut_of(PyList_GetItem(cuts, i)));
+  }
+  if (item(tuple, 4) != Py_None) wishes.rules_text = string_of(item(tuple, 4));
+  if (item(tuple, 5) != Py_None) wishes.rules_path = string_of(item(tuple, 5));
+  wishes.values = values_of(item(tuple, 6));
+  if (item(tuple, 7) != Py_None) wishes.budget_bytes = number_of(item(tuple, 7));
+  return wishes;
+}
+
+Request request_of(const Wishes& wishes, const Checkpoint& checkpoint) {
+  Request request = tensors_of(wishes, checkpoint);
+  request.budget_bytes = wishes.budget_bytes;
   return request;
 }
 

@@ -29,11 +29,12 @@ struct Wishes {
   std::optional<std::string> rules_text;
   std::optional<std::string> rules_path;
   std::map<std::string, std::int64_t> values;
+  std::uint64_t budget_bytes = 0;  // 0: none
 };
 
-/// Of a tuple: devices, dtype, selects, cuts, rules_text, rules_path, values; None where there is none. A cut is
-/// (pattern, "split", dimension, parts), (pattern, "part", dimension, index, parts) or
-/// (pattern, "take", [(dimension, begin, count)...]). REQUIRES: the GIL. Throws PythonError, Error{invalid_argument}.
+/// Of a tuple: devices, dtype, selects, cuts, rules_text, rules_path, values, budget; None where there is none. A cut
+/// is (pattern, "split", dimension, parts), (pattern, "part", dimension, index, parts) or (pattern, "take",
+/// [(dimension, begin, count)...]). REQUIRES: the GIL. Throws PythonError, Error{invalid_argument}.
 Wishes wishes_of(PyObject* tuple);
 
 /// Throws Error{tensor_not_found} for a pattern that matches nothing; what read_rules() throws. No GIL is needed.

@@ -25,10 +25,15 @@ struct Session {
   Checkpoint checkpoint;
   Plan plan;
   Load load;
+  bool has_budget = false;  // then each tensor is handed out once, and is the load's no more
 };
 
-/// A tensor that is held beyond its load.
-std::shared_ptr<const Tensor> keep(const std::shared_ptr<Session>& session, const Tensor& tensor);
+/// A tensor that is held beyond its load. Throws Error{invalid_argument} where it was handed out before and there is a
+/// budget.
+std::shared_ptr<const Tensor> keep(const Session& session, const Tensor& tensor);
+
+/// Whether a tensor that arrived was handed out, and there is a budget.
+bool has_left(const Session& session, const Tensor& tensor);
 
 /// Waits until `there(timeout)` says that there is nothing to wait for, or throws; false where time is up. Other
 /// threads run Python meanwhile. Where a signal's handler raises, as Ctrl-C does, the load is cancelled, and
@@ -52,11 +57,7 @@ bool wait_with_signals(const std::shared_ptr<Session>& session, std::optional<do
   }
 }
 
-/// Whether the `index`th arrival would be given, or an error thrown, at once.
-bool wait_for_arrival(const Load& load, std::size_t index, std::chrono::nanoseconds timeout);
-/// Of all tensors. Throws what the load throws.
-bool wait_for_all(const Load& load, std::chrono::nanoseconds timeout);
-/// Of one tensor; null where time is up.
+/// Load::wait_for() of one tensor, on a device or on the first that has it.
 const Tensor* wait_for(const Load& load, const std::string& name, const std::optional<DeviceId>& device,
                        std::chrono::nanoseconds timeout);
 

@@ -1,10 +1,13 @@
-"""docs/python.md: its first example works as it stands there."""
+"""docs/python.md: its first example works as it stands there. The stubs: what they have is there, with their parameters."""
 
+import ast
+import inspect
 import os
 import pathlib
 import re
 import unittest
 
+import sluice
 from support import Case
 
 DOCUMENT = pathlib.Path(__file__).resolve().parents[2] / "docs" / "python.md"
@@ -24,6 +27,23 @@ class Documents(Case):
         self.assertEqual(sorted(lines[:2]), ["a.bias F32 (2,) host", "a.weight F32 (2, 2) host"])
         self.assertTrue(lines[2].endswith(" 1"))
         self.assertEqual(lines[3], "2 True")
+
+
+class Stubs(Case):
+    def test_have_what_the_package_has(self):
+        stubs = pathlib.Path(sluice.__file__).with_name("__init__.pyi")
+        known = {node.name: node for node in ast.parse(stubs.read_text(encoding="utf-8")).body if hasattr(node, "name")}
+        self.assertLessEqual(set(sluice.__all__), set(known))
+        for name, node in known.items():
+            if name.startswith("_"):
+                continue
+            its = getattr(sluice, name)
+            for function, found in [(each, getattr(its, each.name)) for each in getattr(node, "body", [])
+                                    if isinstance(each, ast.FunctionDef) and each.name != "__buffer__"] if inspect.isclass(its) else [(node, its)]:
+                if inspect.isfunction(found):
+                    wanted = [each.arg for each in (*function.args.args, *function.args.kwonlyargs)]
+                    there = [each for each, its in inspect.signature(found).parameters.items() if its.kind != its.VAR_POSITIONAL]
+                    self.assertEqual(wanted, there, f"{name}.{function.name}")
 
 
 if __name__ == "__main__":

@@ -97,6 +97,31 @@ class Lifetimes(Case):
         come_back(before)
         self.assertLess(resident_bytes() - resident, rounds * size / 2)
 
+    def test_a_budget_bounds_what_is_there(self):
+        mib = 1 << 20
+        tensors = [(f"t{i:02}", "U8", [3 * mib + 17 * i]) for i in range(12)]
+        tensors += [("large", "U8", [20 * mib]), ("last", "U8", [7])]
+        load = sluice.load(self.shard(tensors), budget=8 * mib)
+        seen = {name: (bytes(memoryview(tensor)[:7]), bytes(memoryview(tensor)[-3:])) for name, tensor in load}
+        for name, dtype, shape in tensors:
+            data = content(name, dtype, shape)
+            self.assertEqual(seen[name], (data[:7], data[-3:]), name)
+        self.assertLessEqual(load.statistics()["peak_arena_bytes"], 28 * mib)
+        with self.assertRaises(sluice.Error) as raised:
+            load["t00"]
+        self.assertEqual(raised.exception.code, "invalid_argument")
+
+    def test_a_budget_stops_who_collects(self):
+        mib = 1 << 20
+        load = sluice.load(self.shard([(f"t{i}", "U8", [3 * mib]) for i in range(6)]), budget=8 * mib)
+        held = [load["t0"]]
+        self.assertFalse(load.wait(0.05))
+        self.assertIsNone(load.wait_for("t5", timeout=0.01))
+        held.clear()
+        for _, tensor in load:
+            del tensor
+        self.assertTrue(load.wait(60))
+
     def test_two_loads_take_turns(self):
         first, second = sluice.load(self.path), sluice.load(self.path)
         for (_, a), (_, b) in zip(first, second):

@@ -54,7 +54,7 @@ def _cut(pattern, its):
     return (pattern, "take", _ranges(pattern, its if isinstance(its, tuple) else (its,)))
 
 
-def _wishes(device, dtype, select, slices, rules, values):
+def _wishes(device, dtype, select, slices, rules, values, budget=None):
     text = path = None
     if rules is not None:
         if select is not None or slices or dtype is not None:
@@ -68,7 +68,7 @@ def _wishes(device, dtype, select, slices, rules, values):
     if select is not None:
         select = [select] if isinstance(select, str) else list(select)
     cuts = [_cut(pattern, its) for pattern, its in (slices or {}).items()]
-    return (_devices(device), _dtype(dtype), select, cuts, text, path, dict(values or {}))
+    return (_devices(device), _dtype(dtype), select, cuts, text, path, dict(values or {}), budget)
 
 
 def open(path, *, threads=0):
@@ -78,7 +78,7 @@ def open(path, *, threads=0):
     return _sluice.open(path, threads)
 
 
-def load(path, device="cpu", *, dtype=None, select=None, slices=None, rules=None, values=None, progress=None):
+def load(path, device="cpu", *, dtype=None, select=None, slices=None, rules=None, values=None, budget=None, progress=None):
     """Begins to load tensors of the checkpoint at `path`, or of a Checkpoint, and returns a Load at once.
 
     device: "cpu", "cuda:0", "null", a number of a GPU, a torch.device, or a list: then each gets its own.
@@ -88,10 +88,12 @@ def load(path, device="cpu", *, dtype=None, select=None, slices=None, rules=None
         parts), or, to split over several devices, a dimension. The first that matches decides.
     rules: in place of the three above, the path of a rules file, or its text, which is told by its line breaks:
         docs/rules.md. values: of its variables, by name.
+    budget: the most bytes of memory for tensors that is there at a time, on each device; at least 8 MiB. Tensors are
+        then handed out once, and memory is given back, and the load goes on, when they are let go of.
     progress: called with a Progress now and then by the thread that iterates or waits.
     """
     devices = _devices(device)
-    wishes = _wishes(device, dtype, select, slices, rules, values)
+    wishes = _wishes(device, dtype, select, slices, rules, values, budget)
     _sluice.prepare(devices)  # drivers start beside the reading of headers
     checkpoint = path if isinstance(path, _sluice.Checkpoint) else _sluice.open(path, 0)
     return Load(_sluice.start(checkpoint, wishes), checkpoint, progress)

@@ -1,0 +1,9 @@
+from os import PathLike
+
+import numpy
+
+from sluice import Tensor
+
+def dtype_of(name: str) -> numpy.dtype: ...
+def array(tensor: Tensor) -> numpy.ndarray: ...
+def load_file(filename: str | PathLike[str]) -> dict[str, numpy.ndarray]: ...
