@@ -411,7 +411,7 @@ TEST(Kernel, IsRefusedInImpossibleShapes) {
 TEST(Kernel, TakesItsTimeBesideCopies) {
   Settings settings;
   settings.clock = Clock::stepped;
-  settings.devices = {DeviceSettings{1 << 20, 90, 1e9, 100, 1e9, 10}};
+  settings.devices = {DeviceSettings{1 << 20, 90, 1e9, 100, 0, 1e9, 10}};
   Scene scene(settings);
   const Code code;
   const auto source = scene.allocate(array_bytes);

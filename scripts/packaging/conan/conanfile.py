@@ -60,6 +60,7 @@ class Sluice(ConanFile):
             "SLUICE_BENCH": False,
             "SLUICE_STRICT": False,
             "SLUICE_NVTX": False,
+            "SLUICE_PYTHON": False,
         })
         toolchain.generate()
         # Highway's recipe leaves its names to Conan, which are not those of highway's own files.

@@ -4,7 +4,8 @@ cmake_path(SET SOURCE_PATH NORMALIZE "${CMAKE_CURRENT_LIST_DIR}/../../..")
 string(COMPARE EQUAL "${VCPKG_LIBRARY_LINKAGE}" dynamic shared)
 vcpkg_check_features(OUT_FEATURE_OPTIONS features FEATURES cuda SLUICE_CUDA tool SLUICE_TOOL)
 vcpkg_cmake_configure(SOURCE_PATH "${SOURCE_PATH}" OPTIONS
-  ${features} -DSLUICE_SHARED=${shared} -DSLUICE_TESTS=OFF -DSLUICE_BENCH=OFF -DSLUICE_STRICT=OFF -DSLUICE_NVTX=OFF)
+  ${features} -DSLUICE_SHARED=${shared} -DSLUICE_TESTS=OFF -DSLUICE_BENCH=OFF -DSLUICE_STRICT=OFF -DSLUICE_NVTX=OFF
+  -DSLUICE_PYTHON=OFF)
 vcpkg_cmake_install()
 vcpkg_cmake_config_fixup(CONFIG_PATH lib/cmake/sluice)
 vcpkg_fixup_pkgconfig()

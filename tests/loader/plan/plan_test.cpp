@@ -276,7 +276,8 @@ class Rehearsal {
       if (part.gathered) {
         copies += 1 + count_gathers(deliveries, slab);
       } else {
-        copies += table - (end + 15) / 16 * 16 <= 64 * 1024 ? 1 : 2;
+        const bool along = tables_before == 0 && table - (end + 15) / 16 * 16 <= 64 * 1024;
+        copies += along ? 1 : 2;
       }
       ++launches;
       scratch[device] = true;
