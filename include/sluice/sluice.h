@@ -95,8 +95,7 @@ typedef struct sluice_trace sluice_trace;
 /// Waits as long as it takes.
 #define SLUICE_FOREVER ((int64_t)-1)
 
-// --- strings
-// -----------------------------------------------------------------------------------------------------------
+// --- strings ---------------------------------------------------------------------------------------------------------
 
 /// `bytes` characters at `data`, which may be NULL where there are none.
 typedef struct sluice_string {
@@ -116,14 +115,12 @@ static inline sluice_string sluice_str(const char* text) {
 SLUICE_API sluice_string sluice_text_string(const sluice_text* text);
 SLUICE_API void sluice_text_free(sluice_text* text);
 
-// --- version
-// -----------------------------------------------------------------------------------------------------------
+// --- version ---------------------------------------------------------------------------------------------------------
 
 /// SLUICE_VERSION of the library that runs.
 SLUICE_API uint32_t sluice_version(void);
 
-// --- errors
-// ------------------------------------------------------------------------------------------------------------
+// --- errors ----------------------------------------------------------------------------------------------------------
 
 /// As sluice/error.hpp numbers them.
 enum sluice_code {
@@ -168,8 +165,7 @@ SLUICE_API uint32_t sluice_error_column(const sluice_error* error);
 SLUICE_API int sluice_error_offset(const sluice_error* error, uint64_t* offset);
 SLUICE_API void sluice_error_free(sluice_error* error);
 
-// --- dtypes
-// ------------------------------------------------------------------------------------------------------------
+// --- dtypes ----------------------------------------------------------------------------------------------------------
 
 /// As sluice/dtype.hpp numbers and describes them.
 enum sluice_dtype {
@@ -207,8 +203,7 @@ SLUICE_API uint32_t sluice_dtype_bits(uint32_t dtype);
 SLUICE_API uint32_t sluice_dtype_alignment(uint32_t dtype);
 SLUICE_API int sluice_dtype_is_castable(uint32_t dtype);
 
-// --- devices
-// -----------------------------------------------------------------------------------------------------------
+// --- devices ---------------------------------------------------------------------------------------------------------
 
 enum sluice_device_kind {
   SLUICE_HOST = 0,  // the process's own memory
@@ -248,8 +243,7 @@ SLUICE_API int sluice_device_name(sluice_device device, sluice_text** name, slui
 SLUICE_API int sluice_parse_devices(sluice_string list, sluice_device* devices, size_t capacity, size_t* count,
                                     sluice_error** error);
 
-// --- options
-// -----------------------------------------------------------------------------------------------------------
+// --- options ---------------------------------------------------------------------------------------------------------
 
 enum sluice_io {
   SLUICE_IO_AUTOMATIC = 0,  // cached bytes are copied out of the page cache, all others are read with O_DIRECT
@@ -283,8 +277,7 @@ SLUICE_API int sluice_resolve(const sluice_options* options, sluice_options* res
 SLUICE_API const char* sluice_io_name(uint32_t io);
 SLUICE_API const char* sluice_reader_name(uint32_t reader);
 
-// --- checkpoints
-// -------------------------------------------------------------------------------------------------------
+// --- checkpoints -----------------------------------------------------------------------------------------------------
 
 /// A tensor as it lies in its shard. Name and shape live as long as any checkpoint, plan or load of the catalogue.
 typedef struct sluice_tensor_info {
@@ -339,8 +332,7 @@ SLUICE_API int sluice_checkpoint_shard(const sluice_checkpoint* checkpoint, uint
 SLUICE_API int sluice_checkpoint_metadata(const sluice_checkpoint* checkpoint, uint32_t shard, uint32_t index,
                                           sluice_string* name, sluice_string* value, sluice_error** error);
 
-// --- slices
-// ------------------------------------------------------------------------------------------------------------
+// --- slices ----------------------------------------------------------------------------------------------------------
 
 /// All that follow.
 #define SLUICE_REST UINT64_MAX
@@ -397,8 +389,7 @@ typedef struct sluice_cut {
 SLUICE_API int sluice_slice_describe(const sluice_slice* slice, sluice_slice_info* info, sluice_error** error);
 SLUICE_API int sluice_slice_cut(const sluice_slice* slice, uint32_t index, sluice_cut* cut, sluice_error** error);
 
-// --- requests
-// ----------------------------------------------------------------------------------------------------------
+// --- requests --------------------------------------------------------------------------------------------------------
 
 /// A request without rules, for the host. sluice/request.hpp tells how rules decide.
 SLUICE_API int sluice_request_new(sluice_request** request, sluice_error** error);
@@ -544,8 +535,7 @@ SLUICE_API int sluice_rule_target(const sluice_rule* rule, uint32_t index, sluic
 SLUICE_API int sluice_destination_describe(const sluice_destination* destination, sluice_destination_info* info,
                                            sluice_error** error);
 
-// --- rules files
-// -------------------------------------------------------------------------------------------------------
+// --- rules files -----------------------------------------------------------------------------------------------------
 
 typedef struct sluice_variable {
   sluice_string name;
@@ -575,8 +565,7 @@ SLUICE_API int sluice_parse_rules(sluice_string text, const sluice_checkpoint* c
 SLUICE_API int sluice_write_rules(const sluice_checkpoint* checkpoint, const sluice_request* request,
                                   sluice_text** rules, sluice_error** error);
 
-// --- plans
-// -------------------------------------------------------------------------------------------------------------
+// --- plans -----------------------------------------------------------------------------------------------------------
 
 /// What a caller gets. Name, shape and strides live as long as the handle that it came from, and so does `data` unless
 /// it is the caller's own, or the tensor is dropped.
@@ -667,8 +656,7 @@ SLUICE_API size_t sluice_findings_count(const sluice_findings* findings);
 SLUICE_API const sluice_error* sluice_findings_at(const sluice_findings* findings, size_t index);
 SLUICE_API void sluice_findings_free(sluice_findings* findings);
 
-// --- engines
-// -----------------------------------------------------------------------------------------------------------
+// --- engines ---------------------------------------------------------------------------------------------------------
 
 /// A piece of memory on a device.
 typedef struct sluice_memory {
@@ -716,8 +704,7 @@ SLUICE_API int sluice_engine_start(sluice_engine* engine, const sluice_plan* pla
 /// The engine's options, resolved or not as they were given.
 SLUICE_API int sluice_engine_options(const sluice_engine* engine, sluice_options* options, sluice_error** error);
 
-// --- loads
-// -------------------------------------------------------------------------------------------------------------
+// --- loads -----------------------------------------------------------------------------------------------------------
 
 /// Cancels what still runs, waits until nothing touches the arenas any more, and frees what of them is not kept. All
 /// other functions of a load may be called from any number of threads at a time.
@@ -845,8 +832,7 @@ SLUICE_API int sluice_load_statistics(const sluice_load* load, sluice_stats* sta
 SLUICE_API int sluice_load_fallback(const sluice_load* load, uint32_t index, sluice_string* what, sluice_string* reason,
                                     sluice_error** error);
 
-// --- kept tensors
-// ------------------------------------------------------------------------------------------------------
+// --- kept tensors ----------------------------------------------------------------------------------------------------
 
 /// What sluice_load_keep() kept. A kept tensor never changes; any number of threads may use it.
 SLUICE_API int sluice_kept_tensor(const sluice_kept* kept, sluice_tensor* tensor, sluice_error** error);
@@ -864,8 +850,7 @@ SLUICE_API int sluice_kept_dlpack(const sluice_kept* kept, struct DLManagedTenso
 SLUICE_API int sluice_kept_dlpack_unversioned(const sluice_kept* kept, struct DLManagedTensor** managed,
                                               sluice_error** error);
 
-// --- traces
-// ------------------------------------------------------------------------------------------------------------
+// --- traces ----------------------------------------------------------------------------------------------------------
 
 enum sluice_span_kind {
   SLUICE_SPAN_OPEN = 0,

@@ -114,7 +114,7 @@ void make_pairs(const Tensor& tensor, std::vector<std::int64_t>& numbers) {
 }
 
 template <typename Managed>
-std::unique_ptr<Handed<Managed>> hand(std::shared_ptr<const Tensor> tensor) {
+std::unique_ptr<Handed<Managed>> hand(std::shared_ptr<const Tensor>&& tensor) {
   auto handed = std::make_unique<Handed<Managed>>();
   handed->numbers = numbers_of(*tensor);
   const bool pairs = tensor->dtype == Dtype::f4;

@@ -3,7 +3,6 @@
 
 #include <memory>
 #include <mutex>
-#include <utility>
 #include <vector>
 
 #include "loader/c/border.hpp"
@@ -123,9 +122,9 @@ int sluice_check(const sluice_checkpoint* checkpoint, const sluice_request* requ
                  sluice_error** error) {
   return make(findings, "findings", error, [&] {
     auto found = std::make_unique<sluice_findings>();
-    for (sluice::Error& refusal :
+    for (const sluice::Error& refusal :
          sluice::check(required(checkpoint, "checkpoint").checkpoint, required(request, "request").request)) {
-      found->errors.push_back({std::move(refusal)});
+      found->errors.push_back({refusal});
     }
     return found;
   });
