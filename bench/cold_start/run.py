@@ -40,6 +40,10 @@ class Bench:
     def sluice(self, checkpoint, *options):
         return lambda: measuring.sluice(self.build / "sluice", checkpoint, *options)["stats"]
 
+    def python(self, checkpoint, *budget):
+        command = [sys.executable, root / "bench/cold_start/sluice_load.py", checkpoint, *budget]
+        return lambda: json.loads(measuring.run(command, {"PYTHONPATH": str(self.build / "python")}))
+
     def show(self, title, contenders, prepare, memory_bytes):
         contenders = {name: run for name, run in contenders.items()
                       if not self.only or any(text in f"{title}: {name}" for text in self.only)}
@@ -120,6 +124,20 @@ def main():
         "two threads of pread, 4 MiB": bench.bare("pread", small_shards, 4 << 20, 2),
         "safetensors load_file, mmap": bench.safetensors(small_shards, "mmap"),
         "sluice": bench.sluice(small),
+    }, lambda: measuring.make_warm(small_shards), small_memory)
+    for state, prepare in (("cold", cold), ("warm", lambda: measuring.make_warm(shards))):
+        bench.show(f"Within a budget, and from Python, {state}", {
+            "sluice --device null": bench.sluice(bf16, "--device", "null"),
+            "sluice --device null --budget 1GiB": bench.sluice(bf16, "--device", "null", "--budget", "1GiB"),
+            "sluice": bench.sluice(bf16),
+            "sluice --budget 1GiB": bench.sluice(bf16, "--budget", "1GiB"),
+            "sluice (Python)": bench.python(bf16),
+            "sluice (Python), a budget of 1 GiB": bench.python(bf16, 1 << 30),
+        }, prepare, 5 * size["BF16"] // 4)
+    bench.show(f"From Python, warm, {SMALL_TENSORS} tensors", {
+        "sluice": bench.sluice(small),
+        "sluice (Python)": bench.python(small),
+        "sluice (Python), a budget of 1 GiB": bench.python(small, 1 << 30),
     }, lambda: measuring.make_warm(small_shards), small_memory)
     bench.show("Cast while loading BF16, cold", {
         "the limit of to F32: direct reads into slabs, beside two threads that fill twice as much":
