@@ -130,7 +130,6 @@ void Window::begin_to_try(std::uint64_t own, double own_rate, std::uint64_t othe
   own_count_ = 1;
   other_size_ = other;
   other_count_ = 0;
-  resize(other);
 }
 
 void Window::compare(double rate) noexcept {
@@ -147,6 +146,7 @@ void Window::compare(double rate) noexcept {
   const std::uint64_t further = next(other_size_, larger);
   if (further == other_size_) return settle(other_size_, other_rate);
   begin_to_try(other_size_, other_rate, further);
+  resize(further);
 }
 
 void Window::give_up() noexcept {
@@ -173,7 +173,10 @@ void Window::hold(double rate) noexcept {
   }
   if (++held_ < holds_[larger_next_ ? 1 : 0]) return measure();
   const std::uint64_t other = next(size_, larger_next_);
-  if (other != size_) return begin_to_try(size_, rate, other);
+  if (other != size_) {
+    begin_to_try(size_, rate, other);
+    return resize(other);
+  }
   larger_next_ = !larger_next_;
   held_ = 0;
   measure();
