@@ -1,0 +1,126 @@
+"""vLLM's load format "sluice": `vllm serve MODEL --load-format sluice`. vLLM finds register() by its entry point
+vllm.general_plugins, and calls it in every process. Nothing of vLLM is replaced. docs/vllm.md has the guide."""
+
+import copy
+import inspect
+import time
+
+import sluice
+
+FORMAT = "sluice"
+BUDGET = 1 << 30
+OWN_KEYS = ("budget", "device")
+
+_loader = None
+
+
+def register():
+    """Makes the load format known. May be called again."""
+    global _loader
+    if _loader is not None:
+        return
+    from vllm.model_executor.model_loader import register_model_loader
+    from vllm.model_executor.model_loader.default_loader import DefaultModelLoader
+
+    _loader = register_model_loader(FORMAT)(_make(DefaultModelLoader)) or True
+
+
+def _make(base):
+    """The loader: `base`, but for where the tensors of safetensors files come from."""
+
+    class SluiceModelLoader(base):
+        def __init__(self, load_config):
+            config = copy.copy(load_config)
+            extra = dict(config.model_loader_extra_config or {})
+            self._own = {key: extra.pop(key) for key in OWN_KEYS if key in extra}
+            config.model_loader_extra_config = extra
+            config.load_format = "safetensors"  # which files there are is decided as for these
+            super().__init__(config)
+
+        def _get_weights_iterator(self, source):
+            files = _files(self, source)
+            skip = _skip(self, source)
+            if self.counter_before_loading_weights == 0.0:
+                self.counter_before_loading_weights = time.perf_counter()
+            device = self._own.get("device") or _device()
+            tensors = weights(files, device, skip, int(self._own.get("budget", BUDGET)))
+            return ((source.prefix + name, tensor) for name, tensor in _decoded(tensors))
+
+    return SluiceModelLoader
+
+
+def weights(files, device, skip=lambda name: False, budget=BUDGET):
+    """(name, torch.Tensor) of all tensors of `files` but those whose names `skip` takes, which are not read. Each tensor's
+    memory is given back when nobody has it any more, and no more than `budget` bytes are there at a time: two files are on
+    their way together, with half of it each."""
+    import torch
+
+    begun = []
+    for index in range(len(files) + 1):
+        if index < len(files):
+            begun.append(_begin(files[index], device, skip, budget // 2))
+        if len(begun) < 2 and index < len(files):
+            continue
+        load = begun.pop(0)
+        if load is None:
+            continue
+        with load:
+            for _, tensor in load:
+                name, its = tensor.name, torch.from_dlpack(tensor)
+                del tensor, _
+                yield name, its
+                del its
+
+
+def _begin(file, device, skip, budget):
+    """The load of a file; None where nothing of it is wanted."""
+    checkpoint = sluice.open(file)
+    names = [name for name in checkpoint.names if not skip(name)]
+    return sluice.load(checkpoint, device, select=[_literally(name) for name in names], budget=budget) if names else None
+
+
+def _literally(name):
+    return "".join(f"[{each}]" if each in "*?[" else each for each in name) if any(each in "*?[\\" for each in name) else name
+
+
+def _device():
+    import torch
+
+    return f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
+
+
+def _files(loader, source):
+    """The safetensors files that vLLM would read. What it is asked by differs from version to version."""
+    asked = {
+        "model_name_or_path": source.model_or_path, "subfolder": getattr(source, "subfolder", None), "revision": source.revision,
+        "fall_back_to_pt": False, "allow_patterns_overrides": source.allow_patterns_overrides,
+    }
+    known = inspect.signature(loader._prepare_weights).parameters
+    folder, files, is_safetensors, *rest = loader._prepare_weights(**{key: asked[key] for key in asked if key in known})
+    if not is_safetensors:
+        raise ValueError(f"load format {FORMAT} reads safetensors files, and {folder} has others: {files[:3]}")
+    prefixes = getattr(loader, "_encoder_only_lm_prefixes", None)
+    if prefixes is not None and rest:
+        from vllm.model_executor.model_loader.weight_utils import filter_mm_encoder_only_safetensors_files
+
+        files = filter_mm_encoder_only_safetensors_files(
+            files, folder, rest[0], prefixes, weights_mapper=loader._encoder_only_weights_mapper)
+    return sorted(files)
+
+
+def _skip(loader, source):
+    """Which names are not to be read: of other ranks' experts, and what the model does not use."""
+    unused = getattr(source, "is_unused_weight", None)
+    experts = getattr(loader, "local_expert_ids", None)
+    if experts is not None:
+        from vllm.model_executor.model_loader.ep_weight_filter import should_skip_weight
+    return lambda name: (unused is not None and unused(name)) or (experts is not None and should_skip_weight(name, experts))
+
+
+def _decoded(tensors):
+    """As the base class decodes scales, where it does."""
+    try:
+        from vllm.model_executor.model_loader.csf_scales import decode_csf_scale_streams
+    except ImportError:
+        return tensors
+    return decode_csf_scale_streams(tensors)
