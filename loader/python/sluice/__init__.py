@@ -18,9 +18,19 @@ TensorInfo = _sluice.TensorInfo
 
 __version__ = _sluice.version
 __all__ = [
-    "Checkpoint", "Error", "Load", "Progress", "Shard", "Tensor", "TensorInfo", "configure", "load", "open", "patch",
-    "safe_open",
+    "Checkpoint", "Error", "Load", "Progress", "Shard", "Tensor", "TensorInfo", "configure", "get_cmake_dir", "get_include",
+    "load", "open", "patch", "safe_open",
 ]
+
+
+def get_include():
+    """The folder of the headers for C and C++, in an installed package."""
+    return __path__[0] + "/include"
+
+
+def get_cmake_dir():
+    """The folder that CMake's find_package(sluice) takes as sluice_DIR, in an installed package."""
+    return __path__[0] + "/lib/cmake/sluice"
 
 
 def __getattr__(name):
