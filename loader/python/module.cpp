@@ -123,6 +123,9 @@ void free_instance(PyObject* self) noexcept {
 }  // namespace sluice::python
 
 // Python looks for this name.
+#ifdef __clang__
+#pragma clang diagnostic ignored "-Wreserved-identifier"
+#endif
 PyMODINIT_FUNC PyInit__sluice() {  // NOLINT(readability-identifier-naming)
   return sluice::python::make_module();
 }

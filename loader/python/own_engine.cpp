@@ -19,7 +19,8 @@ struct OwnEngine::Process {
 
 OwnEngine::Process& OwnEngine::process() noexcept {
   // Never destroyed: loads may end after the last destructor of the process has run.
-  static auto* const process = new Process();
+  // Without memory for it, the interpreter ends here.
+  static auto* const process = new Process();  // NOLINT(bugprone-unhandled-exception-at-new)
   return *process;
 }
 
