@@ -9,10 +9,10 @@ import time
 start, cpu = time.perf_counter(), time.process_time()
 
 import json  # noqa: E402
-import resource  # noqa: E402
 import sys  # noqa: E402
 
 import sluice  # noqa: E402
+from own_process import peak_resident_bytes  # noqa: E402
 
 budget = int(sys.argv[2]) if len(sys.argv) > 2 else None
 load = sluice.load(sys.argv[1], budget=budget)
@@ -26,4 +26,4 @@ load.wait()
 seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
 
 print(json.dumps({"bytes": size, "seconds": seconds, "cpu_seconds": cpu_seconds,
-                  "peak_resident_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+                  "peak_resident_bytes": peak_resident_bytes()}))
