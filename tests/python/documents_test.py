@@ -35,15 +35,19 @@ class Stubs(Case):
         known = {node.name: node for node in ast.parse(stubs.read_text(encoding="utf-8")).body if hasattr(node, "name")}
         self.assertLessEqual(set(sluice.__all__), set(known))
         for name, node in known.items():
-            if name.startswith("_"):
-                continue
-            its = getattr(sluice, name)
-            for function, found in [(each, getattr(its, each.name)) for each in getattr(node, "body", [])
-                                    if isinstance(each, ast.FunctionDef) and each.name != "__buffer__"] if inspect.isclass(its) else [(node, its)]:
-                if inspect.isfunction(found):
-                    wanted = [each.arg for each in (*function.args.args, *function.args.kwonlyargs)]
-                    there = [each for each, its in inspect.signature(found).parameters.items() if its.kind != its.VAR_POSITIONAL]
-                    self.assertEqual(wanted, there, f"{name}.{function.name}")
+            its = getattr(sluice, name, None)
+            if isinstance(node, ast.FunctionDef):
+                self.compare(node, its)
+            elif not name.startswith("_"):
+                for function in node.body:
+                    if isinstance(function, ast.FunctionDef) and function.name != "__buffer__":  # Python's own, from 3.12 on
+                        self.compare(function, getattr(its, function.name))
+
+    def compare(self, stub, function):
+        if inspect.isfunction(function):
+            wanted = [each.arg for each in (*stub.args.args, *stub.args.kwonlyargs)]
+            found = inspect.signature(function).parameters.values()
+            self.assertEqual([each.name for each in found if each.kind != each.VAR_POSITIONAL], wanted, stub.name)
 
 
 if __name__ == "__main__":
