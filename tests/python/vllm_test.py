@@ -49,6 +49,11 @@ class BaseLoader:
         return str(model_name_or_path), files, bool(files)
 
 
+class Platform:
+    cuda = False
+    is_cuda = staticmethod(lambda: Platform.cuda)
+
+
 def fakes(registered):
     def module(name, **members):
         made = types.ModuleType(name)
@@ -59,7 +64,8 @@ def fakes(registered):
         return lambda loader: registered.setdefault(name, loader)
 
     class Cuda:
-        is_available = staticmethod(lambda: False)
+        is_available = staticmethod(lambda: True)  # as on a machine with a GPU that vLLM does not use
+        current_device = staticmethod(lambda: 1)
 
     path = "vllm.model_executor.model_loader"
     return dict([
@@ -68,6 +74,7 @@ def fakes(registered):
         module(f"{path}.ep_weight_filter",
                should_skip_weight=lambda name, ids: ".experts." in name and name.endswith(".weight")
                and int(name.split(".experts.")[1].split(".")[0]) not in ids),
+        module("vllm.platforms", current_platform=Platform),
         module("torch", from_dlpack=lambda tensor: bytes(memoryview(tensor).cast("B")), cuda=Cuda),
     ])
 
@@ -105,6 +112,23 @@ class Vllm(Case):
     def test_takes_its_own_settings(self):
         got = self.load(Source(self.folder), {"budget": 64 << 20, "device": "cpu", "num_threads": 2})
         self.assertEqual(got, self.expected())
+
+    def test_loads_to_the_device_of_vllms_platform(self):
+        self.assertEqual(sluice.vllm._device(), "cpu")
+        self.addCleanup(setattr, Platform, "cuda", False)
+        Platform.cuda = True
+        self.assertEqual(sluice.vllm._device(), "cuda:1")
+
+    def test_without_a_budget_all_may_be_kept(self):
+        large = [(f"large.{index}", "U8", [4 << 20]) for index in range(6)]
+        self.shard(large, "large.safetensors")
+        sys.modules["torch"].from_dlpack = memoryview
+        self.addCleanup(setattr, sluice.vllm, "BUDGET", sluice.vllm.BUDGET)
+        sluice.vllm.BUDGET = 2  # less than a load takes, so that it is refused where 0 is not told from nothing
+        loader = self.registered["sluice"](LoadConfig(model_loader_extra_config={"budget": 0}))
+        kept = dict(loader._get_weights_iterator(Source(self.folder)))
+        self.assertEqual({name: bytes(kept[name].cast("B")) for name, *_ in large},
+                         {each[0]: content(*each) for each in large})
 
     def test_leaves_other_ranks_experts_and_unused_weights_unread(self):
         got = self.load(Source(self.folder, is_unused_weight=lambda name: name.endswith("unused")), experts={0})

@@ -52,7 +52,7 @@ def _make(base):
 def weights(files, device, skip=lambda name: False, budget=BUDGET):
     """(name, torch.Tensor) of all tensors of `files` but those whose names `skip` takes, which are not read. Each tensor's
     memory is given back when nobody has it any more, and no more than `budget` bytes are there at a time: two files are on
-    their way together, with half of it each."""
+    their way together, with half of it each. Who keeps tensors may wait for ever, but with a budget of 0, which is none."""
     import torch
 
     begun = []
@@ -84,9 +84,15 @@ def _literally(name):
 
 
 def _device():
+    """Where this process has its parameters, if sluice loads there. torch alone may know GPUs that vLLM does not use, and
+    calls AMD's cuda, too."""
+    from vllm.platforms import current_platform
+
+    if not current_platform.is_cuda():
+        return "cpu"
     import torch
 
-    return f"cuda:{torch.cuda.current_device()}" if torch.cuda.is_available() else "cpu"
+    return f"cuda:{torch.cuda.current_device()}"
 
 
 def _files(loader, source):
