@@ -116,7 +116,7 @@ class SLUICE_API Load {
   void wait() const;
 
   /// wait() in its forms, but not for longer than `timeout`: false and nullptr where the time is up, which is no error.
-  /// A timeout of 0 or less only looks. They throw what wait() throws.
+  /// A timeout of 0 or less only looks, nanoseconds::max() is for ever. They throw what wait() throws.
   bool wait_for(std::chrono::nanoseconds timeout) const;
   const Tensor* wait_for(std::string_view name, std::chrono::nanoseconds timeout) const;
   const Tensor* wait_for(std::string_view name, DeviceId device, std::chrono::nanoseconds timeout) const;

@@ -53,6 +53,10 @@ const sluice::Tensor& present(const sluice::Load& load, sluice_string name, slui
 void check_done(const int* done, std::int64_t timeout_ns) {
   if (timeout_ns >= 0) required(done, "done");
 }
+// Of an argument `timeout_ns`, which is for ever where it is negative.
+nanoseconds timeout_of(std::int64_t timeout_ns) noexcept {
+  return timeout_ns < 0 ? nanoseconds::max() : nanoseconds(timeout_ns);
+}
 void say_done(int* done, bool is_there) noexcept {
   if (done != nullptr) *done = is_there ? 1 : 0;
 }
@@ -73,7 +77,7 @@ int sluice_load_arrival(const sluice_load* load, std::uint64_t index, std::int64
     const sluice::Load& running = load_of(load);
     int& outcome = required(arrival, "arrival");
     check_wanted(tensor);
-    if (timeout_ns >= 0 && !running.wait_for_arrival(index, nanoseconds(timeout_ns))) {
+    if (!running.wait_for_arrival(index, timeout_of(timeout_ns))) {
       outcome = SLUICE_TIME_UP;
       return;
     }
@@ -95,8 +99,7 @@ int sluice_load_wait(const sluice_load* load, std::int64_t timeout_ns, int* done
   return run(error, [&] {
     const sluice::Load& running = load_of(load);
     check_done(done, timeout_ns);
-    const bool is_there = timeout_ns < 0 ? (running.wait(), true) : running.wait_for(nanoseconds(timeout_ns));
-    say_done(done, is_there);
+    say_done(done, running.wait_for(timeout_of(timeout_ns)));
   });
 }
 int sluice_load_wait_tensor(const sluice_load* load, sluice_string name, sluice_device device, std::int64_t timeout_ns,
@@ -107,13 +110,8 @@ int sluice_load_wait_tensor(const sluice_load* load, sluice_string name, sluice_
     const auto on = device_or_any(device);
     check_done(done, timeout_ns);
     check_wanted(tensor);
-    const sluice::Tensor* there = nullptr;
-    if (timeout_ns < 0) {
-      there = on ? &running.wait(known, *on) : &running.wait(known);
-    } else {
-      const nanoseconds timeout(timeout_ns);
-      there = on ? running.wait_for(known, *on, timeout) : running.wait_for(known, timeout);
-    }
+    const nanoseconds timeout = timeout_of(timeout_ns);
+    const sluice::Tensor* const there = on ? running.wait_for(known, *on, timeout) : running.wait_for(known, timeout);
     give_if_wanted(there, tensor);
     say_done(done, there != nullptr);
   });
@@ -124,10 +122,7 @@ int sluice_load_wait_group(const sluice_load* load, std::uint32_t group, sluice_
     const sluice::Load& running = load_of(load);
     const sluice::DeviceId on = device_of(device);
     check_done(done, timeout_ns);
-    const sluice::Group all_of{group};
-    const bool is_there =
-        timeout_ns < 0 ? (running.wait(all_of, on), true) : running.wait_for(all_of, on, nanoseconds(timeout_ns));
-    say_done(done, is_there);
+    say_done(done, running.wait_for(sluice::Group{group}, on, timeout_of(timeout_ns)));
   });
 }
 int sluice_load_wait_on(const sluice_load* load, void* stream, sluice_string name, sluice_device device,

@@ -38,8 +38,9 @@ const Tensor* find_arrived(LoadState& state, std::string_view name, const Device
   return placement ? state.find(*placement) : nullptr;
 }
 
-const Tensor& wait_for_tensor(LoadState& state, std::string_view name, const DeviceId* device) {
-  return state.wait(find_placement(state, name, device));
+const Tensor* wait_for_tensor(LoadState& state, std::string_view name, const DeviceId* device,
+                              std::chrono::nanoseconds timeout) {
+  return state.wait_for(find_placement(state, name, device), timeout);
 }
 
 const Tensor& order_behind(LoadState& state, CUstream_st* stream, std::string_view name, const DeviceId* device) {
@@ -81,10 +82,10 @@ const Tensor* Load::find(std::string_view name, DeviceId device) const noexcept 
 }
 
 const Tensor& Load::wait(std::string_view name) const {
-  return wait_for_tensor(state_of(state_), name, nullptr);
+  return *wait_for_tensor(state_of(state_), name, nullptr, LoadState::for_ever);
 }
 const Tensor& Load::wait(std::string_view name, DeviceId device) const {
-  return wait_for_tensor(state_of(state_), name, &device);
+  return *wait_for_tensor(state_of(state_), name, &device, LoadState::for_ever);
 }
 
 const Tensor& Load::wait_on(CUstream_st* stream, std::string_view name) const {
@@ -95,7 +96,7 @@ const Tensor& Load::wait_on(CUstream_st* stream, std::string_view name, DeviceId
 }
 
 void Load::wait(Group group, DeviceId device) const {
-  state_of(state_).wait(group, device);
+  state_of(state_).wait_for(group, device, LoadState::for_ever);
 }
 
 void Load::wait_on(CUstream_st* stream, Group group, DeviceId device) const {
@@ -119,19 +120,17 @@ int Load::descriptor() const noexcept {
 }
 
 void Load::wait() const {
-  state_of(state_).wait();
+  state_of(state_).wait_for(LoadState::for_ever);
 }
 
 bool Load::wait_for(std::chrono::nanoseconds timeout) const {
   return state_of(state_).wait_for(timeout);
 }
 const Tensor* Load::wait_for(std::string_view name, std::chrono::nanoseconds timeout) const {
-  LoadState& state = state_of(state_);
-  return state.wait_for(find_placement(state, name, nullptr), timeout);
+  return wait_for_tensor(state_of(state_), name, nullptr, timeout);
 }
 const Tensor* Load::wait_for(std::string_view name, DeviceId device, std::chrono::nanoseconds timeout) const {
-  LoadState& state = state_of(state_);
-  return state.wait_for(find_placement(state, name, &device), timeout);
+  return wait_for_tensor(state_of(state_), name, &device, timeout);
 }
 bool Load::wait_for(Group group, DeviceId device, std::chrono::nanoseconds timeout) const {
   return state_of(state_).wait_for(group, device, timeout);

@@ -174,13 +174,6 @@ void LoadState::check_process() const {
 }
 
 template <typename There>
-void LoadState::wait_until(MutexLock& lock, There there) {
-  if (there()) return;
-  const Tracer::Scope waiting(tracer_, {.what = Span::What::wait, .row = Tracer::caller});
-  while (!there()) changed_.wait(lock);
-}
-
-template <typename There>
 bool LoadState::wait_until(MutexLock& lock, Timeout timeout, There there) {
   using Clock = std::chrono::steady_clock;
   if (there()) return true;
@@ -217,7 +210,7 @@ void LoadState::check_present(std::uint32_t placement) const {
 const Tensor* LoadState::arrival(std::size_t index) {
   check_process();
   MutexLock lock(mutex_);
-  wait_until(lock, [&]() SLUICE_REQUIRES(mutex_) { return finished_ || arrivals_.size() > index; });
+  wait_until(lock, for_ever, [&]() SLUICE_REQUIRES(mutex_) { return finished_ || arrivals_.size() > index; });
   if (index < arrivals_.size()) return &tensors_[arrivals_[index]];
   if (error_ != nullptr) std::rethrow_exception(error_);
   return nullptr;
@@ -229,15 +222,6 @@ const Tensor* LoadState::find(std::uint32_t placement) noexcept {
   return arrived_[placement] && !dropped_[placement] ? &tensors_[placement] : nullptr;
 }
 
-const Tensor& LoadState::wait(std::uint32_t placement) {
-  check_process();
-  MutexLock lock(mutex_);
-  wait_until(lock, [&]() SLUICE_REQUIRES(mutex_) { return finished_ || arrived_[placement]; });
-  if (!arrived_[placement]) std::rethrow_exception(error_);
-  check_present(placement);
-  return tensors_[placement];
-}
-
 bool LoadState::wait_for_arrival(std::size_t index, Timeout timeout) {
   check_process();
   MutexLock lock(mutex_);
@@ -246,34 +230,30 @@ bool LoadState::wait_for_arrival(std::size_t index, Timeout timeout) {
 
 const Tensor* LoadState::wait_for(std::uint32_t placement, Timeout timeout) {
   check_process();
-  {
-    MutexLock lock(mutex_);
-    if (!wait_until(lock, timeout, [&]() SLUICE_REQUIRES(mutex_) { return finished_ || arrived_[placement]; })) {
-      return nullptr;
-    }
+  MutexLock lock(mutex_);
+  if (!wait_until(lock, timeout, [&]() SLUICE_REQUIRES(mutex_) { return finished_ || arrived_[placement]; })) {
+    return nullptr;
   }
-  return &wait(placement);
+  if (!arrived_[placement]) std::rethrow_exception(error_);
+  check_present(placement);
+  return &tensors_[placement];
 }
 
 bool LoadState::wait_for(Timeout timeout) {
   check_process();
-  {
-    MutexLock lock(mutex_);
-    if (!wait_until(lock, timeout, [&]() SLUICE_REQUIRES(mutex_) { return finished_; })) return false;
-  }
-  wait();
+  MutexLock lock(mutex_);
+  if (!wait_until(lock, timeout, [&]() SLUICE_REQUIRES(mutex_) { return finished_; })) return false;
+  if (error_ != nullptr) std::rethrow_exception(error_);
   return true;
 }
 
 bool LoadState::wait_for(Group group, DeviceId device, Timeout timeout) {
   check_process();
   const std::size_t index = find_group(group, device);
-  {
-    MutexLock lock(mutex_);
-    const auto is_over = [&]() SLUICE_REQUIRES(mutex_) { return finished_ || groups_[index].to_arrive == 0; };
-    if (!wait_until(lock, timeout, is_over)) return false;
-  }
-  wait(group, device);
+  MutexLock lock(mutex_);
+  const auto is_over = [&]() SLUICE_REQUIRES(mutex_) { return finished_ || groups_[index].to_arrive == 0; };
+  if (!wait_until(lock, timeout, is_over)) return false;
+  if (groups_[index].to_arrive != 0) std::rethrow_exception(error_);
   return true;
 }
 
@@ -311,13 +291,13 @@ const Tensor& LoadState::wait_on(CUstream_st* stream, std::uint32_t placement) {
   check_process();
   {
     MutexLock lock(mutex_);
-    wait_until(lock,
+    wait_until(lock, for_ever,
                [&]() SLUICE_REQUIRES(mutex_) { return finished_ || arrived_[placement] || handed_[placement] != 0; });
     if (!arrived_[placement] && order(plan_->placements[placement].device, stream, handed_[placement])) {
       return tensors_[placement];
     }
   }
-  return wait(placement);
+  return *wait_for(placement, for_ever);
 }
 
 std::optional<std::size_t> LoadState::group_at(Group group, DeviceId device) const noexcept {
@@ -336,27 +316,19 @@ std::size_t LoadState::find_group(Group group, DeviceId device) const {
               {plan_->catalogue->path.string(), {}, {}}, "give a rule or a destination that group");
 }
 
-void LoadState::wait(Group group, DeviceId device) {
-  check_process();
-  const std::size_t index = find_group(group, device);
-  MutexLock lock(mutex_);
-  wait_until(lock, [&]() SLUICE_REQUIRES(mutex_) { return finished_ || groups_[index].to_arrive == 0; });
-  if (groups_[index].to_arrive != 0) std::rethrow_exception(error_);
-}
-
 void LoadState::wait_on(CUstream_st* stream, Group group, DeviceId device) {
   check_process();
   const std::size_t index = find_group(group, device);
   {
     MutexLock lock(mutex_);
-    wait_until(lock, [&]() SLUICE_REQUIRES(mutex_) {
+    wait_until(lock, for_ever, [&]() SLUICE_REQUIRES(mutex_) {
       return finished_ || groups_[index].to_arrive == 0 || groups_[index].to_hand == 0;
     });
     const GroupLeft& left = groups_[index];
     if (left.to_arrive == 0) return;
     if (left.to_hand == 0 && order(index % plan_->devices.size(), stream, left.handed)) return;
   }
-  wait(group, device);
+  wait_for(group, device, for_ever);
 }
 
 bool LoadState::ready(Group group, DeviceId device) noexcept {
@@ -381,7 +353,7 @@ std::optional<Group> LoadState::preferred() const noexcept {
 std::vector<Memory> LoadState::arenas() {
   check_process();
   MutexLock lock(mutex_);
-  wait_until(lock, [&]() SLUICE_REQUIRES(mutex_) { return finished_ || placed_; });
+  wait_until(lock, for_ever, [&]() SLUICE_REQUIRES(mutex_) { return finished_ || placed_; });
   if (!placed_ && error_ != nullptr) std::rethrow_exception(error_);
   std::vector<Memory> arenas;
   for (std::size_t i = 0; i < arenas_.size(); ++i) {
@@ -421,13 +393,6 @@ bool LoadState::order(std::size_t device, CUstream_st* stream, std::uint64_t cou
   if (--orders_ == 0) changed_.notify_all();
   if (error != nullptr) std::rethrow_exception(error);
   return ordered;
-}
-
-void LoadState::wait() {
-  check_process();
-  MutexLock lock(mutex_);
-  wait_until(lock, [&]() SLUICE_REQUIRES(mutex_) { return finished_; });
-  if (error_ != nullptr) std::rethrow_exception(error_);
 }
 
 Progress LoadState::progress() noexcept {

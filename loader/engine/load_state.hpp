@@ -71,14 +71,11 @@ class LoadState {
   /// As the functions of Load of the same names; placements are numbers in the plan.
   const Tensor* arrival(std::size_t index) SLUICE_EXCLUDES(mutex_);
   const Tensor* find(std::uint32_t placement) noexcept SLUICE_EXCLUDES(mutex_);
-  const Tensor& wait(std::uint32_t placement) SLUICE_EXCLUDES(mutex_);
   const Tensor& wait_on(CUstream_st* stream, std::uint32_t placement) SLUICE_EXCLUDES(mutex_);
-  void wait() SLUICE_EXCLUDES(mutex_);
-  void wait(Group group, DeviceId device) SLUICE_EXCLUDES(mutex_);
   void wait_on(CUstream_st* stream, Group group, DeviceId device) SLUICE_EXCLUDES(mutex_);
   bool ready(Group group, DeviceId device) noexcept SLUICE_EXCLUDES(mutex_);
-  /// The forms with a timeout, as Load::wait_for().
   using Timeout = std::chrono::nanoseconds;
+  static constexpr Timeout for_ever = Timeout::max();  // as wait() waits
   bool wait_for_arrival(std::size_t index, Timeout timeout) SLUICE_EXCLUDES(mutex_);
   const Tensor* wait_for(std::uint32_t placement, Timeout timeout) SLUICE_EXCLUDES(mutex_);
   bool wait_for(Timeout timeout) SLUICE_EXCLUDES(mutex_);
@@ -101,15 +98,12 @@ class LoadState {
 
  private:
   void check_process() const;
-  /// Waits until `there()`, which reads what the mutex guards.
-  template <typename There>
-  void wait_until(MutexLock& lock, There there) SLUICE_REQUIRES(mutex_);
-  /// Likewise, but not for longer. Whether `there()`.
+  /// Waits until `there()`, which reads what the mutex guards, but not for longer. Whether `there()`.
   template <typename There>
   bool wait_until(MutexLock& lock, Timeout timeout, There there) SLUICE_REQUIRES(mutex_);
   /// Throws where a placement has not arrived, or has been dropped.
   void check_present(std::uint32_t placement) const SLUICE_REQUIRES(mutex_);
-  /// Index into memory_; nothing for the caller's memory and for no bytes.
+  /// Index into memory_left_; nothing for the caller's memory and for no bytes.
   std::optional<std::size_t> memory_of(const Placement& placement) const noexcept;
   /// Lane::order() of a device of the plan; false where lanes may not be used. `lock` is let go of meanwhile: the
   /// driver may take its time, and the engine's thread needs the mutex to publish.
