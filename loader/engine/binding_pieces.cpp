@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "loader/engine/piece_memory.hpp"
 #include "loader/plan/arena_pieces.hpp"
 
 namespace sluice {
@@ -11,7 +12,8 @@ BindingPieces::BindingPieces(LoadState& state, Workers& workers, std::shared_ptr
     : state_(state),
       plan_(state.plan()),
       wakeup_(wakeup),
-      returned_(std::make_shared<ReturnedPieces>(std::move(wakeup))),
+      bound_(plan_.pieces.size(), wakeup),
+      returned_(std::make_shared<PieceMarks>(plan_.pieces.size(), std::move(wakeup))),
       devices_(plan_.devices.size()),
       is_bound_(plan_.pieces.size()),
       unread_(plan_.pieces.size()),
@@ -19,10 +21,6 @@ BindingPieces::BindingPieces(LoadState& state, Workers& workers, std::shared_ptr
   if (plan_.pieces.empty()) return;
   sort_pieces();
   find_unread();
-  // What marks an end must not fail.
-  returned_->reserve(plan_.pieces.size());
-  const MutexLock lock(mutex_);
-  bound_.reserve(plan_.pieces.size());
 }
 
 void BindingPieces::sort_pieces() {
@@ -80,28 +78,28 @@ void BindingPieces::bind(std::uint32_t number, Arena& arena) noexcept {
   std::exception_ptr error;
   try {
     const ArenaPiece& piece = plan_.pieces[number];
-    arena.bind(piece.offset, piece.bytes, !plan_.fills.empty());
+    arena.bind(piece.offset, piece.bytes, has_fills(number));
+    return bound_.add(number);
   } catch (...) {
     error = std::current_exception();
   }
   const MutexLock lock(mutex_);
-  if (error != nullptr) {
-    error_ = std::move(error);
-  } else {
-    bound_.push_back(number);
-  }
+  error_ = std::move(error);
   wakeup_->notify();
 }
 
+/// Whether something in the piece is to be zero that nothing is delivered to.
+bool BindingPieces::has_fills(std::uint32_t number) const {
+  return std::any_of(plan_.fills.begin(), plan_.fills.end(),
+                     [&](const Fill& fill) { return piece_of(plan_, plan_.placements[fill.placement]) == number; });
+}
+
 void BindingPieces::take_bound(std::span<const std::shared_ptr<Arena>> arenas, std::vector<std::uint32_t>& complete) {
-  std::vector<std::uint32_t> bound;
   {
     const MutexLock lock(mutex_);
     if (error_ != nullptr) std::rethrow_exception(std::exchange(error_, nullptr));
-    bound.assign(bound_.begin(), bound_.end());
-    bound_.clear();  // its room stays
   }
-  for (const std::uint32_t number : bound) {
+  for (const std::uint32_t number : bound_.take()) {
     const ArenaPiece& piece = plan_.pieces[number];
     state_.add_piece(number, std::make_shared<PieceMemory>(arenas[piece.device], piece, number, returned_));
     is_bound_[number] = true;

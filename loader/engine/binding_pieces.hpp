@@ -12,14 +12,13 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
-#include <optional>
 #include <span>
 #include <vector>
 
 #include "loader/base/mutex.hpp"
 #include "loader/base/task_group.hpp"
 #include "loader/engine/load_state.hpp"
-#include "loader/engine/piece_memory.hpp"
+#include "loader/engine/piece_marks.hpp"
 
 namespace sluice {
 
@@ -55,11 +54,13 @@ class BindingPieces {
   void take_returned();
   void begin(OnDevice& on, Arena& arena);
   void bind(std::uint32_t piece, Arena& arena) noexcept;
+  bool has_fills(std::uint32_t piece) const;
 
   LoadState& state_;
   const PlanData& plan_;
   const std::shared_ptr<Wakeup> wakeup_;
-  const std::shared_ptr<ReturnedPieces> returned_;
+  PieceMarks bound_;
+  const std::shared_ptr<PieceMarks> returned_;      // whoever has a piece may outlive this
   std::vector<OnDevice> devices_;                   // by device of the plan
   std::vector<bool> is_bound_;                      // by piece; stays so when it has come back
   std::vector<std::vector<std::uint32_t>> unread_;  // by piece: placements that nothing is read for
@@ -67,7 +68,6 @@ class BindingPieces {
   std::uint64_t peak_bytes_ = 0;
 
   Mutex mutex_;
-  std::vector<std::uint32_t> bound_ SLUICE_GUARDED_BY(mutex_);  // since the last look
   std::exception_ptr error_ SLUICE_GUARDED_BY(mutex_);
   TaskGroup tasks_;  // last: its tasks use all of the above
 };

@@ -5,30 +5,10 @@
 
 namespace sluice {
 
-void ReturnedPieces::add(std::uint32_t piece) noexcept {
-  {
-    const MutexLock lock(mutex_);
-    pieces_.push_back(piece);
-  }
-  wakeup_->notify();
-}
-
-std::vector<std::uint32_t> ReturnedPieces::take() {
-  const MutexLock lock(mutex_);
-  std::vector<std::uint32_t> pieces(pieces_.begin(), pieces_.end());
-  pieces_.clear();  // its room stays
-  return pieces;
-}
-
-void ReturnedPieces::reserve(std::size_t count) {
-  const MutexLock lock(mutex_);
-  pieces_.reserve(count);
-}
-
 PieceMemory::PieceMemory(std::shared_ptr<Arena> arena) : arena_(std::move(arena)) {}
 
 PieceMemory::PieceMemory(std::shared_ptr<Arena> arena, const ArenaPiece& piece, std::uint32_t index,
-                         std::shared_ptr<ReturnedPieces> returned)
+                         std::shared_ptr<PieceMarks> returned)
     : arena_(std::move(arena)),
       offset_(piece.offset),
       bytes_(piece.bytes),

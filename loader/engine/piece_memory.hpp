@@ -10,36 +10,20 @@
 
 #include "loader/base/mutex.hpp"
 #include "loader/base/this_process.hpp"
-#include "loader/base/wakeup.hpp"
 #include "loader/device/device.hpp"
+#include "loader/engine/piece_marks.hpp"
 #include "loader/plan/plan.hpp"
 
 namespace sluice {
-
-/// Pieces that have gone back, for the engine's thread to collect.
-class ReturnedPieces {
- public:
-  explicit ReturnedPieces(std::shared_ptr<Wakeup> wakeup) : wakeup_(std::move(wakeup)) {}
-
-  void add(std::uint32_t piece) noexcept SLUICE_EXCLUDES(mutex_);
-  /// Those since the last call.
-  std::vector<std::uint32_t> take() SLUICE_EXCLUDES(mutex_);
-  /// REQUIRES: add() is called at most so often.
-  void reserve(std::size_t count) SLUICE_EXCLUDES(mutex_);
-
- private:
-  const std::shared_ptr<Wakeup> wakeup_;
-  Mutex mutex_;
-  std::vector<std::uint32_t> pieces_ SLUICE_GUARDED_BY(mutex_);
-};
 
 class PieceMemory {
  public:
   /// The whole of an arena.
   explicit PieceMemory(std::shared_ptr<Arena> arena);
-  /// A piece of an arena, which has been bound, as number `index` of the plan.
+  /// A piece of an arena, which has been bound, as number `index` of the plan. `returned` is told when it has gone
+  /// back.
   PieceMemory(std::shared_ptr<Arena> arena, const ArenaPiece& piece, std::uint32_t index,
-              std::shared_ptr<ReturnedPieces> returned);
+              std::shared_ptr<PieceMarks> returned);
   /// May wait for the device. In a child of the process that made it, it does nothing: the memory is the parent's.
   ~PieceMemory();
   PieceMemory(const PieceMemory&) = delete;
@@ -56,7 +40,7 @@ class PieceMemory {
   const std::uint64_t offset_ = 0;
   const std::uint64_t bytes_ = 0;  // 0: the whole arena
   const std::uint32_t index_ = 0;
-  const std::shared_ptr<ReturnedPieces> returned_;
+  const std::shared_ptr<PieceMarks> returned_;
 
   Mutex mutex_;
   std::vector<std::pair<CUstream_st*, std::shared_ptr<const StreamMark>>> marks_ SLUICE_GUARDED_BY(mutex_);
