@@ -103,11 +103,14 @@ void MemoryMapping::set_access(cu::Access access) const {
   context_.check(context_.driver().cuMemSetAccess(pointer_, bytes_, &wanted, 1), "cuMemSetAccess");
 }
 
-MappedMemory::MappedMemory(const Context& context, const MappedMemorySupport& support, std::uint64_t bytes)
-    : addresses_(context, support.round_up(bytes), support.granularity),
-      memory_(context, support.round_up(bytes), support.properties),
-      mapping_(context, addresses_.pointer(), support.round_up(bytes), memory_.handle()) {
+BoundMemory::BoundMemory(const Context& context, const MappedMemorySupport& support, cu::DevicePointer at,
+                         std::uint64_t bytes)
+    : memory_(context, bytes, support.properties), mapping_(context, at, bytes, memory_.handle()) {
   mapping_.set_access(cu::Access::read_write);
 }
+
+MappedMemory::MappedMemory(const Context& context, const MappedMemorySupport& support, std::uint64_t bytes)
+    : addresses_(context, support.round_up(bytes), support.granularity),
+      memory_(context, support, addresses_.pointer(), support.round_up(bytes)) {}
 
 }  // namespace sluice

@@ -74,6 +74,18 @@ class MemoryMapping {
   const std::uint64_t bytes_;
 };
 
+/// Created memory that is mapped, readable and writable by the device, at addresses that were reserved.
+class BoundMemory {
+ public:
+  /// `bytes`: a multiple of the granularity. REQUIRES: the context is current, and `support` is the device's and no
+  /// refusal. Throws Error{out_of_memory, device_unavailable}.
+  BoundMemory(const Context& context, const MappedMemorySupport& support, cu::DevicePointer at, std::uint64_t bytes);
+
+ private:
+  const CreatedMemory memory_;
+  const MemoryMapping mapping_;
+};
+
 class MappedMemory {
  public:
   /// At least `bytes`, readable and writable by the device. REQUIRES: the context is current, and `support` is the
@@ -84,8 +96,7 @@ class MappedMemory {
 
  private:
   const ReservedAddresses addresses_;
-  const CreatedMemory memory_;
-  const MemoryMapping mapping_;
+  const BoundMemory memory_;
 };
 
 }  // namespace sluice

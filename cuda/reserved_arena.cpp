@@ -23,12 +23,6 @@ MappedMemorySupport support_of(const Context& context) {
 
 }  // namespace
 
-ReservedArena::Piece::Piece(const Context& context, const MappedMemorySupport& support, cu::DevicePointer at,
-                            std::uint64_t bytes)
-    : memory(context, bytes, support.properties), mapping(context, at, bytes, memory.handle()) {
-  mapping.set_access(cu::Access::read_write);
-}
-
 ReservedArena::ReservedArena(std::shared_ptr<const Context> context, std::uint64_t bytes)
     : context_(std::move(context)), support_(support_of(*context_)), way_back_(*context_) {
   if (bytes == 0) return;
@@ -48,7 +42,7 @@ std::byte* ReservedArena::data() const noexcept {
 void ReservedArena::bind(std::uint64_t offset, std::uint64_t bytes, bool zeroed) {
   const CurrentContext current(*context_);
   const cu::DevicePointer at = addresses_->pointer() + offset;
-  auto piece = std::make_unique<const Piece>(*context_, support_, at, bytes);
+  auto piece = std::make_unique<const BoundMemory>(*context_, support_, at, bytes);
   if (zeroed) fill_with_zeros(at, bytes);
   const MutexLock lock(mutex_);
   pieces_.emplace(offset, std::move(piece));
@@ -61,7 +55,7 @@ void ReservedArena::fill_with_zeros(cu::DevicePointer at, std::uint64_t bytes) c
 }
 
 void ReservedArena::unbind(std::uint64_t offset, std::uint64_t) noexcept {
-  std::unique_ptr<const Piece> piece;
+  std::unique_ptr<const BoundMemory> piece;
   {
     const MutexLock lock(mutex_);
     const auto found = pieces_.find(offset);

@@ -29,12 +29,6 @@ class ReservedArena final : public Arena {
   }
 
  private:
-  struct Piece {
-    Piece(const Context& context, const MappedMemorySupport& support, cu::DevicePointer at, std::uint64_t bytes);
-    const CreatedMemory memory;
-    const MemoryMapping mapping;
-  };
-
   void fill_with_zeros(cu::DevicePointer at, std::uint64_t bytes) const;
 
   const std::shared_ptr<const Context> context_;
@@ -42,7 +36,7 @@ class ReservedArena final : public Arena {
   std::unique_ptr<const ReservedAddresses> addresses_;  // nullptr for no bytes
   mutable WayBack way_back_;
   Mutex mutex_;
-  std::map<std::uint64_t, std::unique_ptr<const Piece>> pieces_ SLUICE_GUARDED_BY(mutex_);  // by offset
+  std::map<std::uint64_t, std::unique_ptr<const BoundMemory>> pieces_ SLUICE_GUARDED_BY(mutex_);  // by offset
 };
 
 }  // namespace sluice
