@@ -6,6 +6,7 @@
 #include "loader/python/records.hpp"
 #include "loader/python/state.hpp"
 #include "loader/python/tensor.hpp"
+#include "loader/rules/exact_pattern.hpp"
 #include "sluice/error.hpp"
 
 namespace sluice::python {
@@ -59,6 +60,11 @@ PyObject* end(PyObject*, PyObject*) {
   });
 }
 
+/// exact_pattern(name): what select and slices take for the tensor of that name alone.
+PyObject* exact_pattern(PyObject*, PyObject* name) {
+  return guarded([&] { return text(rules::exact_pattern(string_of(name))); });
+}
+
 void add(PyObject* module, const char* name, PyTypeObject* type) {
   check(PyModule_AddObjectRef(module, name, reinterpret_cast<PyObject*>(type)));
 }
@@ -69,6 +75,7 @@ PyObject* make_module() {
                                       {"prepare", prepare_devices, METH_O, "Starts the drivers of devices."},
                                       {"start", start_load, METH_VARARGS, "start(checkpoint, wishes): a Load."},
                                       {"configure", configure, METH_VARARGS, "The options of later loads."},
+                                      {"exact_pattern", exact_pattern, METH_O, "The pattern of one name alone."},
                                       {"set_error_maker", set_error_maker, METH_O, "Who makes exceptions."},
                                       {"end", end, METH_NOARGS, "Cancels and drains all loads, for good."},
                                       {}};

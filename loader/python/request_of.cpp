@@ -3,9 +3,9 @@
 #include <string_view>
 #include <utility>
 
-#include "loader/plan/access.hpp"
 #include "loader/plan/selection.hpp"
 #include "loader/rules/exact_pattern.hpp"
+#include "loader/rules/first_matches.hpp"
 #include "sluice/error.hpp"
 #include "sluice/rules.hpp"
 
@@ -72,28 +72,6 @@ std::map<std::string, std::int64_t> values_of(PyObject* dictionary) {
   return values;
 }
 
-/// The first of `patterns` that decides each tensor, or Selection::none. A name needs no search.
-std::vector<std::uint32_t> first_matches(const Checkpoint& checkpoint, const std::vector<std::string>& patterns) {
-  const auto tensors = checkpoint.tensors();
-  std::vector<std::uint32_t> first(tensors.size(), Selection::none);
-  for (std::uint32_t number = 0; number < patterns.size(); ++number) {
-    if (const TensorInfo* exact = checkpoint.find(patterns[number]); exact != nullptr) {
-      std::uint32_t& its = first[static_cast<std::size_t>(exact - tensors.data())];
-      if (its == Selection::none) its = number;
-      if (patterns[number].find_first_of("*?[\\") == std::string::npos) continue;
-    }
-    Request alone;
-    alone.add(patterns[number]);
-    Findings findings;
-    const Selection selection = select(*Access::catalogue(checkpoint), alone, findings);
-    findings.throw_first();
-    for (std::size_t i = 0; i < first.size(); ++i) {
-      if (first[i] == Selection::none && selection.rule_of[i] != Selection::none) first[i] = number;
-    }
-  }
-  return first;
-}
-
 void apply(Rule& rule, const Wishes::Cut& cut) {
   if (cut.take) {
     rule.take(*cut.take);
@@ -123,9 +101,9 @@ Request tensors_of(const Wishes& wishes, const Checkpoint& checkpoint) {
   }
   std::vector<std::string> cut_patterns;
   for (const Wishes::Cut& cut : wishes.cuts) cut_patterns.push_back(cut.pattern);
-  const std::vector<std::uint32_t> cuts = first_matches(checkpoint, cut_patterns);
+  const std::vector<std::uint32_t> cuts = rules::first_matches(checkpoint, cut_patterns);
   const std::vector<std::uint32_t> selects =
-      first_matches(checkpoint, wishes.selects.value_or(std::vector<std::string>{"*"}));
+      rules::first_matches(checkpoint, wishes.selects.value_or(std::vector<std::string>{"*"}));
   for (std::size_t i = 0; i < selects.size(); ++i) {
     if (selects[i] == Selection::none) continue;
     Rule& rule = add(rules::exact_pattern(checkpoint.tensors()[i].name));

@@ -3,37 +3,26 @@
 #include <string>
 #include <vector>
 
-#include "loader/plan/access.hpp"
 #include "loader/plan/selection.hpp"
 #include "loader/rules/exact_pattern.hpp"
+#include "loader/rules/first_matches.hpp"
 #include "sluice/error.hpp"
 #include "sluice/rules.hpp"
 
 namespace sluice::tool {
 namespace {
 
-// The index of the first of `patterns` that matches, by tensor, or Selection::none.
+// As rules::first_matches(), whose error names the option.
 std::vector<std::uint32_t> first_matches(const Arguments& arguments, const Checkpoint& checkpoint,
                                          const std::vector<std::string>& patterns, const std::string& option) {
-  std::vector<std::uint32_t> first(checkpoint.tensors().size(), Selection::none);
-  for (std::uint32_t number = 0; number < patterns.size(); ++number) {
-    Request alone;
-    alone.add(patterns[number]);
-    Findings findings;
-    const Selection selection = select(*Access::catalogue(checkpoint), alone, findings);
-    try {
-      findings.throw_first();
-    } catch (const Error& error) {
-      if (error.code() != ErrorCode::tensor_not_found) throw;
-      const bool suggests = error.hint().starts_with("did you mean");
-      throw Error(error.code(), "no tensor matches " + option, {error.path(), error.offset(), error.tensor()},
-                  suggests ? error.hint() : "`sluice inspect " + arguments.path.string() + "` lists the names");
-    }
-    for (std::size_t i = 0; i < first.size(); ++i) {
-      if (first[i] == Selection::none && selection.rule_of[i] != Selection::none) first[i] = number;
-    }
+  try {
+    return rules::first_matches(checkpoint, patterns);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::tensor_not_found) throw;
+    const bool suggests = error.hint().starts_with("did you mean");
+    throw Error(error.code(), "no tensor matches " + option, {error.path(), error.offset(), error.tensor()},
+                suggests ? error.hint() : "`sluice inspect " + arguments.path.string() + "` lists the names");
   }
-  return first;
 }
 
 void cut(Rule& rule, const SliceArgument& slice) {

@@ -176,6 +176,14 @@ class Own(Case):
             for tensor in order:
                 self.assertEqual(file.get_tensor(tensor[0]).tobytes(), content(*tensor))
 
+    def test_reads_nothing_for_a_name_with_wildcards_but_its_tensor(self):
+        tensors = [("*", "U8", [9]), ("a", "U8", [1 << 20]), ("[a]?\\", "U8", [7])]
+        file = sluice.safe_open(self.shard(tensors), "np")
+        for tensor in tensors:
+            load = file._file.start([tensor[0]], {tensor[0]: slice(2, 6)})
+            self.assertEqual(dict(load).keys(), {tensor[0]})
+            self.assertEqual(bytes(memoryview(load[tensor[0]])), content(*tensor)[2:6])
+
     def test_threads_share_a_file(self):
         tensors = [(f"t{i:03}", "U8", [1 << 10]) for i in range(200)]
         file = sluice.safe_open(self.shard(tensors), "np")

@@ -139,8 +139,12 @@ class _File:
         converted = self._convert(tensor)
         return converted if self.moves_to is None else converted.to(self.moves_to)
 
-    def start(self, names, slices=None):
-        wishes = _load._wishes(self.device, None, names, slices, None, None)
+    def start(self, names, slices=()):
+        """A load of these tensors, or of all without names; slices: of some, by name."""
+        exact = _sluice.exact_pattern
+        select = None if names is None else [exact(name) for name in names]
+        cuts = {exact(name): slices[name] for name in slices}
+        wishes = _load._wishes(self.device, None, select, cuts, None, None)
         return _load.Load(_sluice.start(self.checkpoint, wishes), self.checkpoint, None)
 
     def _window_at(self, place):

@@ -6,6 +6,7 @@ import inspect
 import time
 
 import sluice
+from sluice import _sluice
 
 FORMAT = "sluice"
 BUDGET = 1 << 30
@@ -76,11 +77,7 @@ def _begin(file, device, skip, budget):
     """The load of a file; None where nothing of it is wanted."""
     checkpoint = sluice.open(file)
     names = [name for name in checkpoint.names if not skip(name)]
-    return sluice.load(checkpoint, device, select=[_literally(name) for name in names], budget=budget) if names else None
-
-
-def _literally(name):
-    return "".join(f"[{each}]" if each in "*?[" else each for each in name) if any(each in "*?[\\" for each in name) else name
+    return sluice.load(checkpoint, device, select=[_sluice.exact_pattern(name) for name in names], budget=budget) if names else None
 
 
 def _device():
