@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "check.h"
+#include "scene.h"
 
 /* As a consumer has them: DLPack's own, of version 1.1. */
 typedef struct dl_tensor {
@@ -29,34 +29,14 @@ typedef struct DLManagedTensor {
   void (*deleter)(struct DLManagedTensor*);
 } unversioned;
 
-typedef struct scene {
-  sluice_engine* engine;
-  sluice_checkpoint* checkpoint;
-  sluice_request* request;
-  sluice_plan* plan;
-  sluice_load* load;
-} scene;
-
-static scene begin_scene(const char* shard, sluice_device device, uint64_t budget_bytes, uint64_t piece_bytes) {
+/* A load of all of a shard. */
+static scene begin_load(const char* shard, sluice_device device, uint64_t budget_bytes, uint64_t piece_bytes) {
   sluice_error* error = NULL;
-  scene s = {NULL, NULL, NULL, NULL, NULL};
-  OK(sluice_engine_new(NULL, &s.engine, &error));
-  OK(sluice_checkpoint_open(sluice_str(check_path(shard)), 0, &s.checkpoint, &error));
-  OK(sluice_request_new(&s.request, &error));
-  OK(sluice_request_set_devices(s.request, &device, 1, &error));
+  scene s = begin_scene(NULL, shard, device);
   OK(sluice_request_add(s.request, sluice_str("*"), NULL, &error));
   OK(sluice_request_set_budget(s.request, budget_bytes, piece_bytes, &error));
-  OK(sluice_make_plan(s.checkpoint, s.request, NULL, &s.plan, &error));
-  OK(sluice_engine_start(s.engine, s.plan, NULL, &s.load, &error));
+  start_scene(&s);
   return s;
-}
-
-static void end_scene(scene* s) {
-  sluice_load_free(s->load);
-  sluice_engine_free(s->engine);
-  sluice_plan_free(s->plan);
-  sluice_request_free(s->request);
-  sluice_checkpoint_free(s->checkpoint);
 }
 
 /* Copies from a device without the library, which has no load any more. */
@@ -121,7 +101,7 @@ static void test_refusals(const sluice_load* load, sluice_device device) {
 /* Tensors that outlive everything that they came from, in every form in which they are held. */
 void test_kept(sluice_device device) {
   sluice_error* error = NULL;
-  scene s = begin_scene("model.safetensors", device, 0, 0);
+  scene s = begin_load("model.safetensors", device, 0, 0);
   sluice_kept *kept = NULL, *copy = NULL, *packed = NULL;
   sluice_tensor tensor = SLUICE_INIT(sluice_tensor);
   versioned* managed = NULL;
@@ -232,7 +212,7 @@ static void test_costs(const scene* s) {
 void test_budget(sluice_device device) {
   sluice_error* error = NULL;
   write_parts();
-  scene s = begin_scene("parts.safetensors", device, BUDGET_BYTES, PIECE_BYTES);
+  scene s = begin_load("parts.safetensors", device, BUDGET_BYTES, PIECE_BYTES);
   sluice_tensor tensor = SLUICE_INIT(sluice_tensor);
   sluice_stats stats = SLUICE_INIT(sluice_stats);
   sluice_kept* kept = NULL;

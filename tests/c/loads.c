@@ -5,41 +5,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "check.h"
+#include "scene.h"
 
-/* An engine of small slabs, a request of it, and what they are made to. */
-typedef struct scene {
-  sluice_engine* engine;
-  sluice_checkpoint* checkpoint;
-  sluice_request* request;
-  sluice_plan* plan;
-  sluice_load* load;
-} scene;
-
+/* An engine of small slabs. */
 static const sluice_options options = {.size = sizeof options, .slab_bytes = 64 << 10, .trace = 1};
 
-static scene begin_scene(sluice_device device) {
-  sluice_error* error = NULL;
-  scene s = {NULL, NULL, NULL, NULL, NULL};
-  OK(sluice_engine_new(&options, &s.engine, &error));
-  OK(sluice_checkpoint_open(sluice_str(check_path("model.safetensors")), 0, &s.checkpoint, &error));
-  OK(sluice_request_new(&s.request, &error));
-  OK(sluice_request_set_devices(s.request, &device, 1, &error));
-  return s;
-}
-
-static void start(scene* s) {
-  sluice_error* error = NULL;
-  OK(sluice_make_plan(s->checkpoint, s->request, &options, &s->plan, &error));
-  OK(sluice_engine_start(s->engine, s->plan, NULL, &s->load, &error));
-}
-
-static void end_scene(scene* s) {
-  sluice_load_free(s->load);
-  sluice_engine_free(s->engine);
-  sluice_plan_free(s->plan);
-  sluice_request_free(s->request);
-  sluice_checkpoint_free(s->checkpoint);
+static scene begin_model(sluice_device device) {
+  return begin_scene(&options, "model.safetensors", device);
 }
 
 /* That a tensor of the load, which has arrived, has the bytes of `from` from `begin` on. */
@@ -203,7 +175,7 @@ static void* wait_for_all(void* load) {
 
 void test_loads(sluice_device device) {
   sluice_error* error = NULL;
-  scene s = begin_scene(device);
+  scene s = begin_model(device);
   sluice_options known = SLUICE_INIT(sluice_options);
   pthread_t waiter;
   OK(sluice_engine_options(s.engine, &known, &error));
@@ -211,7 +183,7 @@ void test_loads(sluice_device device) {
   OK(sluice_engine_prepare(s.engine, &device, 1, &error));
   FAILS(SLUICE_INVALID_ARGUMENT, sluice_engine_prepare(s.engine, NULL, 1, &error));
   OK(sluice_request_add(s.request, sluice_str("*"), NULL, &error));
-  start(&s);
+  start_scene(&s);
   CHECK(pthread_create(&waiter, NULL, wait_for_all, s.load) == 0);
   test_arrivals(s.load, device);
   CHECK(pthread_join(waiter, NULL) == 0);
@@ -239,7 +211,7 @@ void test_loads(sluice_device device) {
 /* The halves of a matrix side by side, cast; and what a stream waits for. */
 void test_streams(sluice_device device) {
   sluice_error* error = NULL;
-  scene s = begin_scene(device);
+  scene s = begin_model(device);
   sluice_rule* rule = NULL;
   sluice_destination* destination = NULL;
   sluice_slice *left = NULL, *rows = NULL;
@@ -261,7 +233,7 @@ void test_streams(sluice_device device) {
     sluice_slice_free(left);
     sluice_slice_free(rows);
   }
-  start(&s);
+  start_scene(&s);
   OK(sluice_load_wait_on(s.load, NULL, sluice_str("d"), sluice_any(), &tensor, &error));
   CHECK(tensor.bytes == sizeof(float) * 96 * 32 && tensor.group == 2);
   OK(sluice_load_wait_on(s.load, NULL, sluice_str("d"), device, NULL, &error));
@@ -288,7 +260,7 @@ void test_streams(sluice_device device) {
 /* Another version of the model, into the memory of the first. */
 void test_reloads(sluice_device device) {
   sluice_error* error = NULL;
-  scene s = begin_scene(device);
+  scene s = begin_model(device);
   sluice_checkpoint* second = NULL;
   sluice_plan* next = NULL;
   sluice_load* reload = NULL;
@@ -299,7 +271,7 @@ void test_reloads(sluice_device device) {
   write_shard("second.safetensors", model, model_count, 1, NULL);
   OK(sluice_checkpoint_open(sluice_str(check_path("second.safetensors")), 0, &second, &error));
   OK(sluice_request_add(s.request, sluice_str("*"), NULL, &error));
-  start(&s);
+  start_scene(&s);
   OK(sluice_make_plan_like(second, s.plan, &next, &error));
   OK(sluice_load_wait(s.load, SLUICE_FOREVER, NULL, &error));
   OK(sluice_load_arenas(s.load, NULL, 0, &count, &error));
@@ -359,7 +331,7 @@ static void check_end_of(sluice_load* load, sluice_device device, int code) {
    is given up. */
 void test_ends(sluice_device device) {
   sluice_error* error = NULL;
-  scene s = begin_scene(device);
+  scene s = begin_model(device);
   OK(sluice_request_add(s.request, sluice_str("*"), NULL, &error));
   OK(sluice_make_plan(s.checkpoint, s.request, &options, &s.plan, &error));
   OK(sluice_engine_start(s.engine, s.plan, NULL, &s.load, &error));
@@ -394,9 +366,9 @@ void test_ends(sluice_device device) {
   end_scene(&s);
 
   /* No machine has so many. */
-  s = begin_scene(sluice_cuda(1000));
+  s = begin_model(sluice_cuda(1000));
   OK(sluice_request_add(s.request, sluice_str("*"), NULL, &error));
-  start(&s);
+  start_scene(&s);
   check_end_of(s.load, sluice_cuda(1000), SLUICE_DEVICE_UNAVAILABLE);
   end_scene(&s);
   sluice_load_free(NULL);
