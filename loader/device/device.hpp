@@ -27,7 +27,7 @@ struct CUstream_st;  // sluice/load.hpp
 namespace sluice {
 
 /// Memory on a device, in one range of addresses, that holds the tensors that sluice itself places. Keeps its device
-/// alive. The destructor may run on any thread; it waits for what callers have queued on the device.
+/// alive. The destructor may run on any thread; nothing may be in flight.
 class Arena {
  public:
   virtual ~Arena() = default;

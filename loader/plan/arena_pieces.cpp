@@ -89,7 +89,8 @@ void bound_device(PlanData& plan, std::size_t device, std::uint64_t largest) {
 }  // namespace
 
 std::uint64_t piece_bytes_of(const Request& request) noexcept {
-  if (request.budget_bytes == 0 || request.piece_bytes != 0) return request.budget_bytes == 0 ? 0 : request.piece_bytes;
+  if (request.budget_bytes == 0) return 0;
+  if (request.piece_bytes != 0) return request.piece_bytes;
   const std::uint64_t share = std::min(request.budget_bytes / 4, limits::piece_bytes_default_max);
   return std::max(align_down(share, limits::piece_bytes_unit), limits::piece_bytes_unit);
 }

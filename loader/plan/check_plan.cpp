@@ -213,10 +213,7 @@ class Checker {
   // a tensor that is cast, where tables bound the number of deliveries, or with a budget at an end of a tensor.
   bool may_begin_at(std::uint32_t shard, std::uint64_t offset) const {
     if (offset % block_bytes == 0 || (has_tables() && a_full_extent_ends_at(shard, offset))) return true;
-    const bool ends_with_a_tensor = std::any_of(plan_.routes.begin(), plan_.routes.end(), [&](const Route& route) {
-      return route.shard == shard && (route.begin == offset || route.end == offset);
-    });
-    if (plan_.budget_bytes != 0 && ends_with_a_tensor) return true;
+    if (plan_.budget_bytes != 0 && a_route_ends_at(shard, offset)) return true;
     const std::uint64_t block = offset + block_bytes - offset % block_bytes;
     const auto found = std::partition_point(tensors_.begin(), tensors_.end(), [&](const TensorInfo& tensor) {
       return std::pair(tensor.shard, tensor.offset + tensor.bytes) <= std::pair(shard, offset);
@@ -227,6 +224,12 @@ class Checker {
                                   [&](const Route& route) { return route.tensor == index && route.unit_bytes > 1; });
     const std::uint64_t element_bytes = bits(found->dtype) / 8;
     return cast && (offset - found->offset) % element_bytes == 0 && block - offset < element_bytes;
+  }
+
+  bool a_route_ends_at(std::uint32_t shard, std::uint64_t offset) const {
+    return std::any_of(plan_.routes.begin(), plan_.routes.end(), [&](const Route& route) {
+      return route.shard == shard && (route.begin == offset || route.end == offset);
+    });
   }
 
   // Whether the table of the extent that ends there is at least half full: what else was in the block did not fit.
