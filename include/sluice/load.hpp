@@ -112,7 +112,8 @@ class SLUICE_API Load {
   /// Does nothing where the request has a budget: memory comes in the order of reading.
   void prefer(Group group) noexcept;
 
-  /// Waits for all of them. Throws the load's Error.
+  /// Waits for all of them. Throws the load's Error. With a budget this and all that waits ends only if tensors are
+  /// dropped meanwhile, or before: Progress::held_up tells when that is what a load waits for.
   void wait() const;
 
   /// wait() in its forms, but not for longer than `timeout`: false and nullptr where the time is up, which is no error.
@@ -147,9 +148,9 @@ class SLUICE_API Load {
   /// load's Error where it failed before it had them.
   std::vector<Memory> arenas() const;
 
-  /// An eventfd that is readable when something has arrived since it was last read, and when the load has ended. For
-  /// callers with an event loop: read its 8 bytes, then look; it may be readable without a reason. It is the load's,
-  /// and lives as long: do not close it. -1 where the system refuses it.
+  /// An eventfd that is readable when something has arrived since it was last read, when the load is held up, and when
+  /// it has ended. For callers with an event loop: read its 8 bytes, then look; it may be readable without a reason. It
+  /// is the load's, and lives as long: do not close it. -1 where the system refuses it.
   int descriptor() const noexcept;
 
   /// Asks the load to end. Returns at once; reads in flight finish, nothing new starts, and calls that wait throw

@@ -754,9 +754,9 @@ SLUICE_API int sluice_load_prefer(sluice_load* load, uint32_t group, sluice_erro
 /// Asks the load to end, and returns at once. Calls that wait return SLUICE_CANCELLED. A load that has ended stays as
 /// it is.
 SLUICE_API int sluice_load_cancel(sluice_load* load, sluice_error** error);
-/// An eventfd that is readable when something has arrived since it was last read, and when the load has ended: read its
-/// 8 bytes, then look; it may be readable without a reason. It is the load's: do not close it. -1 where the system
-/// refuses it.
+/// An eventfd that is readable when something has arrived since it was last read, when the load is held up, and when it
+/// has ended: read its 8 bytes, then look; it may be readable without a reason. It is the load's: do not close it. -1
+/// where the system refuses it.
 SLUICE_API int sluice_load_descriptor(const sluice_load* load, int* descriptor, sluice_error** error);
 /// The arenas, waited for: writes the first `capacity` of them to `arenas`, whose size the first tells, and to *count
 /// how many there are. For sluice_make_plan_like() and sluice_engine_start(): this load stays the owner.
@@ -793,6 +793,8 @@ typedef struct sluice_progress {
   uint64_t bytes_total;
   uint64_t tensors_ready;
   uint64_t tensors_total;
+  uint32_t is_held_up;  // with a budget: nothing more arrives until a tensor is dropped, or one goes that is kept
+  uint32_t reserved;
 } sluice_progress;
 
 SLUICE_API int sluice_load_progress(const sluice_load* load, sluice_progress* progress, sluice_error** error);

@@ -15,6 +15,10 @@ struct Progress {
   std::uint64_t tensors_ready = 0;
   std::uint64_t tensors_total = 0;
   bool finished = false;  // done, failed or cancelled
+  /// With a budget: all that there was memory for has arrived, and nothing more does until a tensor that has arrived is
+  /// dropped, or one goes that is kept. A wait for more would not end before somebody does that. Or that is so of a
+  /// load that the engine was given earlier, and this one has not begun.
+  bool held_up = false;
 };
 
 /// A faster way that the system refused, or a slower one that sluice had to take.

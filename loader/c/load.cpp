@@ -222,6 +222,7 @@ int sluice_load_progress(const sluice_load* load, sluice_progress* progress, slu
     known.bytes_total = now.bytes_total;
     known.tensors_ready = now.tensors_ready;
     known.tensors_total = now.tensors_total;
+    known.is_held_up = now.held_up ? 1 : 0;
     give(known, progress, "progress");
   });
 }

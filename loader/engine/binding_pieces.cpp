@@ -19,6 +19,7 @@ BindingPieces::BindingPieces(LoadState& state, Workers& workers, std::shared_ptr
       unread_(plan_.pieces.size()),
       tasks_(workers) {
   if (plan_.pieces.empty()) return;
+  state_.watch(returned_);
   sort_pieces();
   find_unread();
 }
@@ -63,6 +64,13 @@ bool BindingPieces::covers(std::uint32_t extent) const noexcept {
   return std::all_of(devices_.begin(), devices_.end(), [&](const OnDevice& on) {
     return on.covered == on.pieces.size() || plan_.pieces[on.pieces[on.covered]].first_extent > extent;
   });
+}
+
+void BindingPieces::tell_whether_held_up(std::uint32_t next_extent, bool is_idle) {
+  if (plan_.pieces.empty()) return;
+  const bool is_binding =
+      std::any_of(devices_.begin(), devices_.end(), [](const OnDevice& on) { return on.covered < on.begun; });
+  if (returned_->await(is_idle && !is_binding && !covers(next_extent))) state_.tell_held_up();
 }
 
 void BindingPieces::begin(OnDevice& on, Arena& arena) {

@@ -35,6 +35,9 @@ class BindingPieces {
                std::vector<std::uint32_t>& complete);
   /// Whether there is memory for all that the extent brings. REQUIRES: extents before it are taken.
   bool covers(std::uint32_t extent) const noexcept;
+  /// Tells the load's callers whether it goes on only when they let go of something. `is_idle`: nothing is on its way,
+  /// and all that has arrived is published. REQUIRES: extents before `next_extent` are taken.
+  void tell_whether_held_up(std::uint32_t next_extent, bool is_idle);
   /// Waits for what is being bound.
   void close() noexcept { tasks_.wait(); }
   /// The most bytes of pieces that were there at a time, over all devices.

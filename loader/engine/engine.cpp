@@ -32,6 +32,10 @@ struct Engine::State {
   void queue(Job job) {
     {
       const MutexLock lock(mutex);
+      if (job.load != nullptr) {
+        job.load->wait_behind(last);
+        last = job.load;
+      }
       jobs.push_back(std::move(job));
     }
     changed.notify_all();
@@ -97,7 +101,8 @@ struct Engine::State {
   const std::shared_ptr<Wakeup> wakeup;
   Mutex mutex;
   Condition changed;
-  std::deque<Job> jobs SLUICE_GUARDED_BY(mutex);  // that wait
+  std::deque<Job> jobs SLUICE_GUARDED_BY(mutex);           // that wait
+  std::weak_ptr<LoadState> last SLUICE_GUARDED_BY(mutex);  // that was queued
   LoadState* running SLUICE_GUARDED_BY(mutex) = nullptr;
   bool stopping SLUICE_GUARDED_BY(mutex) = false;
   std::thread thread;  // last: it uses all of the above

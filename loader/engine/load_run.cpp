@@ -125,12 +125,11 @@ void LoadRun::turn() {
   if (state_.cancel_requested()) throw Error(ErrorCode::cancelled, "the load was cancelled");
   take_extents();
   if (have_slabs()) submit_ready();
+  if (!opened_.arenas.empty()) pieces_.tell_whether_held_up(next_to_take(), trips_.empty());
 }
 
 void LoadRun::bind_pieces() {
-  if (plan_.pieces.empty()) return;
-  const std::uint32_t next = extents_left_ > 0 ? next_extent() : static_cast<std::uint32_t>(plan_.extents.size());
-  pieces_.advance(opened_.arenas, next, complete_);
+  if (!plan_.pieces.empty()) pieces_.advance(opened_.arenas, next_to_take(), complete_);
 }
 
 void LoadRun::take_done_reads() {
@@ -309,6 +308,11 @@ std::uint32_t LoadRun::next_extent() {
   if (!preferred_extents_.empty()) return preferred_extents_.front();
   while (taken_[next_extent_]) ++next_extent_;
   return next_extent_;
+}
+
+/// The number of extents where none is left.
+std::uint32_t LoadRun::next_to_take() {
+  return extents_left_ > 0 ? next_extent() : static_cast<std::uint32_t>(plan_.extents.size());
 }
 
 // With a budget: pieces of arenas that it goes to are there. That takes the lanes: the arenas come with them.

@@ -96,6 +96,21 @@ void LoadState::add_piece(std::uint32_t piece, std::shared_ptr<PieceMemory> memo
   memory_left_[piece].memory = std::move(memory);
 }
 
+void LoadState::wait_behind(std::weak_ptr<LoadState> earlier) {
+  const MutexLock lock(mutex_);
+  earlier_ = std::move(earlier);
+}
+
+void LoadState::watch(std::shared_ptr<const PieceMarks> returned) {
+  const MutexLock lock(mutex_);
+  returned_ = std::move(returned);
+}
+
+void LoadState::tell_held_up() noexcept {
+  const MutexLock lock(mutex_);
+  if (arrival_event_) arrival_event_->notify();
+}
+
 void LoadState::close_lanes() noexcept {
   MutexLock lock(mutex_);
   lanes_.clear();
@@ -397,8 +412,25 @@ bool LoadState::order(std::size_t device, CUstream_st* stream, std::uint64_t cou
 
 Progress LoadState::progress() noexcept {
   if (!process_.is_still()) return {.finished = true};
+  const bool waits_for_other = waits_for_held_up();
   const MutexLock lock(mutex_);
-  return {stats_.bytes, plan_->costs.read_bytes, arrivals_.size(), tensors_.size(), finished_};
+  return {stats_.bytes,     plan_->costs.read_bytes,
+          arrivals_.size(), tensors_.size(),
+          finished_,        is_held_up() || (waits_for_other && !begun_ && !finished_)};
+}
+
+bool LoadState::waits_for_held_up() {
+  std::shared_ptr<LoadState> earlier;
+  for (LoadState* its = this;; its = earlier.get()) {
+    std::shared_ptr<LoadState> next;  // one behind the lock: `its` may be the last to have it
+    {
+      const MutexLock lock(its->mutex_);
+      if (its->begun_) return its != this && its->is_held_up();
+      next = its->earlier_.lock();
+    }
+    if (next == nullptr) return false;
+    earlier = std::move(next);
+  }
 }
 
 Stats LoadState::statistics() {

@@ -18,6 +18,7 @@
 #include "loader/base/wakeup.hpp"
 #include "loader/device/device.hpp"
 #include "loader/engine/load_memory.hpp"
+#include "loader/engine/piece_marks.hpp"
 #include "loader/engine/piece_memory.hpp"
 #include "loader/plan/bindings.hpp"
 #include "loader/plan/plan.hpp"
@@ -38,6 +39,8 @@ class LoadState {
 
   // The engine's side.
 
+  /// The engine runs it when it has run `earlier`.
+  void wait_behind(std::weak_ptr<LoadState> earlier) SLUICE_EXCLUDES(mutex_);
   /// The engine is about to run the load. False if the load has ended before it began: then nothing is to be done.
   bool begin() noexcept SLUICE_EXCLUDES(mutex_);
   bool cancel_requested() const noexcept { return cancel_requested_; }
@@ -49,6 +52,10 @@ class LoadState {
       SLUICE_EXCLUDES(mutex_);
   /// With a budget: a piece of the plan has memory. REQUIRES: place() was called; nothing in the piece is published.
   void add_piece(std::uint32_t piece, std::shared_ptr<PieceMemory> memory) SLUICE_EXCLUDES(mutex_);
+  /// With a budget: the load is held up while the engine awaits one of these.
+  void watch(std::shared_ptr<const PieceMarks> returned) SLUICE_EXCLUDES(mutex_);
+  /// It is now: for callers with an event loop.
+  void tell_held_up() noexcept SLUICE_EXCLUDES(mutex_);
   /// Waits for callers that are in a lane.
   void close_lanes() noexcept SLUICE_EXCLUDES(mutex_);
   /// A placement whose last delivery is with its lane: the lane's first `count` works hold all of it.
@@ -98,6 +105,11 @@ class LoadState {
 
  private:
   void check_process() const;
+  bool is_held_up() const SLUICE_REQUIRES(mutex_) {
+    return begun_ && !finished_ && returned_ != nullptr && returned_->is_awaited();
+  }
+  /// Whether one that the engine is at, and this load waits for, is held up.
+  bool waits_for_held_up() SLUICE_EXCLUDES(mutex_);
   /// Waits until `there()`, which reads what the mutex guards, but not for longer. Whether `there()`.
   template <typename There>
   bool wait_until(MutexLock& lock, Timeout timeout, There there) SLUICE_REQUIRES(mutex_);
@@ -133,6 +145,7 @@ class LoadState {
 
   Mutex mutex_;
   Condition changed_;
+  std::weak_ptr<LoadState> earlier_ SLUICE_GUARDED_BY(mutex_);
   bool begun_ SLUICE_GUARDED_BY(mutex_) = false;
   bool finished_ SLUICE_GUARDED_BY(mutex_) = false;
   std::exception_ptr error_ SLUICE_GUARDED_BY(mutex_);
@@ -152,8 +165,9 @@ class LoadState {
   std::vector<bool> arrived_ SLUICE_GUARDED_BY(mutex_);            // by placement
   std::vector<std::uint32_t> arrivals_ SLUICE_GUARDED_BY(mutex_);  // placements in order of arrival
   std::vector<GroupLeft> groups_ SLUICE_GUARDED_BY(mutex_);        // by group, then by device
-  std::optional<Wakeup> arrival_event_ SLUICE_GUARDED_BY(mutex_);  // once a caller has asked for it
-  std::vector<std::uint32_t> placements_of_;                       // by group, then by device: how many there are
+  std::shared_ptr<const PieceMarks> returned_ SLUICE_GUARDED_BY(mutex_);  // with a budget, once the load has begun
+  std::optional<Wakeup> arrival_event_ SLUICE_GUARDED_BY(mutex_);         // once a caller has asked for it
+  std::vector<std::uint32_t> placements_of_;  // by group, then by device: how many there are
   // By placement; never resized. A tensor's address is filled in before it arrives, and then it stays as it is: callers
   // keep references.
   std::vector<Tensor> tensors_;

@@ -1,5 +1,5 @@
 // PieceMarks: numbers of pieces to which something has happened elsewhere, for the engine's thread to look at.
-// Threads: add() on any; the rest on the engine's.
+// Threads: add() and is_awaited() on any; the rest on the engine's.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +21,7 @@ class PieceMarks {
     {
       const MutexLock lock(mutex_);
       marks_.push_back(piece);  // there is room: what marks an end must not fail
+      awaited_ = false;
     }
     wakeup_->notify();
   }
@@ -33,9 +34,22 @@ class PieceMarks {
     return marks;
   }
 
+  /// The engine can do nothing before the next add(), or it can again. Whether it is the first, and was not before; it
+  /// is not where there is something to take().
+  bool await(bool wanted) {
+    const MutexLock lock(mutex_);
+    const bool before = std::exchange(awaited_, wanted && marks_.empty());
+    return awaited_ && !before;
+  }
+  bool is_awaited() const noexcept {
+    const MutexLock lock(mutex_);
+    return awaited_;
+  }
+
  private:
   const std::shared_ptr<Wakeup> wakeup_;
-  Mutex mutex_;
+  mutable Mutex mutex_;
+  bool awaited_ SLUICE_GUARDED_BY(mutex_) = false;
   std::vector<std::uint32_t> marks_ SLUICE_GUARDED_BY(mutex_);
 };
 

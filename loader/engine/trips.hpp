@@ -46,6 +46,7 @@ class Trips {
   }
   void remove(std::uint32_t number) noexcept { free_.push_back(number); }
 
+  bool empty() const noexcept { return free_.size() == trips_.size(); }
   Trip& operator[](std::uint64_t number) noexcept { return trips_[number]; }
 
  private:

@@ -236,7 +236,10 @@ PyObject* start_load(PyObject*, PyObject* arguments) {
   return guarded([&] {
     PyObject* checkpoint = nullptr;
     PyObject* wishes = nullptr;
-    if (PyArg_ParseTuple(arguments, "O!O:start", state().checkpoint, &checkpoint, &wishes) == 0) throw PythonError();
+    int waits_when_full = 0;
+    if (PyArg_ParseTuple(arguments, "O!Op:start", state().checkpoint, &checkpoint, &wishes, &waits_when_full) == 0) {
+      throw PythonError();
+    }
     const Wishes wanted = wishes_of(wishes);
     const Checkpoint opened = checkpoint_of(checkpoint);
     std::shared_ptr<OwnEngine> engine = OwnEngine::get();
@@ -244,8 +247,8 @@ PyObject* start_load(PyObject*, PyObject* arguments) {
       const Request request = request_of(wanted, opened);
       Plan plan = make_plan(opened, request, engine->options());
       Load load = engine->start(plan);
-      return std::make_shared<Session>(
-          Session{std::move(engine), opened, std::move(plan), std::move(load), wanted.budget_bytes != 0});
+      return std::make_shared<Session>(Session{std::move(engine), opened, std::move(plan), std::move(load),
+                                               wanted.budget_bytes != 0, waits_when_full != 0});
     });
     auto* const made = allocate<PyLoad>(state().load);
     new (&made->session) SessionPointer(std::move(session));

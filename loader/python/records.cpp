@@ -57,13 +57,16 @@ void make_record_types() {
                                                   {"data_offset", "where tensor data begin"},
                                                   {"metadata", "of the header, by name"},
                                                   {}};
-  static PyStructSequence_Field progress_fields[] = {
-      {"bytes_read", "from storage so far"},     {"bytes_total", "that will be read"},
-      {"tensors_ready", "that have arrived"},    {"tensors_total", "that will arrive"},
-      {"finished", "done, failed or cancelled"}, {}};
+  static PyStructSequence_Field progress_fields[] = {{"bytes_read", "from storage so far"},
+                                                     {"bytes_total", "that will be read"},
+                                                     {"tensors_ready", "that have arrived"},
+                                                     {"tensors_total", "that will arrive"},
+                                                     {"finished", "done, failed or cancelled"},
+                                                     {"held_up", "by a budget: until tensors are let go of"},
+                                                     {}};
   state().tensor_info = make_record_type("sluice.TensorInfo", "A tensor as it lies in its shard.", tensor_fields, 6);
   state().shard = make_record_type("sluice.Shard", "A file of a checkpoint.", shard_fields, 4);
-  state().progress = make_record_type("sluice.Progress", "How far a load is.", progress_fields, 5);
+  state().progress = make_record_type("sluice.Progress", "How far a load is.", progress_fields, 6);
 }
 
 Ref record_of(const TensorInfo& info) {
@@ -95,8 +98,9 @@ Ref record_of(const Progress& progress) {
   Ref ready = number(progress.tensors_ready);
   Ref total = number(progress.tensors_total);
   Ref finished = truth(progress.finished);
-  return make_record(state().progress,
-                     {bytes.release(), bytes_total.release(), ready.release(), total.release(), finished.release()});
+  Ref held_up = truth(progress.held_up);
+  return make_record(state().progress, {bytes.release(), bytes_total.release(), ready.release(), total.release(),
+                                        finished.release(), held_up.release()});
 }
 
 Ref dictionary_of(const Stats& stats) {

@@ -14,6 +14,19 @@ bool has_left(const Session& session, const Tensor& tensor) {
   return session.has_budget && session.load.find(tensor.name, tensor.device) == nullptr;
 }
 
+void check_not_held_up(const Session& session) {
+  if (!session.load.progress().held_up) return;
+  PyGC_Collect();
+  if (session.waits_when_full || !session.load.progress().held_up) return;
+  throw Error(
+      ErrorCode::out_of_memory,
+      "the budget, of this load or of one that was begun before it, is used up by tensors that are held, and no "
+      "more can arrive before some are let go of",
+      {session.checkpoint.path().string(), {}, {}},
+      "let go of tensors before you ask for more, give a larger budget or none, or, where another thread lets "
+      "go of them, when_full=\"wait\"");
+}
+
 const Tensor* wait_for(const Load& load, const std::string& name, const std::optional<DeviceId>& device,
                        std::chrono::nanoseconds timeout) {
   return device ? load.wait_for(name, *device, timeout) : load.wait_for(name, timeout);

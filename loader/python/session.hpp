@@ -26,6 +26,7 @@ struct Session {
   Plan plan;
   Load load;
   bool has_budget = false;  // then each tensor is handed out once, and is the load's no more
+  bool waits_when_full = false;
 };
 
 /// A tensor that is held beyond its load. Throws Error{invalid_argument} where it was handed out before and there is a
@@ -35,10 +36,14 @@ std::shared_ptr<const Tensor> keep(const Session& session, const Tensor& tensor)
 /// Whether a tensor that arrived was handed out, and there is a budget.
 bool has_left(const Session& session, const Tensor& tensor);
 
+/// Throws Error{out_of_memory} where nothing more arrives before somebody lets go of tensors, and `session` is not to
+/// wait for that. Those that only Python's collector can free go first. REQUIRES: the GIL.
+void check_not_held_up(const Session& session);
+
 /// Waits until `there(timeout)` says that there is nothing to wait for, or throws; false where time is up. Other
 /// threads run Python meanwhile. Where a signal's handler raises, as Ctrl-C does, the load is cancelled, and
-/// PythonError thrown. `there` is called without the GIL, but for a first time with it and a timeout of 0. REQUIRES:
-/// the GIL.
+/// PythonError thrown. `there` is called without the GIL, but for a first time with it and a timeout of 0. Throws as
+/// check_not_held_up(). REQUIRES: the GIL.
 template <typename There>
 bool wait_with_signals(const std::shared_ptr<Session>& session, std::optional<double> seconds, There there) {
   using Clock = std::chrono::steady_clock;
@@ -54,6 +59,7 @@ bool wait_with_signals(const std::shared_ptr<Session>& session, std::optional<do
       session->load.cancel();
       throw PythonError();
     }
+    check_not_held_up(*session);
   }
 }
 

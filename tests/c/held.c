@@ -1,9 +1,11 @@
 /* Memory beyond its load, and memory within a budget: tensors that are kept, handed over by DLPack, dropped; and waits
    whose time is up, which a load that has used its budget up makes certain. */
 #include <dlfcn.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "scene.h"
 
@@ -193,6 +195,23 @@ static void test_timeouts(const sluice_load* load, sluice_device device) {
   FAILS(SLUICE_INVALID_ARGUMENT, sluice_load_wait_group(load, 0, device, 0, NULL, &error));
 }
 
+/* The load says when all that the budget has room for is there. */
+static void test_held_up(const sluice_load* load) {
+  sluice_error* error = NULL;
+  sluice_progress progress = SLUICE_INIT(sluice_progress);
+  int descriptor = -1;
+  OK(sluice_load_descriptor(load, &descriptor, &error));
+  OK(sluice_load_progress(load, &progress, &error));
+  while (!progress.is_held_up) {
+    struct pollfd event = {descriptor, POLLIN, 0};
+    uint64_t count = 0;
+    CHECK(!progress.is_finished);
+    CHECK(poll(&event, 1, 60000) == 1 && read(descriptor, &count, sizeof count) == sizeof count);
+    OK(sluice_load_progress(load, &progress, &error));
+  }
+  CHECK(progress.tensors_ready > 0 && progress.tensors_ready < PARTS);
+}
+
 static void test_costs(const scene* s) {
   sluice_error* error = NULL;
   sluice_request_info info = SLUICE_INIT(sluice_request_info);
@@ -223,6 +242,7 @@ void test_budget(sluice_device device) {
   OK(sluice_load_arrival(s.load, 0, SLUICE_FOREVER, &tensor, &arrival, &error));
   tensor.bytes = 0;
   test_timeouts(s.load, device);
+  test_held_up(s.load);
   for (uint64_t i = 0; i < PARTS; ++i) {
     OK(sluice_load_arrival(s.load, i, SLUICE_FOREVER, &tensor, &arrival, &error));
     CHECK(arrival == SLUICE_ARRIVED && tensor.bytes == 1 << 20);

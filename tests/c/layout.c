@@ -178,12 +178,13 @@ AT(sluice_start_options, flags, 12);
 AT(sluice_start_options, arenas, 16);
 AT(sluice_start_options, after, 24);
 
-SIZE(sluice_progress, 40);
+SIZE(sluice_progress, 48);
 AT(sluice_progress, is_finished, 4);
 AT(sluice_progress, bytes_read, 8);
 AT(sluice_progress, bytes_total, 16);
 AT(sluice_progress, tensors_ready, 24);
 AT(sluice_progress, tensors_total, 32);
+AT(sluice_progress, is_held_up, 40);
 
 SIZE(sluice_stats, 184);
 AT(sluice_stats, reader, 4);

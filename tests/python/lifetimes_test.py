@@ -7,6 +7,7 @@ fast anything is. Memory is counted: mappings, descriptors and threads of a proc
 
 import gc
 import os
+import queue
 import signal
 import threading
 import time
@@ -111,16 +112,68 @@ class Lifetimes(Case):
             load["t00"]
         self.assertEqual(raised.exception.code, "invalid_argument")
 
-    def test_a_budget_stops_who_collects(self):
+    def test_a_budget_stops_who_collects_with_an_error(self):
         mib = 1 << 20
         load = sluice.load(self.shard([(f"t{i}", "U8", [3 * mib]) for i in range(6)]), budget=8 * mib)
-        held = [load["t0"]]
-        self.assertFalse(load.wait(0.05))
-        self.assertIsNone(load.wait_for("t5", timeout=0.01))
+        held, arrivals = [], iter(load)
+        with self.assertRaises(sluice.Error) as raised:
+            held.extend(pair for pair in arrivals)
+        self.assertEqual(raised.exception.code, "out_of_memory")
+        self.assertIsInstance(raised.exception, MemoryError)
+        self.assertIn("when_full", raised.exception.hint)
+        self.assertTrue(held and load.progress().held_up)
+        for wait in (load.wait, lambda: load.wait_for("t5"), lambda: load["t5"], load.values):
+            with self.assertRaises(MemoryError):
+                wait()
+        names = [name for name, _ in held]
         held.clear()
-        for _, tensor in load:
+        self.assertFalse(load.progress().held_up)
+        names += [name for name, _ in arrivals]
+        self.assertEqual(sorted(names), [f"t{i}" for i in range(6)])
+        self.assertTrue(load.wait())
+
+    def test_a_budget_stops_loads_behind_it_too(self):
+        mib = 1 << 20
+        first = sluice.load(self.shard([(f"t{i}", "U8", [3 * mib]) for i in range(6)]), budget=8 * mib)
+        second = sluice.load(self.path)
+        with self.assertRaises(MemoryError):
+            second.wait()
+        for _, tensor in first:
             del tensor
-        self.assertTrue(load.wait(60))
+        self.assertTrue(second.wait())
+
+    def test_a_budget_frees_what_only_the_collector_can(self):
+        mib = 1 << 20
+        load = sluice.load(self.shard([(f"t{i}", "U8", [3 * mib]) for i in range(6)]), budget=8 * mib)
+        count = 0
+        for _, tensor in load:
+            its = [tensor]
+            its.append(its)
+            count += 1
+        self.assertEqual(count, 6)
+
+    def test_a_budget_waits_for_another_thread_where_it_is_to(self):
+        mib = 1 << 20
+        path = self.shard([(f"t{i}", "U8", [3 * mib]) for i in range(6)])
+        load = sluice.load(path, budget=8 * mib, when_full="wait")
+        handed = queue.Queue()
+
+        def let_go():
+            while handed.get() is not None:
+                while not load.progress().held_up and not load.progress().finished:
+                    time.sleep(0.001)
+
+        consumer = threading.Thread(target=let_go)
+        consumer.start()
+        count = 0
+        for _, tensor in load:
+            handed.put(tensor)
+            count += 1
+        handed.put(None)
+        consumer.join()
+        self.assertEqual(count, 6)
+        with self.assertRaises(ValueError):
+            sluice.load(path, when_full="never")
 
     def test_two_loads_take_turns(self):
         first, second = sluice.load(self.path), sluice.load(self.path)

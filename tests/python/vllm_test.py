@@ -130,6 +130,17 @@ class Vllm(Case):
         self.assertEqual({name: bytes(kept[name].cast("B")) for name, *_ in large},
                          {each[0]: content(*each) for each in large})
 
+    def test_a_model_that_keeps_tensors_gets_them_all(self):
+        mib = 1 << 20
+        files = [self.shard([(f"{file}.{index}", "U8", [3 * mib]) for index in range(9)], f"{file}.safetensors") for file in "ab"]
+        sys.modules["torch"].from_dlpack = memoryview
+        with self.assertLogs("vllm.sluice", "INFO") as told:
+            kept = dict(sluice.vllm.weights([str(file) for file in files], "cpu", budget=16 * mib))
+        self.assertEqual({name: bytes(its.cast("B")) for name, its in kept.items()},
+                         {f"{file}.{index}": content(f"{file}.{index}", "U8", [3 * mib]) for file in "ab" for index in range(9)})
+        self.assertIn(f"a budget of {16 * mib} bytes", told.output[0])
+        self.assertLess(len(told.output), 6, "what is kept counts no more, and budgets grow")
+
     def test_leaves_other_ranks_experts_and_unused_weights_unread(self):
         got = self.load(Source(self.folder, is_unused_weight=lambda name: name.endswith("unused")), experts={0})
         self.assertEqual(got, self.expected(

@@ -1,6 +1,6 @@
 # Types of the public names; the modules have the documentation.
 from os import PathLike
-from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Iterable, Iterator, Literal, Mapping, NamedTuple, Sequence
 
 _Path = str | bytes | PathLike[str] | PathLike[bytes]
 _Device = Any  # "cpu", "cuda:0", "null", a number, a torch.device
@@ -39,6 +39,7 @@ class Progress(NamedTuple):
     tensors_ready: int
     tensors_total: int
     finished: bool
+    held_up: bool
 
 class Checkpoint:
     @property
@@ -112,6 +113,7 @@ def load(
     rules: str | PathLike[str] | None = None,
     values: Mapping[str, int] | None = None,
     budget: int | None = None,
+    when_full: Literal["raise", "wait"] = "raise",
     progress: Callable[[Progress], object] | None = None,
 ) -> Load: ...
 def configure(

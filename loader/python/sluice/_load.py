@@ -78,7 +78,8 @@ def open(path, *, threads=0):
     return _sluice.open(path, threads)
 
 
-def load(path, device="cpu", *, dtype=None, select=None, slices=None, rules=None, values=None, budget=None, progress=None):
+def load(path, device="cpu", *, dtype=None, select=None, slices=None, rules=None, values=None, budget=None, when_full="raise",
+         progress=None):
     """Begins to load tensors of the checkpoint at `path`, or of a Checkpoint, and returns a Load at once.
 
     device: "cpu", "cuda:0", "null", a number of a GPU, a torch.device, or a list: then each gets its own.
@@ -90,13 +91,18 @@ def load(path, device="cpu", *, dtype=None, select=None, slices=None, rules=None
         docs/rules.md. values: of its variables, by name.
     budget: the most bytes of memory for tensors that is there at a time, on each device; at least 8 MiB. Tensors are
         then handed out once, and memory is given back, and the load goes on, when they are let go of.
+    when_full: with a budget, what a wait does when the tensors that are held use it up. "raise" raises Error
+        "out_of_memory": the load stays, and goes on as soon as some are let go of. "wait" waits until another thread
+        does that.
     progress: called with a Progress now and then by the thread that iterates or waits.
     """
     devices = _devices(device)
     wishes = _wishes(device, dtype, select, slices, rules, values, budget)
+    if when_full not in ("raise", "wait"):
+        raise ValueError(f'when_full is "raise" or "wait", not {when_full!r}')
     _sluice.prepare(devices)  # drivers start beside the reading of headers
     checkpoint = path if isinstance(path, _sluice.Checkpoint) else _sluice.open(path, 0)
-    return Load(_sluice.start(checkpoint, wishes), checkpoint, progress)
+    return Load(_sluice.start(checkpoint, wishes, when_full == "wait"), checkpoint, progress)
 
 
 def configure(*, io="auto", reader="auto", staging_bytes=0, slab_bytes=0, queue_depth=0, threads=0):

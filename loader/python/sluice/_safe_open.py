@@ -145,7 +145,7 @@ class _File:
         select = None if names is None else [exact(name) for name in names]
         cuts = {exact(name): slices[name] for name in slices}
         wishes = _load._wishes(self.device, None, select, cuts, None, None)
-        return _load.Load(_sluice.start(self.checkpoint, wishes), self.checkpoint, None)
+        return _load.Load(_sluice.start(self.checkpoint, wishes, False), self.checkpoint, None)
 
     def _window_at(self, place):
         """The places of the tensors that are read together with the one there: it, and what lies behind it, or before it

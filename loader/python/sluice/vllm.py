@@ -3,6 +3,7 @@ vllm.general_plugins, and calls it in every process. Nothing of vLLM is replaced
 
 import copy
 import inspect
+import logging
 import time
 
 import sluice
@@ -11,6 +12,8 @@ from sluice import _sluice
 FORMAT = "sluice"
 BUDGET = 1 << 30
 OWN_KEYS = ("budget", "device")
+
+_LOGGER = logging.getLogger("vllm.sluice")  # vLLM says where that goes
 
 _loader = None
 
@@ -52,32 +55,57 @@ def _make(base):
 
 def weights(files, device, skip=lambda name: False, budget=BUDGET):
     """(name, torch.Tensor) of all tensors of `files` but those whose names `skip` takes, which are not read. Each tensor's
-    memory is given back when nobody has it any more, and no more than `budget` bytes are there at a time: two files are on
-    their way together, with half of it each. Who keeps tensors may wait for ever, but with a budget of 0, which is none."""
+    memory is given back when nobody has it any more, and no more than `budget` bytes are there at a time (0: no bound): two
+    files are on their way together, with half of it each. Where a model keeps so many tensors that nothing more arrives,
+    they are the model's memory from then on, and what is left comes with twice the budget."""
     import torch
 
-    begun = []
-    for index in range(len(files) + 1):
-        if index < len(files):
-            begun.append(_begin(files[index], device, skip, budget // 2))
-        if len(begun) < 2 and index < len(files):
-            continue
-        load = begun.pop(0)
-        if load is None:
-            continue
+    budget //= 2
+    coming, ahead = iter(files), []  # of those ahead: the checkpoint, what is left of it, and its load
+    while True:
+        while len(ahead) < 2 and (file := next(coming, None)) is not None:
+            checkpoint = sluice.open(file)
+            names = dict.fromkeys(name for name in checkpoint.names if not skip(name))
+            if names:
+                ahead.append([checkpoint, names, _begin(checkpoint, names, device, budget)])
+        if not ahead:
+            return
+        checkpoint, left, load = ahead[0]
         with load:
-            for _, tensor in load:
+            for tensor in _until_held_up(load):
                 name, its = tensor.name, torch.from_dlpack(tensor)
-                del tensor, _
+                del tensor, left[name]
                 yield name, its
                 del its
+        if not left:
+            ahead.pop(0)
+            continue
+        budget *= 2
+        _LOGGER.info("the model keeps tensors: the rest of %s comes with a budget of %d bytes", checkpoint.path, budget)
+        for each in ahead:  # the engine runs one load after the other: what is left of the first comes first
+            each[2].close()
+        for each in ahead:
+            each[2] = _begin(*each[:2], device, budget)
 
 
-def _begin(file, device, skip, budget):
-    """The load of a file; None where nothing of it is wanted."""
-    checkpoint = sluice.open(file)
-    names = [name for name in checkpoint.names if not skip(name)]
-    return sluice.load(checkpoint, device, select=[_sluice.exact_pattern(name) for name in names], budget=budget) if names else None
+def _begin(checkpoint, names, device, budget):
+    return sluice.load(checkpoint, device, select=[_sluice.exact_pattern(name) for name in names], budget=budget)
+
+
+def _until_held_up(load):
+    """The tensors that there is memory for while those that were handed out before are kept: all, as a rule."""
+    arrivals = iter(load)
+    while True:
+        try:
+            _, tensor = next(arrivals)
+        except StopIteration:
+            return
+        except sluice.Error:
+            if load.progress().held_up:
+                return
+            raise
+        yield tensor
+        del tensor, _
 
 
 def _device():

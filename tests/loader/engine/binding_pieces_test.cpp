@@ -8,9 +8,12 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -161,6 +164,65 @@ TEST_P(Budget, StopsUntilSomethingIsDropped) {
   }
   EXPECT_TRUE(load.wait_for(std::chrono::nanoseconds::max()));
   EXPECT_TRUE(load.wait_for_arrival(tensors_.size() + 5, std::chrono::nanoseconds(0))) << "it ends at once";
+}
+
+/// Waits until the load is held up, or has ended.
+Progress wait_for_stop(const Load& load) {
+  const int descriptor = load.descriptor();
+  for (;;) {
+    const Progress progress = load.progress();
+    if (progress.held_up || progress.finished) return progress;
+    pollfd event{descriptor, POLLIN, 0};
+    EXPECT_EQ(poll(&event, 1, 60'000), 1) << "it neither goes on nor says why not";
+    if (event.revents == 0) return progress;
+    std::uint64_t count = 0;
+    EXPECT_EQ(read(descriptor, &count, sizeof count), static_cast<ssize_t>(sizeof count));
+  }
+}
+
+/// Callers who keep what arrives find out, each time, and the load goes on as soon as a piece is theirs no more.
+TEST_P(Budget, TellsWhenItIsHeldUp) {
+  const Plan plan = this->plan();
+  Engine engine;
+  const Load load = engine.start(plan);
+  std::deque<std::shared_ptr<const Tensor>> kept;
+  std::size_t stops = 0;
+  for (std::size_t i = 0; i < tensors_.size();) {
+    const Progress progress = wait_for_stop(load);
+    for (; i < progress.tensors_ready; ++i) {
+      const Tensor& tensor = *load.arrival(i);
+      kept.push_back(load.keep(tensor));
+      load.drop(tensor);
+    }
+    if (progress.finished) break;
+    ++stops;
+    EXPECT_TRUE(load.progress().held_up) << "what is kept is still there";
+    EXPECT_FALSE(load.wait_for_arrival(i, std::chrono::nanoseconds(1)));
+    while (load.progress().held_up && !kept.empty()) kept.pop_front();
+    ASSERT_FALSE(load.progress().held_up) << "all has been given back";
+  }
+  EXPECT_GT(stops, 0u);
+  EXPECT_EQ(load.progress().tensors_ready, tensors_.size());
+  load.wait();
+  EXPECT_FALSE(load.progress().held_up);
+}
+
+TEST_P(Budget, TellsThatAnEarlierLoadIsHeldUp) {
+  const Plan plan = this->plan();
+  Engine engine;
+  const Load first = engine.start(plan);
+  { const Load given_up = engine.start(plan); }
+  Load second = engine.start(plan);
+  EXPECT_TRUE(wait_for_stop(first).held_up);
+  EXPECT_TRUE(second.progress().held_up);
+  EXPECT_FALSE(second.wait_for_arrival(0, std::chrono::nanoseconds(1)));
+  for (const Tensor& tensor : first) first.drop(tensor);
+  EXPECT_FALSE(first.progress().held_up);
+  EXPECT_NE(second.arrival(0), nullptr);
+  EXPECT_TRUE(wait_for_stop(second).held_up);
+  second.cancel();
+  EXPECT_THROW(second.wait(), Error);
+  EXPECT_FALSE(second.progress().held_up);
 }
 
 TEST_P(Budget, EndsWhileItHasStopped) {
