@@ -255,6 +255,7 @@ using GetProcAddressV2 = Result (*)(const char* name, void** entry, int version,
            (Function function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,  \
             unsigned block_z, unsigned shared_bytes, Stream stream, void** arguments, void** extra))                   \
   optional(cuDeviceGetUuid, cuDeviceGetUuid_v2, 11040, (Uuid* uuid, Device device))                                    \
+  optional(cuStreamGetId, cuStreamGetId, 12000, (Stream stream, std::uint64_t* id))                                    \
   optional(cuMemGetAllocationGranularity, cuMemGetAllocationGranularity, 10020,                                        \
            (std::size_t* bytes, const MemoryProperties* properties, Granularity which))                                \
   optional(cuMemAddressReserve, cuMemAddressReserve, 10020,                                                            \

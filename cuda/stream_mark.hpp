@@ -2,6 +2,7 @@
 // Threads: it does not change.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 
 #include "cuda/context.hpp"
@@ -17,6 +18,7 @@ class CudaStreamMark final : public StreamMark {
   ~CudaStreamMark() override;
 
   void wait() const noexcept override;
+  bool is_behind(const StreamMark& earlier) const noexcept override;
   /// REQUIRES: the context is current.
   void hold_back(const Stream& stream) const { stream.wait_for(event_->handle()); }
 
@@ -25,6 +27,11 @@ class CudaStreamMark final : public StreamMark {
 
   const std::shared_ptr<const Context> context_;
   std::unique_ptr<const Event> event_;
+  // The stream by the driver's number, and between which two moments this was recorded there, in the order of all such
+  // moments of the process.
+  std::uint64_t stream_ = 0;
+  std::uint64_t after_ = 0;
+  std::uint64_t before_ = 0;
 };
 
 }  // namespace sluice

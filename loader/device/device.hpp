@@ -93,6 +93,8 @@ class StreamMark {
   virtual ~StreamMark() = default;
   /// Waits until it has been done. Any thread.
   virtual void wait() const noexcept = 0;
+  /// Whether who has waited for it has waited for `earlier`, too, a mark on the same device.
+  virtual bool is_behind(const StreamMark& earlier) const noexcept = 0;
 };
 
 /// What a lane works with; all of it outlives the lane.

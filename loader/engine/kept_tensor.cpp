@@ -9,7 +9,7 @@ void use_on(PieceMemory& memory, DeviceId device, std::optional<CUstream_st*> st
   if (device.kind != DeviceId::Kind::cuda) return;
   if (!stream) return memory.use_anywhere();
   try {
-    memory.use_until(*stream, mark_cuda_stream(device.ordinal, *stream));
+    memory.use_until(mark_cuda_stream(device.ordinal, *stream));
   } catch (const std::exception&) {
     memory.use_anywhere();  // a stream that captures a graph, or a driver that refuses
   }

@@ -1,7 +1,9 @@
 #include "loader/engine/piece_memory.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <new>
+#include <utility>
 
 namespace sluice {
 
@@ -26,7 +28,7 @@ PieceMemory::~PieceMemory() {
     if (anywhere_) {
       arena_->wait_for_device();
     } else {
-      for (const auto& [stream, mark] : marks_) mark->wait();
+      for (const auto& mark : marks_) mark->wait();
     }
   }
   if (bytes_ == 0) return;
@@ -34,14 +36,14 @@ PieceMemory::~PieceMemory() {
   returned_->add(index_);
 }
 
-void PieceMemory::use_until(CUstream_st* stream, std::shared_ptr<const StreamMark> mark) {
+void PieceMemory::use_until(std::shared_ptr<const StreamMark> mark) {
+  std::vector<std::shared_ptr<const StreamMark>> passed;  // they go behind the lock: they are the driver's
   const MutexLock lock(mutex_);
-  const auto its = std::find_if(marks_.begin(), marks_.end(), [&](const auto& on) { return on.first == stream; });
-  if (its == marks_.end()) {
-    marks_.emplace_back(stream, std::move(mark));
-  } else {
-    its->second.swap(mark);
-  }
+  marks_.push_back(mark);
+  const auto behind =
+      std::partition(marks_.begin(), marks_.end(), [&](const auto& its) { return !mark->is_behind(*its); });
+  passed.assign(std::make_move_iterator(behind), std::make_move_iterator(marks_.end()));
+  marks_.erase(behind, marks_.end());
 }
 
 void PieceMemory::use_anywhere() noexcept {

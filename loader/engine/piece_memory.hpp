@@ -5,7 +5,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <utility>
 #include <vector>
 
 #include "loader/base/mutex.hpp"
@@ -29,8 +28,8 @@ class PieceMemory {
   PieceMemory(const PieceMemory&) = delete;
   PieceMemory& operator=(const PieceMemory&) = delete;
 
-  /// It is not to go before what `mark` stands for has been done, which comes behind all earlier marks of `stream`.
-  void use_until(CUstream_st* stream, std::shared_ptr<const StreamMark> mark) SLUICE_EXCLUDES(mutex_);
+  /// It is not to go before what `mark` stands for has been done.
+  void use_until(std::shared_ptr<const StreamMark> mark) SLUICE_EXCLUDES(mutex_);
   /// It is not to go before all that has been queued on the device when it goes.
   void use_anywhere() noexcept SLUICE_EXCLUDES(mutex_);
 
@@ -43,7 +42,7 @@ class PieceMemory {
   const std::shared_ptr<PieceMarks> returned_;
 
   Mutex mutex_;
-  std::vector<std::pair<CUstream_st*, std::shared_ptr<const StreamMark>>> marks_ SLUICE_GUARDED_BY(mutex_);
+  std::vector<std::shared_ptr<const StreamMark>> marks_ SLUICE_GUARDED_BY(mutex_);  // none of them behind another
   bool anywhere_ SLUICE_GUARDED_BY(mutex_) = false;
 };
 

@@ -37,6 +37,7 @@ constexpr std::string_view harmless[] = {
     "cuThreadExchangeStreamCaptureMode",
     "cuStreamIsCapturing",
     "cuStreamGetCtx",
+    "cuStreamGetId",
     "cuStreamBeginCapture",
     "cuStreamEndCapture",
     "cuGraphDestroy",

@@ -277,6 +277,27 @@ TEST_F(Contract, StreamsTellTheirContext) {
   }
 }
 
+// cuStreamGetId: "Returns in streamId the unique Id which is associated with the given stream handle. The Id is unique
+// for the life of the program." The handle CU_STREAM_PER_THREAD is of another stream on each thread.
+TEST_F(Contract, StreamsHaveNumbers) {
+  if (its_->cuStreamGetId == nullptr) GTEST_SKIP() << "the driver gives streams no numbers";
+  const auto number_of = [this](std::uintptr_t handle) {
+    std::uint64_t number = 0;
+    EXPECT_EQ(its_->cuStreamGetId(reinterpret_cast<cu::Stream>(handle), &number), Result::success);
+    return number;
+  };
+  const auto mine = reinterpret_cast<std::uintptr_t>(stream_);
+  EXPECT_EQ(number_of(mine), number_of(mine));
+  EXPECT_NE(number_of(mine), number_of(0));
+  const std::uint64_t this_threads = number_of(2);
+  EXPECT_EQ(number_of(2), this_threads);
+  std::thread([&] {
+    EXPECT_EQ(its_->cuCtxSetCurrent(context_), Result::success);
+    EXPECT_NE(number_of(2), this_threads);
+    EXPECT_EQ(its_->cuCtxSetCurrent(nullptr), Result::success);
+  }).join();
+}
+
 // cuMemcpy2DAsync: "For host pointers, the starting address is srcHost+srcY*srcPitch + srcXInBytes", and likewise of
 // the device. cuMemsetD8Async, cuMemsetD2D8Async: in the order of the stream, as all work.
 TEST_F(Contract, RowsAreCopiedAndSetInTheOrderOfTheirStream) {

@@ -2,6 +2,7 @@
 // with them is caught, to the byte of a row.
 // Method: as in memory_test.cpp; then the data, beside what plain loops make of it.
 #include <cstring>
+#include <thread>
 #include <vector>
 
 #include "tests/sim/scene.hpp"
@@ -282,6 +283,28 @@ TEST(Streams, TellTheirContext) {
   Scene::ok(cu::cuCtxSetCurrent(nullptr));
   Scene::ok(cu::cuStreamGetCtx(mine, &context));
   EXPECT_EQ(cu::cuStreamGetCtx(nullptr, &context), Result::invalid_context);
+}
+
+TEST(Streams, HaveNumbersThatTheirHandlesDoNotSay) {
+  Scene scene;
+  const auto number_of = [](cu::Stream stream) {
+    std::uint64_t number = 0;
+    Scene::ok(cu::cuStreamGetId(stream, &number));
+    return number;
+  };
+  const auto special = [](std::uint64_t handle) { return reinterpret_cast<cu::Stream>(handle); };
+  const cu::Stream one = scene.stream();
+  EXPECT_EQ(number_of(one), number_of(one));
+  EXPECT_NE(number_of(one), number_of(scene.stream()));
+  EXPECT_EQ(number_of(nullptr), number_of(special(1)));
+  const std::uint64_t mine = number_of(special(2));
+  EXPECT_EQ(number_of(special(2)), mine);
+  std::thread([&] {
+    std::uint64_t number = 0;
+    EXPECT_EQ(cu::cuStreamGetId(special(2), &number), Result::invalid_context);
+    Scene::ok(cu::cuCtxSetCurrent(scene.contexts[0]));
+    EXPECT_NE(number_of(special(2)), mine);
+  }).join();
 }
 
 TEST(Streams, TellNoContextOnceTheyAreDestroyed) {

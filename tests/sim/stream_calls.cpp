@@ -343,6 +343,19 @@ Result cuStreamGetCtx(Stream handle, Context* context) {
   });
 }
 
+// "Returns in streamId the unique Id which is associated with the given stream handle. The Id is unique for the life of
+// the program." Those of the special handles are of the current context's streams.
+Result cuStreamGetId(Stream handle, std::uint64_t* id) {
+  return call("cuStreamGetId", Needs::driver, [&](Simulator& sim) {
+    const bool is_special = reinterpret_cast<std::uint64_t>(handle) <= 2;
+    if (is_special && sim.context_stack().empty()) return Result::invalid_context;
+    Result result{};
+    const StreamState* const stream = sim.find_stream(handle, result);
+    if (stream != nullptr) *id = stream->id;
+    return result;
+  });
+}
+
 // "hEvent may be from a different context or device than hStream"; one that was never recorded is not waited for.
 Result cuStreamWaitEvent(Stream handle, Event event_handle, unsigned flags) {
   return call("cuStreamWaitEvent", Needs::context, [&](Simulator& sim) {

@@ -320,15 +320,24 @@ TEST_P(Budget, SurvivesTwoConsumers) {
   load.wait();
 }
 
+CUstream_st* const per_thread_stream = reinterpret_cast<CUstream_st*>(std::uintptr_t{2});  // CU_STREAM_PER_THREAD
+
 /// A consumer's stream on the simulated GPU, with a copy out of a tensor queued on it that is not done yet.
 class QueueingConsumer {
  public:
-  QueueingConsumer() : current_(context_), buffer_(context_, 16), stream_(context_) {}
-  CUstream_st* stream() const { return reinterpret_cast<CUstream_st*>(stream_.handle()); }
+  explicit QueueingConsumer(CUstream_st* stream = nullptr) : current_(context_), buffer_(context_, 16) {
+    if (stream == nullptr) stream = its_own_.emplace(context_).handle();
+    stream_ = stream;
+  }
+  ~QueueingConsumer() { context_.driver().cuStreamSynchronize(stream_); }
+  QueueingConsumer(const QueueingConsumer&) = delete;
+  QueueingConsumer& operator=(const QueueingConsumer&) = delete;
+
+  CUstream_st* stream() const { return stream_; }
   void use(const Tensor& tensor) {
     if (tensor.bytes < 16) return;
     context_.check(context_.driver().cuMemcpyDtoHAsync(buffer_.data(), reinterpret_cast<cu::DevicePointer>(tensor.data),
-                                                       16, stream_.handle()),
+                                                       16, stream_),
                    "cuMemcpyDtoHAsync");
   }
 
@@ -336,7 +345,8 @@ class QueueingConsumer {
   const Context context_{0};
   const CurrentContext current_;
   const PinnedMemory buffer_;
-  const Stream stream_;
+  std::optional<Stream> its_own_;
+  CUstream_st* stream_ = nullptr;
 };
 
 class BudgetOnGpu : public Budget {
@@ -367,6 +377,53 @@ TEST_P(BudgetOnGpu, FreesNothingThatAStreamStillUses) {
     }
   }
   load.wait();
+}
+
+// Each thread has a stream of its own by the same handle.
+TEST_P(BudgetOnGpu, FreesNothingThatTheDefaultStreamOfAnotherThreadStillUses) {
+  const Plan plan = this->plan();
+  Engine engine;
+  const Load load = engine.start(plan);
+  std::vector<std::thread> threads;
+  for (std::size_t part = 0; part < 2; ++part) {
+    threads.emplace_back([&, part] {
+      QueueingConsumer consumer(per_thread_stream);
+      for (std::size_t i = part; const Tensor* const tensor = load.arrival(i); i += 2) {
+        consumer.use(*tensor);
+        load.drop(*tensor, per_thread_stream);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  load.wait();
+}
+
+// While one drop is under way, on a thread that is slow, another on the same stream comes and goes.
+TEST_P(BudgetOnGpu, FreesNothingThatAStreamStillUsesWhereTwoThreadsDropAtOnce) {
+  const Plan plan = this->plan([](Request& request) {
+    request.budget_bytes = 0;
+    request.add("small 0");
+    request.add("small 1");
+  });
+  Engine engine;
+  QueueingConsumer consumer;
+  bool interrupted = true;
+  for (std::uint64_t nth = 1; interrupted; ++nth) {
+    SCOPED_TRACE(nth);
+    const Load load = engine.start(plan);
+    load.wait();
+    const Tensor& first = *load.find("small 0");
+    const Tensor& second = *load.find("small 1");
+    consumer.use(first);
+    interrupted = false;
+    sim::before_call(nth, [&] {
+      interrupted = true;
+      consumer.use(second);
+      load.drop(second, consumer.stream());
+    });
+    load.drop(first, consumer.stream());
+    sim::before_call(0, nullptr);
+  }
 }
 
 TEST_P(BudgetOnGpu, FreesNothingKeptThatAStreamStillUses) {
