@@ -22,25 +22,29 @@ DeliveryKernel::DeliveryKernel(const Context& context, const Stream& stream) : c
                 context.device_name() + ": this sluice was built without nvcc, and has no kernel for CUDA devices", {},
                 "build it where nvcc 12.8 or newer is found (scripts/setup brings one), or load to `host`");
   }
-  cu::Result result = load(kernel_fatbinary().data());
-  if (is_unknown_to_driver(result)) result = load(kernel_ptx_for_old_drivers().data());
+  cu::Result result = start(kernel_fatbinary().data(), stream);
+  if (is_unknown_to_driver(result)) result = start(kernel_ptx_for_old_drivers().data(), stream);
   if (result != cu::Result::success) {
     throw driver_error(
         context.driver(), result, "loading the kernel",
         fmt::format("{}, a driver for CUDA {}", context.device_name(), version_text(context.driver().version)));
   }
-  try {
-    launch(0, 0, {}, 0, stream);
-    stream.synchronize();
-  } catch (...) {
-    ignore(context.driver().cuStreamSynchronize(stream.handle()));
-    unload();
-    throw;
-  }
 }
 
 DeliveryKernel::~DeliveryKernel() {
   with_context(context_, [this] { unload(); });
+}
+
+/// Loads the image, and launches the kernel once: where a driver loads lazily, the launch is the first to be refused.
+cu::Result DeliveryKernel::start(const void* image, const Stream& stream) noexcept {
+  cu::Result result = load(image);
+  if (result != cu::Result::success) return result;
+  result = try_launch(0, 0, {}, 0, stream);
+  if (result == cu::Result::success) result = context_.driver().cuStreamSynchronize(stream.handle());
+  if (result == cu::Result::success) return result;
+  ignore(context_.driver().cuStreamSynchronize(stream.handle()));
+  unload();
+  return result;
 }
 
 cu::Result DeliveryKernel::load(const void* image) noexcept {
@@ -77,11 +81,15 @@ void DeliveryKernel::unload() noexcept {
 
 void DeliveryKernel::launch(cu::DevicePointer extent, cu::DevicePointer table, const DeliveryTable& size,
                             cu::DevicePointer arena, const Stream& stream) const {
+  context_.check(try_launch(extent, table, size, arena, stream), "cuLaunchKernel");
+}
+
+cu::Result DeliveryKernel::try_launch(cu::DevicePointer extent, cu::DevicePointer table, const DeliveryTable& size,
+                                      cu::DevicePointer arena, const Stream& stream) const noexcept {
   std::uint32_t pieces = size.pieces;
   void* arguments[] = {&extent, &table, &pieces, &arena};
-  context_.check(context_.driver().cuLaunchKernel(function_, size.blocks(), 1, 1, threads_per_block, 1, 1, 0,
-                                                  stream.handle(), arguments, nullptr),
-                 "cuLaunchKernel");
+  return context_.driver().cuLaunchKernel(function_, size.blocks(), 1, 1, threads_per_block, 1, 1, 0, stream.handle(),
+                                          arguments, nullptr);
 }
 
 }  // namespace sluice

@@ -21,8 +21,11 @@ class DeliveryKernel {
               const Stream& stream) const;
 
  private:
+  cu::Result start(const void* image, const Stream& stream) noexcept;
   cu::Result load(const void* image) noexcept;
   void unload() noexcept;
+  cu::Result try_launch(cu::DevicePointer extent, cu::DevicePointer table, const DeliveryTable& size,
+                        cu::DevicePointer arena, const Stream& stream) const noexcept;
 
   const Context& context_;
   cu::Library library_ = nullptr;  // from CUDA 12 on

@@ -31,12 +31,16 @@ struct Launch {
   std::vector<std::byte> parameters;
 };
 
+constexpr int lazy_version = 12020;  // "Lazy loading enabled by default for Linux" (CUDA Programming Guide, 4.7.2)
+
 template <typename Handle>
 Result load(Simulator& sim, Handle* handle, const void* data, std::optional<int> device) {
   sim::LoadedImage loaded = sim::load_image(data, sim.settings.driver_version);
   if (!loaded.problem.empty()) sim.violations.add(Rule::bad_kernel, loaded.problem);
-  if (loaded.result != Result::success) return loaded.result;
-  sim.code[++sim.last_id] = {std::move(loaded.image), device, {}};
+  // Of a library, not of a module: that is loaded in one context.
+  const bool is_lazy = !device && sim.settings.driver_version >= lazy_version;
+  if (loaded.result != Result::success && !is_lazy) return loaded.result;
+  sim.code[++sim.last_id] = {std::move(loaded.image), device, {}, loaded.result};
   *handle = sim::to_handle<Handle>(HandleKind::code, sim.last_id);
   return Result::success;
 }
@@ -71,7 +75,7 @@ template <typename FunctionHandle, typename Handle>
 Result get_function(Simulator& sim, FunctionHandle* function, Handle handle, const char* name) {
   const CodeState* code = find_code(sim, handle);
   if (code == nullptr) return Result::invalid_handle;
-  if (code->image->module.kernel(name) == nullptr) return Result::not_found;
+  if (code->image != nullptr && code->image->module.kernel(name) == nullptr) return Result::not_found;
   sim.functions[++sim.last_id] = {*sim::from_handle(HandleKind::code, handle), name};
   *function = sim::to_handle<FunctionHandle>(HandleKind::function, sim.last_id);
   return Result::success;
@@ -144,6 +148,9 @@ Result cuModuleGetFunction(Function* function, Module module, const char* name) 
               [&](Simulator& sim) { return get_function(sim, function, module, name); });
 }
 
+// "If the environment variables are set to LAZY, library is not immediately loaded onto all existent contexts and will
+// only be loaded when a function is needed for that context, such as a kernel launch." So it is there, too, that a
+// driver says what it has against an image.
 Result cuLibraryLoadData(Library* library, const void* image, int* /*jit_options*/, void** /*jit_values*/,
                          unsigned jit_count, int* /*library_options*/, void** /*library_values*/,
                          unsigned library_count) {
@@ -177,6 +184,7 @@ Result cuLaunchKernel(Function function, unsigned grid_x, unsigned grid_y, unsig
       return Result::invalid_handle;
     }
     CodeState& code = sim.code.at(found->second.code);
+    if (code.refused != Result::success) return code.refused;
     const bool elsewhere = code.device && *code.device != stream->device;
     if (stream->device != sim.device_ordinal() || elsewhere) return Result::invalid_handle;
     if (shared_bytes != 0 || extra != nullptr) return Result::not_supported;

@@ -451,6 +451,27 @@ TEST(Image, MustNotBeNewerThanTheDriver) {
   }
 }
 
+TEST(Image, OfALibraryIsRefusedWhereItIsLaunchedIfDriversLoadLazily) {
+  const std::string newer = std::string(".version 9.0") + (std::strstr(text, "6.3") + 3);
+  for (const auto& [driver_version, is_lazy] : {std::pair{12010, false}, {12020, true}}) {
+    Settings settings;
+    settings.driver_version = driver_version;
+    Scene scene(settings);
+    cu::Library library = nullptr;
+    const Result loaded = cu::cuLibraryLoadData(&library, newer.c_str(), nullptr, nullptr, 0, nullptr, nullptr, 0);
+    EXPECT_EQ(loaded, is_lazy ? Result::success : Result::unsupported_ptx_version);
+    if (!is_lazy) continue;
+    cu::Kernel kernel = nullptr;
+    Scene::ok(cu::cuLibraryGetKernel(&kernel, library, "increment"));
+    EXPECT_EQ(cu::cuLaunchKernel(reinterpret_cast<cu::Function>(kernel), 1, 1, 1, 1, 1, 1, 0, scene.stream(), nullptr,
+                                 nullptr),
+              Result::unsupported_ptx_version);
+    Scene::ok(cu::cuLibraryUnload(library));
+    scene.close();
+    EXPECT_THAT(take_violations(), testing::IsEmpty());
+  }
+}
+
 TEST(Image, MustParse) {
   Scene scene;
   cu::Module module = nullptr;

@@ -47,10 +47,11 @@ struct EventState {
   std::optional<StreamId> captured_in;  // the stream whose capture took the last record
 };
 
-struct CodeState {  // a module or a library
-  std::shared_ptr<const Image> image;
-  std::optional<int> device;        // whose context a module is of
-  std::map<StreamId, Stamp> users;  // the last kernel of each stream
+struct CodeState {                     // a module or a library
+  std::shared_ptr<const Image> image;  // nullptr: nobody has found out yet that it is refused
+  std::optional<int> device;           // whose context a module is of
+  std::map<StreamId, Stamp> users;     // the last kernel of each stream
+  cu::Result refused = cu::Result::success;
 };
 
 struct FunctionState {
