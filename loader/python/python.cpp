@@ -13,8 +13,8 @@ Ref number_or_none(bool there, std::uint64_t value) {
   return there ? number(value) : none();
 }
 
-/// The exception that sluice/_error.py makes of an Error.
-void raise_error(const Error& error) {
+/// What sluice/_error.py makes an exception of.
+Ref tuple_of(const Error& error) {
   const Ref code(PyLong_FromLong(static_cast<long>(error.code())));
   const Ref name = text(sluice::name(error.code()));
   const Ref what = text(error.what());
@@ -25,10 +25,18 @@ void raise_error(const Error& error) {
   const Ref line = number_or_none(error.line() != 0, error.line());
   const Ref column = number_or_none(error.column() != 0, error.column());
   const Ref hint = error.hint().empty() ? none() : text(error.hint());
-  const Ref made(PyObject_CallFunctionObjArgs(state().make_error, code.get(), name.get(), what.get(), message.get(),
-                                              path.get(), offset.get(), tensor.get(), line.get(), column.get(),
-                                              hint.get(), nullptr));
-  PyErr_SetObject(PyExceptionInstance_Class(made.get()), made.get());
+  return Ref(PyTuple_Pack(10, code.get(), name.get(), what.get(), message.get(), path.get(), offset.get(), tensor.get(),
+                          line.get(), column.get(), hint.get()));
+}
+
+void raise_error(const Error& error) {
+  // No Ref: the maker is written in Python, where a thread may be unwound.
+  PyObject* const arguments = tuple_of(error).release();
+  PyObject* const made = PyObject_CallObject(state().make_error, arguments);
+  Py_DECREF(arguments);
+  if (made == nullptr) throw PythonError();
+  PyErr_SetObject(PyExceptionInstance_Class(made), made);
+  Py_DECREF(made);
 }
 
 }  // namespace
@@ -56,7 +64,7 @@ std::uint64_t number_of(PyObject* object) {
   return value;
 }
 
-void raise(const std::exception& error) noexcept {
+void raise(const std::exception& error) {
   try {
     if (dynamic_cast<const PythonError*>(&error) != nullptr) return;
     if (const auto* known = dynamic_cast<const Error*>(&error); known != nullptr && state().make_error != nullptr) {

@@ -1,9 +1,9 @@
 // What all of the extension shares of Python: references that are owned, errors either way, and the lock that Python
 // calls its GIL. Only Python's limited API is used, so that one module serves 3.10 and all that follow.
 //
-// A thread that wants the GIL back while the interpreter ends is unwound by force, and must not be caught: only
-// std::exception is, never all. What lives in the frames above such a wait must not be a reference that the unwinding
-// would drop without the GIL.
+// A thread that wants the GIL back while the interpreter ends is unwound by force, and must not be caught or stopped:
+// only std::exception is caught, never all, and nothing above such a wait is noexcept. What lives in these frames must
+// not be a reference that the unwinding would drop without the GIL. Code written in Python may wait like this, too.
 #pragma once
 
 #define PY_SSIZE_T_CLEAN
@@ -76,7 +76,7 @@ std::vector<std::string> strings_of(PyObject* list);
 std::uint64_t number_of(PyObject* object);
 
 /// Tells Python of what was thrown, as an exception of sluice's where it is one.
-void raise(const std::exception& error) noexcept;
+void raise(const std::exception& error);
 
 /// What `body` returns, or null with Python told of what it threw.
 template <typename Body>

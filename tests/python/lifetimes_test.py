@@ -327,6 +327,24 @@ class Processes(Case):
                     self.assertEqual(said, "")
                     self.assertNotIn("terminate", errors)
 
+    def test_the_interpreter_ends_while_threads_are_told_of_errors(self):
+        script = """
+            import threading, time
+            load = sluice.load(sys.argv[1])
+            load.wait()
+
+            def fail():
+                while True:
+                    try: load["nowhere"]
+                    except sluice.Error: told.set()
+
+            told = threading.Event()
+            for _ in range(2): threading.Thread(target=fail, daemon=True).start()
+            told.wait()
+            time.sleep(0.05)
+        """
+        self.assertEqual(self.run_script(script, self.shard(TENSORS)), ("", ""))
+
     def test_nothing_is_loaded_when_the_interpreter_has_ended(self):
         script = """
             import atexit
