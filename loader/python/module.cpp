@@ -69,26 +69,22 @@ void add(PyObject* module, const char* name, PyTypeObject* type) {
   check(PyModule_AddObjectRef(module, name, reinterpret_cast<PyObject*>(type)));
 }
 
-PyObject* make_module() {
-  return guarded([] {
-    static PyMethodDef functions[] = {{"open", open_checkpoint, METH_VARARGS, "open(path, threads): a Checkpoint."},
-                                      {"prepare", prepare_devices, METH_O, "Starts the drivers of devices."},
-                                      {"start", start_load, METH_VARARGS, "start(checkpoint, wishes): a Load."},
-                                      {"configure", configure, METH_VARARGS, "The options of later loads."},
-                                      {"exact_pattern", exact_pattern, METH_O, "The pattern of one name alone."},
-                                      {"set_error_maker", set_error_maker, METH_O, "Who makes exceptions."},
-                                      {"end", end, METH_NOARGS, "Cancels and drains all loads, for good."},
-                                      {}};
-    static PyModuleDef definition{PyModuleDef_HEAD_INIT,
-                                  "sluice._sluice",
-                                  "The C++ side of sluice.",
-                                  -1,
-                                  functions,
-                                  nullptr,
-                                  nullptr,
-                                  nullptr,
-                                  nullptr};
-    Ref module(PyModule_Create(&definition));
+/// One engine, and one set of types, serve the process: only the main interpreter's Python may have them.
+void check_interpreter() {
+  const char* refusal = nullptr;
+  if (PyInterpreterState_GetID(PyInterpreterState_Get()) != 0) {
+    refusal = "sluice serves the main interpreter only: load there, or in another process";
+  } else if (OwnEngine::was_given_up()) {
+    refusal = "the interpreter that sluice served has ended: load in another process";
+  }
+  if (refusal == nullptr) return;
+  PyErr_SetString(PyExc_ImportError, refusal);
+  throw PythonError();
+}
+
+int fill_module(PyObject* module) {
+  try {
+    check_interpreter();
     State& its = state();
     if (its.tensor == nullptr) {
       its.checkpoint = make_checkpoint_type();
@@ -97,15 +93,40 @@ PyObject* make_module() {
       its.tensor = make_tensor_type();
       make_record_types();
     }
-    add(module.get(), "Checkpoint", its.checkpoint);
-    add(module.get(), "Load", its.load);
-    add(module.get(), "Tensor", its.tensor);
-    add(module.get(), "TensorInfo", its.tensor_info);
-    add(module.get(), "Shard", its.shard);
-    add(module.get(), "Progress", its.progress);
-    check(PyModule_AddStringConstant(module.get(), "version", SLUICE_VERSION));
-    return module;
-  });
+    add(module, "Checkpoint", its.checkpoint);
+    add(module, "Load", its.load);
+    add(module, "Tensor", its.tensor);
+    add(module, "TensorInfo", its.tensor_info);
+    add(module, "Shard", its.shard);
+    add(module, "Progress", its.progress);
+    check(PyModule_AddStringConstant(module, "version", SLUICE_VERSION));
+    return 0;
+  } catch (const std::exception& error) {
+    raise(error);
+    return -1;
+  }
+}
+
+PyObject* make_module() {
+  static PyMethodDef functions[] = {{"open", open_checkpoint, METH_VARARGS, "open(path, threads): a Checkpoint."},
+                                    {"prepare", prepare_devices, METH_O, "Starts the drivers of devices."},
+                                    {"start", start_load, METH_VARARGS, "start(checkpoint, wishes): a Load."},
+                                    {"configure", configure, METH_VARARGS, "The options of later loads."},
+                                    {"exact_pattern", exact_pattern, METH_O, "The pattern of one name alone."},
+                                    {"set_error_maker", set_error_maker, METH_O, "Who makes exceptions."},
+                                    {"end", end, METH_NOARGS, "Cancels and drains all loads, for good."},
+                                    {}};
+  static PyModuleDef_Slot slots[] = {{Py_mod_exec, reinterpret_cast<void*>(fill_module)}, {}};
+  static PyModuleDef definition{PyModuleDef_HEAD_INIT,
+                                "sluice._sluice",
+                                "The C++ side of sluice.",
+                                0,
+                                functions,
+                                slots,
+                                nullptr,
+                                nullptr,
+                                nullptr};
+  return PyModuleDef_Init(&definition);
 }
 
 }  // namespace

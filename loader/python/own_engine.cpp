@@ -59,6 +59,10 @@ std::vector<std::shared_ptr<OwnEngine>> OwnEngine::give_up() {
   return running;
 }
 
+bool OwnEngine::was_given_up() noexcept {
+  return process().ended;
+}
+
 OwnEngine::OwnEngine(const Options& options)
     : engine_(std::make_unique<Engine>(options)), options_(engine_->options()) {}
 

@@ -20,6 +20,8 @@ class OwnEngine {
   static void configure(const Options& options);
   /// The engines that may still run loads, for the caller to end. No engine is made any more. REQUIRES: the GIL.
   static std::vector<std::shared_ptr<OwnEngine>> give_up();
+  /// REQUIRES: the GIL.
+  static bool was_given_up() noexcept;
 
   explicit OwnEngine(const Options& options);
 

@@ -345,6 +345,29 @@ class Processes(Case):
         """
         self.assertEqual(self.run_script(script, self.shard(TENSORS)), ("", ""))
 
+    def test_other_interpreters_of_the_process_are_refused_and_do_no_harm(self):
+        script = """
+            try:
+                import _interpreters as interpreters  # from 3.13 on
+                create = lambda: interpreters.create("legacy")
+            except ImportError:
+                import _xxsubinterpreters as interpreters
+                create = lambda: interpreters.create(isolated=False)
+            code = '''
+            try: import sluice
+            except ImportError as error: print(error, flush=True)
+            '''
+            other = create()
+            interpreters.run_string(other, "import sys; sys.path[:] = " + repr(sys.path) + code)
+            interpreters.destroy(other)
+            sluice.load(sys.argv[1]).wait()
+            try: sluice.open("nowhere")
+            except sluice.Error as error: print(error.code)
+        """
+        said, errors = self.run_script(script, self.shard(TENSORS))
+        refusal = "sluice serves the main interpreter only: load there, or in another process"
+        self.assertEqual((said, errors), (f"{refusal}\nnot_found\n", ""))
+
     def test_nothing_is_loaded_when_the_interpreter_has_ended(self):
         script = """
             import atexit
@@ -355,8 +378,12 @@ class Processes(Case):
             from sluice import _sluice
             _sluice.end()
             atexit.register(late)
+            del sys.modules["sluice._sluice"], sluice._sluice
+            try: import sluice._sluice
+            except ImportError as error: print(error)
         """
-        self.assertEqual(self.run_script(script, self.shard(TENSORS))[0], "cancelled\n")
+        refusal = "the interpreter that sluice served has ended: load in another process"
+        self.assertEqual(self.run_script(script, self.shard(TENSORS))[0], f"{refusal}\ncancelled\n")
 
     def test_a_child_loads_by_itself(self):
         path = self.shard(TENSORS)
