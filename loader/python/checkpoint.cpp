@@ -91,11 +91,12 @@ const Checkpoint& checkpoint_of(PyObject* object) {
 PyObject* open_checkpoint(PyObject*, PyObject* arguments) {
   return guarded([&] {
     PyObject* bytes = nullptr;
-    unsigned threads = 0;
-    if (PyArg_ParseTuple(arguments, "O&I:open", PyUnicode_FSConverter, &bytes, &threads) == 0) throw PythonError();
+    PyObject* threads = nullptr;
+    if (PyArg_ParseTuple(arguments, "O&O:open", PyUnicode_FSConverter, &bytes, &threads) == 0) throw PythonError();
     const std::string native(PyBytes_AsString(bytes));
     Py_DECREF(bytes);
-    Checkpoint opened = without_gil([&] { return Checkpoint::open(native, threads); });
+    const std::uint32_t threads_max = number32_of(threads);
+    Checkpoint opened = without_gil([&] { return Checkpoint::open(native, threads_max); });
     auto* const made = allocate<PyCheckpoint>(state().checkpoint);
     new (&made->checkpoint) Checkpoint(std::move(opened));
     return Ref(&made->base);

@@ -1,5 +1,7 @@
 #include "loader/python/load.hpp"
 
+#include <algorithm>
+#include <cmath>
 #include <memory>
 #include <new>
 #include <optional>
@@ -59,9 +61,9 @@ SessionPointer session_of(PyObject* self) {
   return session;
 }
 
-std::optional<DeviceId> device_of(const char* name) {
-  if (name == nullptr) return std::nullopt;
-  const std::vector<DeviceId> devices = parse_devices(name);
+std::optional<DeviceId> device_of(PyObject* name) {
+  if (name == Py_None) return std::nullopt;
+  const std::vector<DeviceId> devices = parse_devices(string_of(name));
   if (devices.size() != 1) throw Error(ErrorCode::invalid_argument, "one device is wanted, not several");
   return devices.front();
 }
@@ -70,7 +72,8 @@ std::optional<double> seconds_of(PyObject* timeout) {
   if (timeout == Py_None) return std::nullopt;
   const double seconds = PyFloat_AsDouble(timeout);
   if (seconds == -1 && PyErr_Occurred() != nullptr) throw PythonError();
-  return seconds;
+  if (std::isnan(seconds)) throw Error(ErrorCode::invalid_argument, "the timeout is no number");
+  return std::clamp(seconds, 0.0, 1e9);
 }
 
 // --- iterators ---
@@ -127,13 +130,13 @@ PyObject* wait_all(PyObject* self, PyObject* timeout) {
 
 PyObject* wait_one(PyObject* self, PyObject* arguments) {
   return guarded([&] {
-    const char* name = nullptr;
-    const char* device_name = nullptr;
-    PyObject* timeout = Py_None;
-    if (PyArg_ParseTuple(arguments, "szO:wait_for", &name, &device_name, &timeout) == 0) throw PythonError();
+    PyObject* name = nullptr;
+    PyObject* device_name = nullptr;
+    PyObject* timeout = nullptr;
+    if (PyArg_ParseTuple(arguments, "OOO:wait_for", &name, &device_name, &timeout) == 0) throw PythonError();
     const SessionPointer session = session_of(self);
     const std::optional<DeviceId> device = device_of(device_name);
-    const std::string wanted = name;
+    const std::string wanted = string_of(name);
     const Tensor* tensor = nullptr;
     wait_with_signals(session, seconds_of(timeout), [&](std::chrono::nanoseconds at_most) {
       tensor = wait_for(session->load, wanted, device, at_most);
@@ -145,30 +148,31 @@ PyObject* wait_one(PyObject* self, PyObject* arguments) {
 
 PyObject* find_arrived(PyObject* self, PyObject* arguments) {
   return guarded([&] {
-    const char* name = nullptr;
-    const char* device_name = nullptr;
-    if (PyArg_ParseTuple(arguments, "sz:find", &name, &device_name) == 0) throw PythonError();
+    PyObject* name = nullptr;
+    PyObject* device_name = nullptr;
+    if (PyArg_ParseTuple(arguments, "OO:find", &name, &device_name) == 0) throw PythonError();
     const SessionPointer session = session_of(self);
     const std::optional<DeviceId> device = device_of(device_name);
-    const Tensor* const tensor = device ? session->load.find(name, *device) : session->load.find(name);
+    const std::string wanted = string_of(name);
+    const Tensor* const tensor = device ? session->load.find(wanted, *device) : session->load.find(wanted);
     return tensor == nullptr ? none() : new_tensor(keep(*session, *tensor));
   });
 }
 
 PyObject* wait_on(PyObject* self, PyObject* arguments) {
   return guarded([&] {
-    unsigned long long stream = 0;
-    const char* name = nullptr;
-    const char* device_name = nullptr;
-    if (PyArg_ParseTuple(arguments, "Ksz:wait_on", &stream, &name, &device_name) == 0) throw PythonError();
+    PyObject* stream = nullptr;
+    PyObject* name = nullptr;
+    PyObject* device_name = nullptr;
+    if (PyArg_ParseTuple(arguments, "OOO:wait_on", &stream, &name, &device_name) == 0) throw PythonError();
     const SessionPointer session = session_of(self);
     if (session->has_budget) {
       throw Error(ErrorCode::invalid_argument, "with a budget tensors are handed out once they have arrived", {},
                   "wait for it, or load without a budget");
     }
     const std::optional<DeviceId> device = device_of(device_name);
-    const std::string wanted = name;
-    auto* const handle = reinterpret_cast<CUstream_st*>(stream);
+    const std::string wanted = string_of(name);
+    auto* const handle = reinterpret_cast<CUstream_st*>(number_of(stream));
     const Tensor* const tensor = without_gil([&] {
       return device ? &session->load.wait_on(handle, wanted, *device) : &session->load.wait_on(handle, wanted);
     });

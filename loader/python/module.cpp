@@ -33,16 +33,19 @@ PyObject* configure(PyObject*, PyObject* arguments) {
     Options options;
     const char* io = nullptr;
     const char* reader = nullptr;
-    unsigned long long staging = 0;
-    unsigned long long slab = 0;
-    if (PyArg_ParseTuple(arguments, "ssKKII:configure", &io, &reader, &staging, &slab, &options.queue_depth,
-                         &options.threads) == 0) {
+    PyObject* staging = nullptr;
+    PyObject* slab = nullptr;
+    PyObject* depth = nullptr;
+    PyObject* threads = nullptr;
+    if (PyArg_ParseTuple(arguments, "ssOOOO:configure", &io, &reader, &staging, &slab, &depth, &threads) == 0) {
       throw PythonError();
     }
     options.io = kind_of(io, {IoMode::automatic, IoMode::direct, IoMode::buffered});
     options.reader = kind_of(reader, {ReaderKind::automatic, ReaderKind::uring, ReaderKind::pread, ReaderKind::null});
-    if (staging != 0) options.staging_bytes = staging;
-    options.slab_bytes = slab;
+    if (const std::uint64_t bytes = number_of(staging); bytes != 0) options.staging_bytes = bytes;
+    options.slab_bytes = number_of(slab);
+    options.queue_depth = number32_of(depth);
+    options.threads = number32_of(threads);
     OwnEngine::configure(options);
     return none();
   });

@@ -42,6 +42,10 @@ void raise_error(const Error& error) {
 }  // namespace
 
 std::string string_of(PyObject* object) {
+  if (PyUnicode_Check(object) == 0) {
+    PyErr_Format(PyExc_TypeError, "a string is wanted, not %R", object);
+    throw PythonError();
+  }
   Py_ssize_t size = 0;
   const Ref bytes(PyUnicode_AsEncodedString(object, "utf-8", "surrogateescape"));
   char* data = nullptr;
@@ -59,9 +63,19 @@ std::vector<std::string> strings_of(PyObject* list) {
 }
 
 std::uint64_t number_of(PyObject* object) {
-  const std::uint64_t value = PyLong_AsUnsignedLongLong(object);
+  const Ref whole(PyNumber_Index(object));
+  const std::uint64_t value = PyLong_AsUnsignedLongLong(whole.get());
   if (value == UINT64_MAX && PyErr_Occurred() != nullptr) throw PythonError();
   return value;
+}
+
+std::uint32_t number32_of(PyObject* object) {
+  const std::uint64_t value = number_of(object);
+  if (value > UINT32_MAX) {
+    PyErr_Format(PyExc_OverflowError, "%R is more than 32 bits hold", object);
+    throw PythonError();
+  }
+  return static_cast<std::uint32_t>(value);
 }
 
 void raise(const std::exception& error) {

@@ -68,12 +68,13 @@ inline Ref truth(bool value) {
   return Ref(PyBool_FromLong(value ? 1 : 0));
 }
 
-/// Of a string. Throws PythonError for anything else.
+/// Of a string, which may have a NUL in it. Throws PythonError for anything else.
 std::string string_of(PyObject* object);
 /// Of a list of strings.
 std::vector<std::string> strings_of(PyObject* list);
-/// Of a whole number that is not negative.
+/// Of a whole number, or what Python takes for one, that is not negative and not too large: nothing is cut off.
 std::uint64_t number_of(PyObject* object);
+std::uint32_t number32_of(PyObject* object);
 
 /// Tells Python of what was thrown, as an exception of sluice's where it is one.
 void raise(const std::exception& error);

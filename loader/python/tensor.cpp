@@ -128,7 +128,9 @@ void check_wishes(const Tensor& tensor, PyObject* device, PyObject* copy) {
   if (tensor.device.kind == DeviceId::Kind::null) {
     refuse(PyExc_BufferError, "the null device keeps nothing that could be handed over");
   }
-  if (copy != Py_None && PyObject_IsTrue(copy) == 1) {
+  const int wants_copy = copy == Py_None ? 0 : PyObject_IsTrue(copy);
+  check(wants_copy);
+  if (wants_copy != 0) {
     refuse(PyExc_BufferError, "sluice hands out its memory: copy it where it is taken");
   }
   if (device == Py_None) return;

@@ -113,6 +113,12 @@ class Host(Case):
         for wish in ({"copy": True}, {"dl_device": (2, 0)}):
             with self.assertRaises(BufferError):
                 tensor.__dlpack__(**wish)
+        class Undecided:
+            def __bool__(self):
+                raise ArithmeticError
+
+        with self.assertRaises(ArithmeticError):
+            tensor.__dlpack__(copy=Undecided())
         with self.assertRaises(ValueError):
             tensor.__dlpack__(stream=1)
         with self.assertRaises(TypeError):

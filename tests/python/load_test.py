@@ -201,6 +201,45 @@ class Loads(Case):
             with self.assertRaises(ValueError):
                 sluice.configure(**wrong)
 
+    def test_takes_names_of_any_characters(self):
+        names = ["a\0b", "", "\u00e9", "\n*[", "\U0001f600"]
+        load = sluice.load(self.shard([(name, "U8", [3]) for name in names], "names.safetensors"))
+        for name in names:
+            self.assertEqual(bytes_of(load[name]), content(name, "U8", [3]))
+            self.assertEqual(load.find(name, "cpu").name, name)
+
+    def test_takes_numbers_whole_or_refuses_them(self):
+        class Index:
+            def __init__(self, value):
+                self.value = value
+
+            def __index__(self):
+                return self.value
+
+        self.addCleanup(sluice.configure)
+        for wrong in (-1, 1 << 32, 1 << 64):
+            for name in ("queue_depth", "threads"):
+                with self.assertRaises(OverflowError):
+                    sluice.configure(**{name: wrong})
+            with self.assertRaises(OverflowError):
+                sluice.open(self.path, threads=wrong)
+        load = sluice.load(self.path, slices={"a.weight": slice(Index(1), Index(3))})
+        for wrong in (-1, 1 << 64):
+            with self.assertRaises(OverflowError):
+                sluice.configure(staging_bytes=wrong)
+            with self.assertRaises(OverflowError):
+                load.wait_on(wrong, "mask")
+        sluice.configure(threads=Index(2), staging_bytes=Index(1 << 20))
+        self.assertEqual(load["a.weight"].shape, (2, 4))
+        self.assertEqual(len(sluice.load(self.path, budget=Index(8 << 20))), len(TENSORS))
+        self.assertTrue(load.wait(float("inf")))
+        self.assertTrue(load.wait(float("-inf")))
+        with self.assertRaises(ValueError):
+            load.wait(float("nan"))
+        with self.assertRaises(TypeError) as raised:
+            sluice.load(self.path, select=[1])
+        self.assertIn("string", str(raised.exception))
+
     def test_imports_nothing_heavy(self):
         said, _ = self.run_script("print(*sorted(sys.modules))")
         loaded = set(said.split())

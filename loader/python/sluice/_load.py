@@ -1,6 +1,7 @@
 """open() and load(): a checkpoint's catalogue, and its tensors as they arrive."""
 
 import atexit
+import operator
 import os
 import time
 
@@ -38,7 +39,8 @@ def _ranges(pattern, slices):
     for dimension, its in enumerate(slices):
         if not isinstance(its, slice) or its.step not in (None, 1):
             raise ValueError(f"slices of {pattern!r}: ranges without a step are wanted, as in slice(0, 512)")
-        begin, end = its.start or 0, its.stop
+        begin = operator.index(its.start or 0)
+        end = None if its.stop is None else operator.index(its.stop)
         if begin < 0 or (end is not None and end < begin):
             raise ValueError(f"slices of {pattern!r}: ends count from the beginning, and do not cross")
         if begin != 0 or end is not None:
