@@ -43,8 +43,9 @@ const Tensor* wait_for_tensor(LoadState& state, std::string_view name, const Dev
   return state.wait_for(find_placement(state, name, device), timeout);
 }
 
-const Tensor& order_behind(LoadState& state, CUstream_st* stream, std::string_view name, const DeviceId* device) {
-  return state.wait_on(stream, find_placement(state, name, device));
+const Tensor* order_behind(LoadState& state, CUstream_st* stream, std::string_view name, const DeviceId* device,
+                           std::chrono::nanoseconds timeout) {
+  return state.wait_on(stream, find_placement(state, name, device), timeout);
 }
 
 }  // namespace
@@ -89,10 +90,17 @@ const Tensor& Load::wait(std::string_view name, DeviceId device) const {
 }
 
 const Tensor& Load::wait_on(CUstream_st* stream, std::string_view name) const {
-  return order_behind(state_of(state_), stream, name, nullptr);
+  return *order_behind(state_of(state_), stream, name, nullptr, LoadState::for_ever);
 }
 const Tensor& Load::wait_on(CUstream_st* stream, std::string_view name, DeviceId device) const {
-  return order_behind(state_of(state_), stream, name, &device);
+  return *order_behind(state_of(state_), stream, name, &device, LoadState::for_ever);
+}
+const Tensor* Load::wait_on_for(CUstream_st* stream, std::string_view name, std::chrono::nanoseconds timeout) const {
+  return order_behind(state_of(state_), stream, name, nullptr, timeout);
+}
+const Tensor* Load::wait_on_for(CUstream_st* stream, std::string_view name, DeviceId device,
+                                std::chrono::nanoseconds timeout) const {
+  return order_behind(state_of(state_), stream, name, &device, timeout);
 }
 
 void Load::wait(Group group, DeviceId device) const {

@@ -302,17 +302,21 @@ void LoadState::drop(std::uint32_t placement, std::optional<CUstream_st*> stream
   if (--left.to_drop == 0 && plan_->budget_bytes != 0) left.memory.reset();
 }
 
-const Tensor& LoadState::wait_on(CUstream_st* stream, std::uint32_t placement) {
+const Tensor* LoadState::wait_on(CUstream_st* stream, std::uint32_t placement, Timeout timeout) {
   check_process();
+  const auto begin = std::chrono::steady_clock::now();
   {
     MutexLock lock(mutex_);
-    wait_until(lock, for_ever,
-               [&]() SLUICE_REQUIRES(mutex_) { return finished_ || arrived_[placement] || handed_[placement] != 0; });
+    const auto is_read = [&]() SLUICE_REQUIRES(mutex_) {
+      return finished_ || arrived_[placement] || handed_[placement] != 0;
+    };
+    if (!wait_until(lock, timeout, is_read)) return nullptr;
     if (!arrived_[placement] && order(plan_->placements[placement].device, stream, handed_[placement])) {
-      return tensors_[placement];
+      return &tensors_[placement];
     }
   }
-  return *wait_for(placement, for_ever);
+  const Timeout waited = std::chrono::steady_clock::now() - begin;
+  return wait_for(placement, timeout == for_ever ? for_ever : std::max(timeout, Timeout{}) - waited);
 }
 
 std::optional<std::size_t> LoadState::group_at(Group group, DeviceId device) const noexcept {

@@ -220,6 +220,11 @@ TEST(LoadInALane, PublishesMeanwhileAndClosesTheLaneAfterwards) {
   lanes.push_back(std::make_unique<SlowLane>());
   SlowLane& lane = static_cast<SlowLane&>(*lanes[0]);
   state->place({std::make_shared<EmptyArena>()}, lanes);
+  using std::chrono::milliseconds;
+  for (const milliseconds timeout : {milliseconds(-1), milliseconds(0), milliseconds(1)}) {
+    EXPECT_EQ(load.wait_on_for(nullptr, "a", timeout), nullptr) << "nothing is read";
+    EXPECT_EQ(load.wait_on_for(nullptr, "a", host(), timeout), nullptr);
+  }
   const LoadState::Handed handed[] = {{0, 1}, {1, 1}, {2, 1}};
   state->publish({}, handed, {});
 
@@ -228,6 +233,7 @@ TEST(LoadInALane, PublishesMeanwhileAndClosesTheLaneAfterwards) {
   const std::uint32_t all[] = {0, 1, 2};
   state->publish(all, {}, {});
   EXPECT_NE(load.find("a"), nullptr);
+  EXPECT_EQ(load.wait_on_for(nullptr, "a", milliseconds(0)), load.find("a"));
   std::promise<void> closing;
   std::thread engine([&] {
     closing.set_value();
