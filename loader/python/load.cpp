@@ -173,8 +173,12 @@ PyObject* wait_on(PyObject* self, PyObject* arguments) {
     const std::optional<DeviceId> device = device_of(device_name);
     const std::string wanted = string_of(name);
     auto* const handle = reinterpret_cast<CUstream_st*>(number_of(stream));
-    const Tensor* const tensor = without_gil([&] {
-      return device ? &session->load.wait_on(handle, wanted, *device) : &session->load.wait_on(handle, wanted);
+    const Tensor* tensor = nullptr;
+    wait_with_signals(session, std::nullopt, [&](std::chrono::nanoseconds at_most) {
+      if (at_most.count() == 0) return false;  // the driver is not to be called with the GIL
+      tensor = device ? session->load.wait_on_for(handle, wanted, *device, at_most)
+                      : session->load.wait_on_for(handle, wanted, at_most);
+      return tensor != nullptr;
     });
     return new_tensor({session, tensor}, session);
   });
@@ -192,7 +196,14 @@ PyObject* close(PyObject* self, PyObject*) {
     SessionPointer session = std::move(load_of(self).session);
     if (session != nullptr) {
       session->load.cancel();
-      let_go(std::move(session));
+      without_gil([&] {
+        try {
+          session->load.wait_for(std::chrono::nanoseconds::max());  // an iterator may hold it, or a thread that waits
+        } catch (const std::exception&) {
+          // It was cancelled, or failed; or its process is another.
+        }
+        session.reset();
+      });
     }
     return none();
   });

@@ -219,6 +219,23 @@ class Gpus(Case):
         _, errors = self.run_on_gpus(self.EARLY.replace("STREAM", "-1"), status=None, SLUICE_SIM_POLICY="lazy")
         self.assertRegex(errors, "race|undefined")
 
+    def test_a_load_that_is_closed_waits_for_its_copies_whoever_else_has_it(self):
+        script = """
+            import threading
+            hold("cuEventSynchronize")
+            load = sluice.load(sys.argv[1], "cuda:0")
+            pairs = iter(load)
+            load.wait_on(0, "b")
+            closed = threading.Event()
+            thread = threading.Thread(target=lambda: (load.close(), closed.set()))
+            thread.start()
+            too_early = closed.wait(0.1)
+            release()
+            thread.join()
+            assert not too_early
+        """
+        self.run_on_gpus(script)
+
     def test_the_interpreter_ends_while_tensors_are_there(self):
         for held in ("", "held = dict(load)", "import builtins; builtins.held = list(load)"):
             self.run_on_gpus(f"load = sluice.load(sys.argv[1], 'cuda:0')\n{held}\n")

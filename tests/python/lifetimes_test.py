@@ -210,7 +210,7 @@ class Stops(Case):
         self.assertEqual(raised.exception.code, "cancelled")
 
     def test_ctrl_c_ends_a_process_that_waits(self):
-        for wait in ("load.wait()", "load['t4095']", "list(load)", "load.items()"):
+        for wait in ("load.wait()", "load['t4095']", "list(load)", "load.items()", "load.wait_on(0, 't4095')"):
             script = f"""
                 load = sluice.load(sys.argv[1], "null")
                 try:
