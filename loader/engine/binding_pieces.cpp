@@ -66,6 +66,18 @@ bool BindingPieces::covers(std::uint32_t extent) const noexcept {
   });
 }
 
+bool BindingPieces::will_cover(std::uint32_t extent) const noexcept {
+  for (std::size_t i = 0; i < devices_.size(); ++i) {
+    std::uint64_t bytes = 0;
+    for (const std::uint32_t number : devices_[i].pieces) {
+      if (plan_.pieces[number].first_extent > extent) break;
+      bytes += plan_.pieces[number].bytes;
+    }
+    if (bytes > plan_.costs.devices[i].arena_peak_bytes) return false;
+  }
+  return true;
+}
+
 void BindingPieces::tell_whether_held_up(std::uint32_t next_extent, bool is_idle) {
   if (plan_.pieces.empty()) return;
   const bool is_binding =

@@ -33,8 +33,10 @@ class BindingPieces {
   /// being bound.
   void advance(std::span<const std::shared_ptr<Arena>> arenas, std::uint32_t next_extent,
                std::vector<std::uint32_t>& complete);
-  /// Whether there is memory for all that the extent brings. REQUIRES: extents before it are taken.
+  /// Whether there is memory for all that the extent brings.
   bool covers(std::uint32_t extent) const noexcept;
+  /// Whether there will be, as soon as there are arenas, without that anything comes back. REQUIRES: nothing is begun.
+  bool will_cover(std::uint32_t extent) const noexcept;
   /// Tells the load's callers whether it goes on only when they let go of something. `is_idle`: nothing is on its way,
   /// and all that has arrived is published. REQUIRES: extents before `next_extent` are taken.
   void tell_whether_held_up(std::uint32_t next_extent, bool is_idle);

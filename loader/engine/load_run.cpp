@@ -162,13 +162,13 @@ void LoadRun::end_read(Trip& trip, std::uint64_t in_flight, std::int64_t now_ns)
 void LoadRun::finish_reads() {
   std::size_t kept = 0;
   for (const Done& read : read_) {
-    const std::byte* const slab = trips_[read.tag].slab;
-    if (slab == nullptr || staging_->memory().is_ready_for_lanes(slab)) {
-      finish_read(read);
-    } else if (staging_->memory().is_lost(slab)) {
+    const Trip& trip = trips_[read.tag];
+    if (trip.slab != nullptr && staging_->memory().is_lost(trip.slab)) {
       read_again(static_cast<std::uint32_t>(read.tag));
+    } else if ((trip.slab == nullptr || staging_->memory().is_ready_for_lanes(trip.slab)) && has_memory(trip.extent)) {
+      finish_read(read);
     } else {
-      read_[kept++] = read;  // its slab is about to be pinned
+      read_[kept++] = read;  // its slab is about to be pinned, or a piece to be bound
     }
   }
   read_.resize(kept);
@@ -315,9 +315,11 @@ std::uint32_t LoadRun::next_to_take() {
   return extents_left_ > 0 ? next_extent() : static_cast<std::uint32_t>(plan_.extents.size());
 }
 
-// With a budget: pieces of arenas that it goes to are there. That takes the lanes: the arenas come with them.
-bool LoadRun::has_memory(std::uint32_t extent) {
-  return plan_.pieces.empty() || (!opened_.arenas.empty() && pieces_.covers(extent));
+// With a budget: pieces of arenas that it goes to are there; before there are arenas, which come with the lanes, they
+// will be.
+bool LoadRun::has_memory(std::uint32_t extent) const {
+  if (plan_.pieces.empty()) return true;
+  return opened_.arenas.empty() ? pieces_.will_cover(extent) : pieces_.covers(extent);
 }
 
 bool LoadRun::take_extent() {

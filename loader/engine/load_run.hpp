@@ -72,7 +72,7 @@ class LoadRun {
   void follow_preference();
   std::uint32_t next_extent();
   std::uint32_t next_to_take();
-  bool has_memory(std::uint32_t extent);
+  bool has_memory(std::uint32_t extent) const;
   bool take_extent();
   void populate(std::uint32_t trip, Arena& arena);
 

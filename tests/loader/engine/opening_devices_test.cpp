@@ -216,14 +216,22 @@ class OpeningDevicesTest : public testing::Test {
   std::filesystem::path file_;
 };
 
-class StartUpTime : public OpeningDevicesTest,
-                    public testing::WithParamInterface<std::pair<std::int64_t, std::uint64_t>> {};
+struct Start {
+  std::int64_t start_up_ns = 0;
+  std::uint64_t slabs = 0;
+  std::uint64_t budget_bytes = 0;
+};
+
+class StartUpTime : public OpeningDevicesTest, public testing::WithParamInterface<Start> {};
 
 TEST_P(StartUpTime, IsHiddenBehindWhatFitsIntoStaging) {
-  const auto [start_up_ns, slabs] = GetParam();
+  const auto [start_up_ns, slabs, budget_bytes] = GetParam();
   const std::vector<TestTensor> tensors = model(100);
   const Options options = options_with(slabs);
-  const Plan plan = this->plan(options, {cuda(0), cuda(1)});
+  Request request = everything();
+  request.devices = {cuda(0), cuda(1)};
+  request.budget_bytes = budget_bytes;
+  const Plan plan = make_plan(Checkpoint::open(file_), request, options);
   StartingEngine engine(options);
   engine.driver.start_up_ns = start_up_ns;
 
@@ -243,11 +251,14 @@ TEST_P(StartUpTime, IsHiddenBehindWhatFitsIntoStaging) {
 }
 
 INSTANTIATE_TEST_SUITE_P(OpeningDevices, StartUpTime,
-                         testing::Values(std::pair(0, 8), std::pair(1 * ms_ns, 8), std::pair(300 * ms_ns, 8),
-                                         std::pair(5 * ms_ns, 64), std::pair(300 * ms_ns, 64),
-                                         std::pair(5 * ms_ns, 1000), std::pair(300 * ms_ns, 1000)),
+                         testing::Values(Start{0, 8}, Start{1 * ms_ns, 8}, Start{300 * ms_ns, 8}, Start{5 * ms_ns, 64},
+                                         Start{300 * ms_ns, 64}, Start{5 * ms_ns, 1000}, Start{300 * ms_ns, 1000},
+                                         Start{300 * ms_ns, 8, 16 << 20}, Start{5 * ms_ns, 64, 16 << 20},
+                                         Start{300 * ms_ns, 1000, 16 << 20}),
                          [](const auto& given) {
-                           return fmt::format("{}ms_{}slabs", given.param.first / ms_ns, given.param.second);
+                           const Start& start = given.param;
+                           return fmt::format("{}ms_{}slabs{}", start.start_up_ns / ms_ns, start.slabs,
+                                              start.budget_bytes == 0 ? "" : "_budget");
                          });
 
 TEST_F(OpeningDevicesTest, WhatADeviceLacksEndsTheLoadBeforeAnythingIsAllocated) {
