@@ -97,10 +97,6 @@ class SLUICE_API Load {
   /// is capturing a graph, which cannot depend on work outside of the graph. Throws as wait() does.
   const Tensor& wait_on(CUstream_st* stream, std::string_view name) const;
   const Tensor& wait_on(CUstream_st* stream, std::string_view name, DeviceId device) const;
-  /// wait_on(), but the host waits not for longer than `timeout`: nullptr where the time is up. As wait_for(), below.
-  const Tensor* wait_on_for(CUstream_st* stream, std::string_view name, std::chrono::nanoseconds timeout) const;
-  const Tensor* wait_on_for(CUstream_st* stream, std::string_view name, DeviceId device,
-                            std::chrono::nanoseconds timeout) const;
 
   /// As wait(name) and wait_on(stream, name), for all of a group on one device. A stream that waits for a group waits
   /// for what has been delivered to the device until the group is read, too. Throws Error{tensor_not_found} if nothing
@@ -126,6 +122,11 @@ class SLUICE_API Load {
   const Tensor* wait_for(std::string_view name, std::chrono::nanoseconds timeout) const;
   const Tensor* wait_for(std::string_view name, DeviceId device, std::chrono::nanoseconds timeout) const;
   bool wait_for(Group group, DeviceId device, std::chrono::nanoseconds timeout) const;
+  /// Likewise wait_on(): no longer than that does the host wait.
+  const Tensor* wait_on_for(CUstream_st* stream, std::string_view name, std::chrono::nanoseconds timeout) const;
+  const Tensor* wait_on_for(CUstream_st* stream, std::string_view name, DeviceId device,
+                            std::chrono::nanoseconds timeout) const;
+  bool wait_on_for(CUstream_st* stream, Group group, DeviceId device, std::chrono::nanoseconds timeout) const;
   /// Whether arrival(index) would not wait, but return or throw at once. Waits for that, but not for longer than
   /// `timeout`.
   bool wait_for_arrival(std::size_t index, std::chrono::nanoseconds timeout) const;

@@ -740,11 +740,12 @@ SLUICE_API int sluice_load_wait_group(const sluice_load* load, uint32_t group, s
 /// Makes the work that is queued on `stream` from now on wait for a tensor, or a group, on a CUDA device. The host
 /// waits only until it is read: queue kernels that use the pointer behind this call. What goes wrong on the device
 /// after that is told by sluice_load_wait(). `stream` is a CUstream or cudaStream_t of the device; NULL: the default
-/// stream. On a device without streams, and for a stream that captures a graph, this waits for the tensor itself.
+/// stream. On a device without streams, and for a stream that captures a graph, this waits for the tensor itself. The
+/// timeout is the host's.
 SLUICE_API int sluice_load_wait_on(const sluice_load* load, void* stream, sluice_string name, sluice_device device,
-                                   sluice_tensor* tensor, sluice_error** error);
+                                   int64_t timeout_ns, sluice_tensor* tensor, int* done, sluice_error** error);
 SLUICE_API int sluice_load_wait_on_group(const sluice_load* load, void* stream, uint32_t group, sluice_device device,
-                                         sluice_error** error);
+                                         int64_t timeout_ns, int* done, sluice_error** error);
 /// Whether all of the group has arrived on the device, after a failure or a cancel, too. Does not wait. 0 where nothing
 /// of it goes there.
 SLUICE_API int sluice_load_ready(const sluice_load* load, uint32_t group, sluice_device device, int* ready,

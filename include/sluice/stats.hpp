@@ -16,8 +16,9 @@ struct Progress {
   std::uint64_t tensors_total = 0;
   bool finished = false;  // done, failed or cancelled
   /// With a budget: all that there was memory for has arrived, and nothing more does until a tensor that has arrived is
-  /// dropped, or one goes that is kept. A wait for more would not end before somebody does that. Or that is so of a
-  /// load that the engine was given earlier, and this one has not begun.
+  /// dropped, or one goes that is kept. A wait for more would not end before somebody does that; look once
+  /// more first: what you wait for may have been the last to arrive. Or all this is so of a load that the engine was
+  /// given earlier, and this one has not begun.
   bool held_up = false;
 };
 

@@ -126,19 +126,29 @@ int sluice_load_wait_group(const sluice_load* load, std::uint32_t group, sluice_
   });
 }
 int sluice_load_wait_on(const sluice_load* load, void* stream, sluice_string name, sluice_device device,
-                        sluice_tensor* tensor, sluice_error** error) {
+                        std::int64_t timeout_ns, sluice_tensor* tensor, int* done, sluice_error** error) {
   return run(error, [&] {
     const sluice::Load& running = load_of(load);
     const std::string_view known = string(name, "name");
     const auto on = device_or_any(device);
+    check_done(done, timeout_ns);
     check_wanted(tensor);
-    give_if_wanted(on ? &running.wait_on(stream_of(stream), known, *on) : &running.wait_on(stream_of(stream), known),
-                   tensor);
+    CUstream_st* const its = stream_of(stream);
+    const nanoseconds timeout = timeout_of(timeout_ns);
+    const sluice::Tensor* const there =
+        on ? running.wait_on_for(its, known, *on, timeout) : running.wait_on_for(its, known, timeout);
+    give_if_wanted(there, tensor);
+    say_done(done, there != nullptr);
   });
 }
 int sluice_load_wait_on_group(const sluice_load* load, void* stream, std::uint32_t group, sluice_device device,
-                              sluice_error** error) {
-  return run(error, [&] { load_of(load).wait_on(stream_of(stream), sluice::Group{group}, device_of(device)); });
+                              std::int64_t timeout_ns, int* done, sluice_error** error) {
+  return run(error, [&] {
+    const sluice::Load& running = load_of(load);
+    const sluice::DeviceId on = device_of(device);
+    check_done(done, timeout_ns);
+    say_done(done, running.wait_on_for(stream_of(stream), sluice::Group{group}, on, timeout_of(timeout_ns)));
+  });
 }
 
 int sluice_load_ready(const sluice_load* load, std::uint32_t group, sluice_device device, int* ready,

@@ -108,7 +108,7 @@ void Load::wait(Group group, DeviceId device) const {
 }
 
 void Load::wait_on(CUstream_st* stream, Group group, DeviceId device) const {
-  state_of(state_).wait_on(stream, group, device);
+  state_of(state_).wait_on(stream, group, device, LoadState::for_ever);
 }
 
 bool Load::ready(Group group, DeviceId device) const noexcept {
@@ -142,6 +142,9 @@ const Tensor* Load::wait_for(std::string_view name, DeviceId device, std::chrono
 }
 bool Load::wait_for(Group group, DeviceId device, std::chrono::nanoseconds timeout) const {
   return state_of(state_).wait_for(group, device, timeout);
+}
+bool Load::wait_on_for(CUstream_st* stream, Group group, DeviceId device, std::chrono::nanoseconds timeout) const {
+  return state_of(state_).wait_on(stream, group, device, timeout);
 }
 bool Load::wait_for_arrival(std::size_t index, std::chrono::nanoseconds timeout) const {
   return state_of(state_).wait_for_arrival(index, timeout);

@@ -23,6 +23,12 @@ std::exception_ptr cancelled() noexcept {
   }
 }
 
+/// What is left of a timeout since `begin`.
+LoadState::Timeout left_of(LoadState::Timeout timeout, std::chrono::steady_clock::time_point begin) {
+  if (timeout == LoadState::for_ever) return timeout;
+  return std::max(timeout, LoadState::Timeout{}) - (std::chrono::steady_clock::now() - begin);
+}
+
 }  // namespace
 
 LoadState::LoadState(const Plan& plan, LoadMemory memory, std::shared_ptr<Wakeup> wakeup, bool trace)
@@ -315,8 +321,7 @@ const Tensor* LoadState::wait_on(CUstream_st* stream, std::uint32_t placement, T
       return &tensors_[placement];
     }
   }
-  const Timeout waited = std::chrono::steady_clock::now() - begin;
-  return wait_for(placement, timeout == for_ever ? for_ever : std::max(timeout, Timeout{}) - waited);
+  return wait_for(placement, left_of(timeout, begin));
 }
 
 std::optional<std::size_t> LoadState::group_at(Group group, DeviceId device) const noexcept {
@@ -335,19 +340,21 @@ std::size_t LoadState::find_group(Group group, DeviceId device) const {
               {plan_->catalogue->path.string(), {}, {}}, "give a rule or a destination that group");
 }
 
-void LoadState::wait_on(CUstream_st* stream, Group group, DeviceId device) {
+bool LoadState::wait_on(CUstream_st* stream, Group group, DeviceId device, Timeout timeout) {
   check_process();
+  const auto begin = std::chrono::steady_clock::now();
   const std::size_t index = find_group(group, device);
   {
     MutexLock lock(mutex_);
-    wait_until(lock, for_ever, [&]() SLUICE_REQUIRES(mutex_) {
+    const auto is_read = [&]() SLUICE_REQUIRES(mutex_) {
       return finished_ || groups_[index].to_arrive == 0 || groups_[index].to_hand == 0;
-    });
+    };
+    if (!wait_until(lock, timeout, is_read)) return false;
     const GroupLeft& left = groups_[index];
-    if (left.to_arrive == 0) return;
-    if (left.to_hand == 0 && order(index % plan_->devices.size(), stream, left.handed)) return;
+    if (left.to_arrive == 0) return true;
+    if (left.to_hand == 0 && order(index % plan_->devices.size(), stream, left.handed)) return true;
   }
-  wait_for(group, device, for_ever);
+  return wait_for(group, device, left_of(timeout, begin));
 }
 
 bool LoadState::ready(Group group, DeviceId device) noexcept {

@@ -78,13 +78,13 @@ class LoadState {
   /// As the functions of Load of the same names; placements are numbers in the plan.
   const Tensor* arrival(std::size_t index) SLUICE_EXCLUDES(mutex_);
   const Tensor* find(std::uint32_t placement) noexcept SLUICE_EXCLUDES(mutex_);
-  void wait_on(CUstream_st* stream, Group group, DeviceId device) SLUICE_EXCLUDES(mutex_);
   bool ready(Group group, DeviceId device) noexcept SLUICE_EXCLUDES(mutex_);
   using Timeout = std::chrono::nanoseconds;
   static constexpr Timeout for_ever = Timeout::max();  // as wait() waits
   bool wait_for_arrival(std::size_t index, Timeout timeout) SLUICE_EXCLUDES(mutex_);
   const Tensor* wait_for(std::uint32_t placement, Timeout timeout) SLUICE_EXCLUDES(mutex_);
   const Tensor* wait_on(CUstream_st* stream, std::uint32_t placement, Timeout timeout) SLUICE_EXCLUDES(mutex_);
+  bool wait_on(CUstream_st* stream, Group group, DeviceId device, Timeout timeout) SLUICE_EXCLUDES(mutex_);
   bool wait_for(Timeout timeout) SLUICE_EXCLUDES(mutex_);
   bool wait_for(Group group, DeviceId device, Timeout timeout) SLUICE_EXCLUDES(mutex_);
   /// `stream`: as that of Load::keep() and drop(), which need not name one.

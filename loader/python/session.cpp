@@ -14,10 +14,7 @@ bool has_left(const Session& session, const Tensor& tensor) {
   return session.has_budget && session.load.find(tensor.name, tensor.device) == nullptr;
 }
 
-void check_not_held_up(const Session& session) {
-  if (!session.load.progress().held_up) return;
-  PyGC_Collect();
-  if (session.waits_when_full || !session.load.progress().held_up) return;
+void throw_held_up(const Session& session) {
   throw Error(
       ErrorCode::out_of_memory,
       "the budget, of this load or of one that was begun before it, is used up by tensors that are held, and no "

@@ -36,17 +36,19 @@ std::shared_ptr<const Tensor> keep(const Session& session, const Tensor& tensor)
 /// Whether a tensor that arrived was handed out, and there is a budget.
 bool has_left(const Session& session, const Tensor& tensor);
 
-/// Throws Error{out_of_memory} where nothing more arrives before somebody lets go of tensors, and `session` is not to
-/// wait for that. Those that only Python's collector can free go first. REQUIRES: the GIL.
-void check_not_held_up(const Session& session);
+/// That nothing more arrives before somebody lets go of tensors.
+[[noreturn]] void throw_held_up(const Session& session);
 
 /// Waits until `there(timeout)` says that there is nothing to wait for, or throws; false where time is up. Other
 /// threads run Python meanwhile. Where a signal's handler raises, as Ctrl-C does, the load is cancelled, and
-/// PythonError thrown. `there` is called without the GIL, but for a first time with it and a timeout of 0. Throws as
-/// check_not_held_up(). REQUIRES: the GIL.
+/// PythonError thrown. Where nothing more arrives before somebody lets go of tensors, and the session does not
+/// wait for others to do that, Python's collector frees what only it can; where that was not enough, throws
+/// Error{out_of_memory}. `there` is called without the GIL where its timeout is not 0. REQUIRES: the GIL.
 template <typename There>
 bool wait_with_signals(const std::shared_ptr<Session>& session, std::optional<double> seconds, There there) {
   using Clock = std::chrono::steady_clock;
+  // Who is held up has to look once more: it may have happened behind the last arrival.
+  const auto is_stuck = [&] { return session->load.progress().held_up && !there(std::chrono::nanoseconds(0)); };
   if (there(std::chrono::nanoseconds(0))) return true;
   const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(
                                       std::chrono::duration<double>(std::min(seconds.value_or(1e9), 1e9)));
@@ -59,7 +61,9 @@ bool wait_with_signals(const std::shared_ptr<Session>& session, std::optional<do
       session->load.cancel();
       throw PythonError();
     }
-    check_not_held_up(*session);
+    if (session->waits_when_full || !is_stuck()) continue;
+    PyGC_Collect();
+    if (is_stuck()) throw_held_up(*session);
   }
 }
 

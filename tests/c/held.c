@@ -186,6 +186,12 @@ static void test_timeouts(const sluice_load* load, sluice_device device) {
     done = 7;
     OK(sluice_load_wait_group(load, 0, device, timeouts[i], &done, &error));
     CHECK(done == 0 && tensor.bytes == 0);
+    done = 7;
+    OK(sluice_load_wait_on(load, NULL, last, device, timeouts[i], &tensor, &done, &error));
+    CHECK(done == 0 && tensor.bytes == 0);
+    done = 7;
+    OK(sluice_load_wait_on_group(load, NULL, 0, device, timeouts[i], &done, &error));
+    CHECK(done == 0);
     OK(sluice_load_arrival(load, PARTS - 1, timeouts[i], &tensor, &arrival, &error));
     CHECK(arrival == SLUICE_TIME_UP && tensor.bytes == 0);
     OK(sluice_load_find(load, last, device, &tensor, &found, &error));

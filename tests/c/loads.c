@@ -234,13 +234,19 @@ void test_streams(sluice_device device) {
     sluice_slice_free(rows);
   }
   start_scene(&s);
-  OK(sluice_load_wait_on(s.load, NULL, sluice_str("d"), sluice_any(), &tensor, &error));
+  const int64_t ever = SLUICE_FOREVER;
+  int done = 0;
+  OK(sluice_load_wait_on(s.load, NULL, sluice_str("d"), sluice_any(), ever, &tensor, NULL, &error));
   CHECK(tensor.bytes == sizeof(float) * 96 * 32 && tensor.group == 2);
-  OK(sluice_load_wait_on(s.load, NULL, sluice_str("d"), device, NULL, &error));
-  OK(sluice_load_wait_on_group(s.load, NULL, 2, device, &error));
-  FAILS(SLUICE_TENSOR_NOT_FOUND, sluice_load_wait_on_group(s.load, NULL, 0, device, &error));
-  FAILS(SLUICE_TENSOR_NOT_FOUND, sluice_load_wait_on(s.load, NULL, sluice_str("q"), device, NULL, &error));
-  FAILS(SLUICE_INVALID_ARGUMENT, sluice_load_wait_on(NULL, NULL, sluice_str("d"), device, NULL, &error));
+  OK(sluice_load_wait_on(s.load, NULL, sluice_str("d"), device, ever, NULL, &done, &error));
+  CHECK(done == 1);
+  done = 0;
+  OK(sluice_load_wait_on_group(s.load, NULL, 2, device, ever, &done, &error));
+  CHECK(done == 1);
+  FAILS(SLUICE_TENSOR_NOT_FOUND, sluice_load_wait_on_group(s.load, NULL, 0, device, ever, NULL, &error));
+  FAILS(SLUICE_TENSOR_NOT_FOUND, sluice_load_wait_on(s.load, NULL, sluice_str("q"), device, ever, NULL, NULL, &error));
+  FAILS(SLUICE_INVALID_ARGUMENT, sluice_load_wait_on(NULL, NULL, sluice_str("d"), device, ever, NULL, NULL, &error));
+  FAILS(SLUICE_INVALID_ARGUMENT, sluice_load_wait_on(s.load, NULL, sluice_str("d"), device, 0, NULL, NULL, &error));
   OK(sluice_load_wait(s.load, SLUICE_FOREVER, NULL, &error));
 
   uint32_t got[96 * 32];

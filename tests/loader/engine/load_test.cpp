@@ -224,6 +224,7 @@ TEST(LoadInALane, PublishesMeanwhileAndClosesTheLaneAfterwards) {
   for (const milliseconds timeout : {milliseconds(-1), milliseconds(0), milliseconds(1)}) {
     EXPECT_EQ(load.wait_on_for(nullptr, "a", timeout), nullptr) << "nothing is read";
     EXPECT_EQ(load.wait_on_for(nullptr, "a", host(), timeout), nullptr);
+    EXPECT_FALSE(load.wait_on_for(nullptr, Group{}, host(), timeout));
   }
   const LoadState::Handed handed[] = {{0, 1}, {1, 1}, {2, 1}};
   state->publish({}, handed, {});
@@ -234,6 +235,7 @@ TEST(LoadInALane, PublishesMeanwhileAndClosesTheLaneAfterwards) {
   state->publish(all, {}, {});
   EXPECT_NE(load.find("a"), nullptr);
   EXPECT_EQ(load.wait_on_for(nullptr, "a", milliseconds(0)), load.find("a"));
+  EXPECT_TRUE(load.wait_on_for(nullptr, Group{}, host(), milliseconds(0)));
   std::promise<void> closing;
   std::thread engine([&] {
     closing.set_value();
