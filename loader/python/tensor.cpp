@@ -1,7 +1,9 @@
 #include "loader/python/tensor.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
+#include <iterator>
 #include <new>
 
 #include "loader/c/dlpack.hpp"
@@ -115,16 +117,45 @@ void order_behind(PyTensor& its, PyObject* stream) {
 }
 
 /// Of a tuple of two numbers.
-std::pair<int, int> pair_of(PyObject* tuple, const char* message) {
-  int first = 0;
-  int second = 0;
-  if (PyTuple_Check(tuple) == 0) refuse(PyExc_TypeError, message);
-  if (PyArg_ParseTuple(tuple, "ii", &first, &second) == 0) throw PythonError();
-  return {first, second};
+std::pair<long, long> pair_of(PyObject* tuple, const char* message) {
+  if (PyTuple_Check(tuple) == 0 || PyTuple_Size(tuple) != 2) refuse(PyExc_TypeError, message);
+  const std::pair<long, long> pair{PyLong_AsLong(PyTuple_GetItem(tuple, 0)), PyLong_AsLong(PyTuple_GetItem(tuple, 1))};
+  if (PyErr_Occurred() != nullptr) throw PythonError();
+  return pair;
 }
 
-/// What the caller asked for beside the capsule, where it is nothing that cannot be had.
-void check_wishes(const Tensor& tensor, PyObject* device, PyObject* copy) {
+/// What is asked for by name with a call of __dlpack__().
+struct Asked {
+  PyObject* stream = Py_None;
+  PyObject* max_version = Py_None;
+  PyObject* dl_device = Py_None;
+  PyObject* copy = Py_None;
+};
+
+/// Of a vector call. Frameworks call this for each tensor: Python's own parser of arguments takes longer than the rest.
+Asked asked_of(PyObject* const* arguments, Py_ssize_t unnamed, PyObject* names) {
+  if (unnamed != 0) refuse(PyExc_TypeError, "__dlpack__() takes arguments by their names only");
+  Asked asked;
+  const std::pair<const char*, PyObject*&> known[] = {{"stream", asked.stream},
+                                                      {"max_version", asked.max_version},
+                                                      {"dl_device", asked.dl_device},
+                                                      {"copy", asked.copy}};
+  for (Py_ssize_t i = 0, count = names == nullptr ? 0 : PyTuple_Size(names); i < count; ++i) {
+    PyObject* const name = PyTuple_GetItem(names, i);
+    const auto* const its = std::find_if(std::begin(known), std::end(known), [&](const auto& each) {
+      return PyUnicode_CompareWithASCIIString(name, each.first) == 0;
+    });
+    if (its == std::end(known)) {
+      PyErr_Format(PyExc_TypeError, "__dlpack__() got an unexpected keyword argument %R", name);
+      throw PythonError();
+    }
+    its->second = arguments[i];
+  }
+  return asked;
+}
+
+/// Refuses what cannot be had beside the capsule.
+void check_asked(const Tensor& tensor, PyObject* device, PyObject* copy) {
   if (tensor.device.kind == DeviceId::Kind::null) {
     refuse(PyExc_BufferError, "the null device keeps nothing that could be handed over");
   }
@@ -134,26 +165,20 @@ void check_wishes(const Tensor& tensor, PyObject* device, PyObject* copy) {
     refuse(PyExc_BufferError, "sluice hands out its memory: copy it where it is taken");
   }
   if (device == Py_None) return;
-  if (pair_of(device, "dl_device is a type and a number") != dlpack_device(tensor)) {
+  const std::pair<long, long> its = dlpack_device(tensor);
+  if (pair_of(device, "dl_device is a type and a number") != its) {
     refuse(PyExc_BufferError, "the tensor is on another device: move it where it is taken");
   }
 }
 
-PyObject* dlpack(PyObject* self, PyObject* arguments, PyObject* named) {
+PyObject* dlpack(PyObject* self, PyObject* const* arguments, Py_ssize_t unnamed, PyObject* names) {
   return guarded([&] {
-    static const char* const names[] = {"stream", "max_version", "dl_device", "copy", nullptr};
-    PyObject* stream = Py_None;
-    PyObject* version = Py_None;
-    PyObject* device = Py_None;
-    PyObject* copy = Py_None;
-    if (PyArg_ParseTupleAndKeywords(arguments, named, "|$OOOO:__dlpack__", const_cast<char**>(names), &stream, &version,
-                                    &device, &copy) == 0) {
-      throw PythonError();
-    }
+    const Asked asked = asked_of(arguments, unnamed, names);
     PyTensor& its = tensor_of(self);
-    check_wishes(*its.tensor, device, copy);
-    const bool versioned = version != Py_None && pair_of(version, "max_version is two numbers").first >= 1;
-    order_behind(its, stream);
+    check_asked(*its.tensor, asked.dl_device, asked.copy);
+    const bool versioned =
+        asked.max_version != Py_None && pair_of(asked.max_version, "max_version is two numbers").first >= 1;
+    order_behind(its, asked.stream);
     return make_capsule(its.tensor, versioned);
   });
 }
@@ -342,7 +367,7 @@ PyTypeObject* make_tensor_type() {
       {"data_ptr", get_data_ptr, nullptr, "Its address on its device; 0 where it has none.", nullptr},
       {}};
   static PyMethodDef methods[] = {
-      {"__dlpack__", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(dlpack)), METH_VARARGS | METH_KEYWORDS,
+      {"__dlpack__", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(dlpack)), METH_FASTCALL | METH_KEYWORDS,
        "A DLPack capsule of its memory, which lives as long as the capsule's consumer wants."},
       {"__dlpack_device__", dlpack_device_method, METH_NOARGS, "DLPack's type and number of its device."},
       {}};
