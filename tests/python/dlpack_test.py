@@ -121,8 +121,13 @@ class Host(Case):
             tensor.__dlpack__(copy=Undecided())
         with self.assertRaises(ValueError):
             tensor.__dlpack__(stream=1)
+        for wrong in ({"max_version": 1}, {"max_version": (1,)}, {"dl_device": ("cpu", 0)}, {"device": None}):
+            with self.assertRaises(TypeError):
+                tensor.__dlpack__(**wrong)
         with self.assertRaises(TypeError):
-            tensor.__dlpack__(max_version=1)
+            tensor.__dlpack__(None)
+        with self.assertRaises(OverflowError):
+            tensor.__dlpack__(max_version=(1 << 70, 0))
         with self.assertRaises(BufferError):
             sluice.load(self.folder, "null")["a"].__dlpack__()
 
@@ -169,6 +174,18 @@ class Gpus(Case):
                 sys.exit(4)
             except ValueError:
                 pass
+        """
+        self.run_on_gpus(script)
+
+    def test_torch_is_asked_for_its_stream_where_there_is_one(self):
+        script = """
+            import types
+            sys.modules["torch"] = types.SimpleNamespace(from_dlpack=lambda source: source)
+            import sluice.torch
+            kinds = [type(sluice.torch.tensor(sluice.load(sys.argv[1], device)["b"])).__name__ for device in ("cpu", "cuda:0")]
+            assert kinds == ["PyCapsule", "Tensor"], kinds
+            for device in ("cpu", "cuda:0"):
+                assert {type(its).__name__ for its in sluice.torch.load_file(sys.argv[1], device).values()} == {"PyCapsule"}
         """
         self.run_on_gpus(script)
 
