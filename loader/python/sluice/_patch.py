@@ -1,11 +1,13 @@
 """patch(): has programs that read with safetensors read with sluice instead."""
 
 import sys
+import threading
 
 from sluice._safe_open import device_of, framework_of
 from sluice._safe_open import safe_open as _ours
 
-_active = None
+_lock = threading.Lock()
+_patches = []  # the last one is what others see
 
 
 class Patch:
@@ -14,16 +16,18 @@ class Patch:
     def __init__(self, device):
         import safetensors
 
-        self._theirs = safetensors.safe_open
-        self._here = _class(self._theirs, device)
-        self.replaced = _exchange(self._theirs, self._here)
+        with _lock:
+            self._theirs = _patches[-1]._theirs if _patches else safetensors.safe_open
+            self._here = _class(self._theirs, device)
+            self.replaced = _exchange(_seen(self._theirs), self._here)
+            _patches.append(self)
 
     def undo(self):
         """Puts back what was there, also where it was taken from meanwhile."""
-        global _active
-        if _active is self:
-            _active = None
-            _exchange(self._here, self._theirs)
+        with _lock:
+            if self in _patches:
+                _patches.remove(self)
+                _exchange(self._here, _seen(self._theirs))
 
     def __enter__(self):
         return self
@@ -40,14 +44,15 @@ def patch(device=None):
     numpy modules with their load_file, and those that have imported the name: transformers.modeling_utils,
     accelerate.utils.modeling. device: where tensors go that are asked for on "cpu", as transformers does. Frameworks
     and devices that sluice does not serve are left to safetensors. Returns a Patch, which lists what was replaced; may
-    be used in `with`. A second call replaces the first."""
-    global _active
+    be used in `with`, and inside another: the last one that was not undone decides."""
     if device is not None:
         device_of(device)
-    if _active is not None:
-        _active.undo()
-    _active = Patch(device)
-    return _active
+    return Patch(device)
+
+
+def _seen(theirs):
+    """What others are to see, of the patches that are left."""
+    return _patches[-1]._here if _patches else theirs
 
 
 def _class(theirs, instead):
