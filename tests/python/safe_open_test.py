@@ -2,6 +2,7 @@
 exception. Skipped where safetensors or numpy is missing; what sluice adds is tested without safetensors' answer.
 """
 
+import pickle
 import threading
 import unittest
 
@@ -48,7 +49,7 @@ class Table(Case):
         path = self.shard(TENSORS, metadata={"format": "np", "who": "me"})
         calls = [
             "f.keys()", "f.offset_keys()", "f.metadata()", "f.get_tensor('nowhere')", "f.get_slice('nowhere')",
-            "f.get_slice('b').get_shape()", "f.get_slice('b').get_dtype()", "f.get_slice('a').get_shape()",
+            "f.get_tensor(3)", "f.get_slice(b'b')", "f.get_slice('b').get_shape()", "f.get_slice('b').get_dtype()", "f.get_slice('a').get_shape()",
             "list(f.get_tensors())", "f.__enter__() is f",
         ] + [f"f.get_tensor({name!r})" for name, _, _ in TENSORS]
         self.compare(calls, *self.both(str(path), framework="np"))
@@ -80,7 +81,8 @@ class Table(Case):
         for name, arguments in {
             "a file that is not there": ("notafile", "np"), "no framework": (path,), "another framework": (path, "xx"),
             "another device": (path, "np", "gpu"), "an accelerator": (path, "np", "cuda"), "its number": (path, "np", 1),
-            "another of Apple's": (path, "np", "mps:1"),
+            "another of Apple's": (path, "np", "mps:1"), "no number of a device": (path, "np", -1),
+            "a framework that is no text": (path, 3),
         }.items():
             with self.subTest(name):
                 theirs, ours = [answer(lambda: open_(*arguments)) for open_ in (safetensors.safe_open, sluice.safe_open)]
@@ -114,6 +116,8 @@ class Table(Case):
             sluice.safe_open(path, "np")
         self.assertIsInstance(raised.exception, sluice.Error)
         self.assertEqual((raised.exception.code, raised.exception.path), ("bad_header", str(path)))
+        sent = pickle.loads(pickle.dumps(raised.exception))
+        self.assertEqual((str(sent), sent.code, type(sent)), (str(raised.exception), "bad_header", type(raised.exception)))
 
     def test_load_file(self):
         import sluice.numpy
@@ -157,6 +161,35 @@ class Table(Case):
         with self.assertRaises(safetensors.SafetensorError):
             sluice.patch("gpu")
 
+    def test_patches_lie_upon_each_other(self):
+        theirs = safetensors.safe_open
+        with sluice.patch():
+            outer = safetensors.safe_open
+            with sluice.patch("cpu") as inner:
+                self.assertNotIn(safetensors.safe_open, (outer, theirs))
+                self.assertIn("safetensors.safe_open", inner.replaced)
+            self.assertIs(safetensors.safe_open, outer)
+            self.assertIs(safetensors.numpy.safe_open, outer)
+            inner.undo()
+            self.assertIs(safetensors.safe_open, outer)
+        self.assertIs(safetensors.safe_open, theirs)
+
+        def use():
+            for _ in range(50):
+                with sluice.patch():
+                    if not issubclass(safetensors.safe_open, sluice.safe_open):
+                        wrong.append(safetensors.safe_open)
+
+        wrong = []
+        threads = [threading.Thread(target=use) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(wrong, [])
+        self.assertIs(safetensors.safe_open, theirs)
+        self.assertIs(safetensors.numpy.safe_open, theirs)
+
 
 @unittest.skipUnless(numpy, "numpy is missing: scripts/setup installs it")
 class Own(Case):
@@ -175,6 +208,18 @@ class Own(Case):
             file = sluice.safe_open(path, "np")
             for tensor in order:
                 self.assertEqual(file.get_tensor(tensor[0]).tobytes(), content(*tensor))
+
+    def test_reads_again_what_was_stopped_while_it_was_read_ahead(self):
+        tensors = [(f"t{i:03}", "U8", [1 << 12]) for i in range(100)]
+        file = sluice.safe_open(self.shard(tensors), "np")
+        for tensor in tensors[:10]:
+            file.get_tensor(tensor[0])
+        ahead = dict(file._file._ahead)
+        self.assertTrue(ahead)
+        for load in ahead.values():
+            load.close()
+        for tensor in tensors:
+            self.assertEqual(file.get_tensor(tensor[0]).tobytes(), content(*tensor))
 
     def test_reads_nothing_for_a_name_with_wildcards_but_its_tensor(self):
         tensors = [("*", "U8", [9]), ("a", "U8", [1 << 20]), ("[a]?\\", "U8", [7])]

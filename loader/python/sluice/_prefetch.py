@@ -31,7 +31,7 @@ class PrefetchLoader:
         except Error as error:
             raise _retold(error) from error
         self._left = {name: None for name in file.checkpoint.names if name in wanted}
-        self._names = list(self._left)
+        self._names = dict(self._left)
         self._lock = threading.Lock()
 
     def names(self):

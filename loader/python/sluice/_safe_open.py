@@ -40,7 +40,17 @@ def _errors():
             """What sluice found wrong, as safetensors tells it."""
 
         _error_types = SafetensorError, SafeOpenError
+        for its in _error_types:
+            if its.__module__ == __name__:
+                its.__qualname__ = its.__name__  # as pickle looks for it
     return _error_types
+
+
+def __getattr__(name):
+    for its in _errors():
+        if its.__name__ == name:
+            return its
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _wrong(message):
@@ -56,7 +66,7 @@ def _retold(error, prefix=""):
 def framework_of(framework):
     """"torch" or "numpy", or None for one that safetensors has and sluice has not. Raises SafetensorError for others."""
     if not isinstance(framework, str):
-        raise TypeError(f"'{type(framework).__name__}' object is not an instance of 'str'")
+        raise TypeError(f"argument 'framework': '{type(framework).__name__}' object is not an instance of 'str'")
     if framework in _FRAMEWORKS:
         return _FRAMEWORKS[framework]
     if framework in _OTHER_FRAMEWORKS:
@@ -69,6 +79,8 @@ def device_of(device):
     if device is None:
         return "cpu", None
     if isinstance(device, int):
+        if device < 0:
+            raise _wrong(f"device {device} is invalid")
         return f"cuda:{device}", None
     name = str(device)
     kind, colon, number = name.partition(":")
@@ -127,7 +139,7 @@ class _File:
 
     def info(self, name):
         if not isinstance(name, str):
-            raise TypeError(f"'{type(name).__name__}' object is not an instance of 'str'")
+            raise TypeError(f"argument 'name': '{type(name).__name__}' object is not an instance of 'str'")
         found = self.checkpoint.find(name)
         if found is None:
             raise _wrong(f"File does not contain tensor {name}")
@@ -187,12 +199,19 @@ class _File:
         """The tensor, read now or ahead."""
         self.info(name)
         with self._lock:
-            if name in self._ahead:
+            ahead = name in self._ahead
+            if ahead:
                 self._taken += 1
                 load = self._forget(name)
             else:
                 load = self._read(name)
-        return load[name]
+        try:
+            return load[name]
+        except Error:
+            if not ahead:
+                raise
+        # Ctrl-C stopped what read it, or another tensor did: this one has not been tried by itself.
+        return self.start([name])[name]
 
 
 class _Slice:
