@@ -142,7 +142,8 @@ class SLUICE_API Request {
   /// (Load::keep()); none is begun while that would exceed the budget. A load whose caller drops nothing therefore
   /// stops when the budget is used up. A tensor that is larger than a piece has one of its own: memory exceeds the
   /// budget by no more than the largest tensor. Groups are read in the order of files, and Load::prefer() does nothing.
-  /// Memory of the caller's does not count. At least limits::budget_bytes_min.
+  /// Memory of the caller's does not count. A CUDA device must manage virtual memory (CUDA VMM): else the load fails
+  /// with Error{device_unavailable}. At least limits::budget_bytes_min.
   std::uint64_t budget_bytes = 0;
   /// Bytes of a piece: a multiple of limits::piece_bytes_unit, at most half the budget. 0: a quarter of the budget, and
   /// at most limits::piece_bytes_default_max. Without a budget it means nothing.
