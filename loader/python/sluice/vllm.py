@@ -101,9 +101,12 @@ def _until_held_up(load):
         except StopIteration:
             return
         except sluice.Error:
-            if load.progress().held_up:
+            progress = load.progress()
+            if progress.finished:
+                raise
+            if progress.held_up:
                 return
-            raise
+            continue  # somebody let go of some in the meantime
         yield tensor
         del tensor, _
 
