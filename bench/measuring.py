@@ -15,6 +15,8 @@ import os
 import resource
 import statistics
 import subprocess
+import tempfile
+import threading
 import time
 
 import numpy
@@ -87,6 +89,28 @@ def run(command, environment=None):
     return done.stdout
 
 
+def start(command, environment=None, seconds_at_most=600):
+    """The JSON that a process prints as its first, once all is in hand, and `process_seconds` from its start to there. The
+    process must end well; what it does after that line is not timed."""
+    with tempfile.TemporaryFile("w+") as errors:
+        began = time.perf_counter()
+        with subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, stderr=errors, text=True,
+                              env={**os.environ, **(environment or {})}) as child:
+            limit = threading.Timer(seconds_at_most, child.kill)
+            limit.start()
+            said = []
+            for line in child.stdout:
+                if not said and line.startswith("{"):
+                    seconds = time.perf_counter() - began
+                if said or line.startswith("{"):
+                    said.append(line)
+        limit.cancel()
+        if child.returncode or not said:
+            errors.seek(0)
+            raise Failed(errors.read().strip() or f"ended with {child.returncode}, having said nothing")
+    return {**json.JSONDecoder().raw_decode("".join(said))[0], "process_seconds": seconds}
+
+
 def fio(files, block, depth, engine="io_uring"):
     """fio's sequential direct reads of the shards, one after another, into huge pages."""
     options = ["--fixedbufs", "--registerfiles"] if engine == "io_uring" else []
@@ -136,20 +160,25 @@ class Row:
         self.runs = runs
 
 
-def measure(contenders, prepare, memory_bytes, rounds):
-    """Runs contenders (name -> function that gives bytes, seconds, cpu_seconds) in turns; name -> Row. `prepare` says
+def measured(action, prepare, memory_bytes, tries=5):
+    """What an action gives, run from a state that `prepare` makes, and again while others disturb it. `prepare` says
     whether it could."""
+    for _ in range(tries):
+        if not prepare():
+            raise Failed("the page cache does not do what it is asked: no figures")
+        warm_up_memory(memory_bytes)
+        result, was_disturbed = disturbed(action)
+        if not was_disturbed:
+            break
+    return result
+
+
+def measure(contenders, prepare, memory_bytes, rounds):
+    """Runs contenders (name -> function that gives bytes, seconds, cpu_seconds) in turns; name -> Row."""
     runs = {name: [] for name in contenders}
     for turn in range(rounds):
         for name in list(contenders)[::-1 if turn % 2 else 1]:
-            for _ in range(5):
-                if not prepare():
-                    raise Failed("the page cache does not do what it is asked: no figures")
-                warm_up_memory(memory_bytes)
-                result, was_disturbed = disturbed(contenders[name])
-                if not was_disturbed:
-                    break
-            runs[name].append(result)
+            runs[name].append(measured(contenders[name], prepare, memory_bytes))
     return {name: Row(results) for name, results in runs.items()}
 
 
