@@ -1,10 +1,11 @@
-"""Cold and warm starts of a checkpoint, sluice beside the machine's limit and others, all in one run; a table in Markdown.
+"""What sluice makes of this machine: storage alone, into memory, within a budget, with casts, beside the limit for each,
+all in one run; a table in Markdown. race.py has other people's loaders.
 
 usage: run.py BUILD FOLDER [--bytes 4294967296] [--rounds 5] [--only TEXT]...
 
 BUILD is a release build of sluice; the checkpoints (four shards: BF16, F32, many small tensors) are made in FOLDER. See
 bench/measuring.py for how it measures. Seconds are a process's own, from its first line (sluice: from the beginning of
-open) to the last byte in memory.
+open; Python: once the package is imported) to the last byte in memory.
 """
 
 import argparse
@@ -33,15 +34,11 @@ class Bench:
         command = [self.build / f"bench/bench_cold_start_{name}", *options, *files]
         return lambda: json.loads(measuring.run(command))
 
-    def safetensors(self, files, backend):
-        command = [sys.executable, root / "bench/cold_start/safetensors_load.py", backend, *files]
-        return lambda: json.loads(measuring.run(command, {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}))
-
     def sluice(self, checkpoint, *options):
         return lambda: measuring.sluice(self.build / "sluice", checkpoint, *options)["stats"]
 
-    def python(self, checkpoint, *budget):
-        command = [sys.executable, root / "bench/cold_start/sluice_load.py", checkpoint, *budget]
+    def python(self, files, *options):
+        command = [sys.executable, root / "bench/cold_start/load_with.py", "sluice", *options, *files]
         return lambda: json.loads(measuring.run(command, {"PYTHONPATH": str(self.build / "python")}))
 
     def show(self, title, contenders, prepare, memory_bytes):
@@ -96,49 +93,15 @@ def main():
             "sluice --device null --slab 1MiB": bench.sluice(checkpoint, "--device", "null", "--slab", "1MiB"),
             "sluice --device null --slab 2MiB": bench.sluice(checkpoint, "--device", "null", "--slab", "2MiB"),
         }, make_cold, 1 << 30)
-    bench.show("Into fresh memory, cold", {
-        "bare loop: direct io_uring, 1 MiB x 16": bench.bare("direct", shards, 1 << 20, 16, 0),
-        "bare loop: direct io_uring, 4 MiB x 4": bench.bare("direct", shards, 4 << 20, 4, 0),
-        "bare loop: direct io_uring, 4 MiB x 16": bench.bare("direct", shards, 4 << 20, 16, 0),
-        "two threads of pread": bench.bare("pread", shards, 4 << 20, 2),
-        "safetensors load_file, mmap": bench.safetensors(shards, "mmap"),
-        "safetensors load_file, pread": bench.safetensors(shards, "pread"),
-        "sluice": bench.sluice(bf16),
-        "sluice --staging 16MiB": bench.sluice(bf16, "--staging", "16MiB"),
-    }, cold, 5 * size["BF16"] // 4)
-    bench.show("Into fresh memory, warm", {
-        "two threads of pread, 4 MiB": bench.bare("pread", shards, 4 << 20, 2),
-        "two threads of pread, 1 MiB": bench.bare("pread", shards, 1 << 20, 2),
-        "safetensors load_file, mmap": bench.safetensors(shards, "mmap"),
-        "safetensors load_file, pread": bench.safetensors(shards, "pread"),
-        "sluice": bench.sluice(bf16),
-    }, lambda: measuring.make_warm(shards), 5 * size["BF16"] // 4)
-    small_memory = 5 * sum(map(os.path.getsize, small_shards)) // 4
-    bench.show(f"Into fresh memory, cold, {SMALL_TENSORS} tensors", {
-        "bare loop: direct io_uring, 1 MiB x 16": bench.bare("direct", small_shards, 1 << 20, 16, 0),
-        "bare loop: direct io_uring, 4 MiB x 16": bench.bare("direct", small_shards, 4 << 20, 16, 0),
-        "safetensors load_file, mmap": bench.safetensors(small_shards, "mmap"),
-        "sluice": bench.sluice(small),
-    }, small_cold, small_memory)
-    bench.show(f"Into fresh memory, warm, {SMALL_TENSORS} tensors", {
-        "two threads of pread, 4 MiB": bench.bare("pread", small_shards, 4 << 20, 2),
-        "safetensors load_file, mmap": bench.safetensors(small_shards, "mmap"),
-        "sluice": bench.sluice(small),
-    }, lambda: measuring.make_warm(small_shards), small_memory)
     for state, prepare in (("cold", cold), ("warm", lambda: measuring.make_warm(shards))):
-        bench.show(f"Within a budget, and from Python, {state}", {
+        bench.show(f"Into memory, within a budget, and from Python, {state}", {
             "sluice --device null": bench.sluice(bf16, "--device", "null"),
             "sluice --device null --budget 1GiB": bench.sluice(bf16, "--device", "null", "--budget", "1GiB"),
             "sluice": bench.sluice(bf16),
             "sluice --budget 1GiB": bench.sluice(bf16, "--budget", "1GiB"),
-            "sluice (Python)": bench.python(bf16),
-            "sluice (Python), a budget of 1 GiB": bench.python(bf16, 1 << 30),
+            "sluice (Python)": bench.python(shards),
+            "sluice (Python), a budget of 1 GiB": bench.python(shards, "--pass-on", f"--set=budget={1 << 30}"),
         }, prepare, 5 * size["BF16"] // 4)
-    bench.show(f"From Python, warm, {SMALL_TENSORS} tensors", {
-        "sluice": bench.sluice(small),
-        "sluice (Python)": bench.python(small),
-        "sluice (Python), a budget of 1 GiB": bench.python(small, 1 << 30),
-    }, lambda: measuring.make_warm(small_shards), small_memory)
     bench.show("Cast while loading BF16, cold", {
         "the limit of to F32: direct reads into slabs, beside two threads that fill twice as much":
             bench.bare("direct", shards, 4 << 20, 16, 2),

@@ -10,7 +10,6 @@ seconds count from the opening of the checkpoint, but for Python's start and imp
 
 import argparse
 import functools
-import json
 import pathlib
 import statistics
 import sys
@@ -27,18 +26,18 @@ def sluice(tool, checkpoint, *options):
     return measuring.sluice(tool, checkpoint, "--device", "cuda:0", *options)["stats"]
 
 
-def peer(name, checkpoint):
+def peer(name, checkpoint, *options):
     shards = sorted(checkpoint.glob("*.safetensors"))
-    out = measuring.run([sys.executable, root / "bench/cold_start/peer_to_gpu.py", name, *shards])
-    return json.loads(out.splitlines()[-1])
+    program = root / "bench/cold_start/load_with.py"
+    return measuring.start([sys.executable, program, name, "--device", "cuda:0", *options, *shards])
 
 
 def that_work(contenders, small):
-    """Those that load a small checkpoint; the others are told with the reason."""
+    """Those that load a small checkpoint, the peers with all of its bytes; the others are told with the reason."""
     working = {}
     for name, load in contenders.items():
         try:
-            load(small)
+            load(small, *(["--prove"] if name in PEERS else []))
             working[name] = load
         except measuring.Failed as failed:
             print(f"- {name} is left out: {str(failed).splitlines()[-1]}\n", flush=True)
