@@ -150,7 +150,7 @@ def fault(tensors, device, digests):
         address = address_of(tensor)
         file = next((file for first, end, file in files if first <= address < end), None)
         if device == "cpu" and file:
-            return f"{name} is a mapping of {file}, not memory of its own"
+            return f"{name} is a mapping of {pathlib.Path(file).name}, not memory of its own"
         if device != "cpu" and str(tensor.device) != device:
             return f"{name} is not on {device}"
         if hashlib.sha256(bytes_of(tensor)).hexdigest() != digests[name]:
