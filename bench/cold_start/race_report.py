@@ -133,7 +133,7 @@ def markdown(data, rows):
         f"{data['machine']}; {data['when']}; medians of {rounds}, all contenders of a row in turns, each start a process of "
         "its own. Seconds count from exec to every tensor in hand; the load alone leaves out the start of the program, for "
         "Python the imports. The limit is the best of what is measured for it. Bytes were proved by digests, and to be in "
-        "each contender's own memory.", "",
+        "each contender's own memory: what is only mapped, as load_file of safetensors gives it, was copied.", "",
         "## Who is ahead", "", *overview(rows), ""]
     absent = list(not_running(data))
     if absent:
