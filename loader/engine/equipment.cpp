@@ -59,6 +59,11 @@ Workers& Equipment::workers() {
   return *workers_;
 }
 
+FileAsker& Equipment::file_asker() {
+  if (file_asker_ == nullptr) file_asker_ = std::make_unique<FileAsker>(*wakeup_, before_question_);
+  return *file_asker_;
+}
+
 Reader& Equipment::reader() {
   if (reader_ == nullptr) reader_ = make_reader(options_, *wakeup_, fallbacks_);
   return *reader_;

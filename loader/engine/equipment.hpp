@@ -17,6 +17,7 @@
 #include "loader/base/workers.hpp"
 #include "loader/device/device.hpp"
 #include "loader/engine/staging.hpp"
+#include "loader/read/file_asker.hpp"
 #include "loader/read/reader.hpp"
 #include "sluice/options.hpp"
 
@@ -42,6 +43,10 @@ class Equipment {
 
   /// Throws Error{system}.
   Workers& workers();
+  /// Throws Error{system}.
+  FileAsker& file_asker();
+  /// As FileAsker's `before_each`: for tests. REQUIRES: there is no asker yet.
+  void before_each_question(std::function<void()> call) { before_question_ = std::move(call); }
   /// Throws Error{reader_unavailable}.
   Reader& reader();
   /// Takes the place of the reader that the options ask for: for tests, which decide how storage behaves. REQUIRES:
@@ -99,6 +104,8 @@ class Equipment {
   OpenDevice open_device_ = open_device;
   std::vector<Fallback> fallbacks_;
   std::unique_ptr<Workers> workers_;
+  std::function<void()> before_question_;
+  std::unique_ptr<FileAsker> file_asker_;
   std::unique_ptr<Staging> staging_;
   std::map<DeviceId, std::shared_ptr<Device>> devices_;
   std::map<DeviceId, std::shared_ptr<Opening>> opening_;

@@ -10,7 +10,6 @@
 
 #include "loader/base/memory.hpp"
 #include "loader/plan/arena_pieces.hpp"
-#include "loader/read/choose_path.hpp"
 #include "sluice/error.hpp"
 
 namespace sluice {
@@ -83,7 +82,9 @@ void LoadRun::start_up() {
   const Options& options = equipment_.options();
   staging_ =
       equipment_.staging((plan_.costs.staging_bytes + options.slab_bytes - 1) / options.slab_bytes, plan_.devices);
-  files_ = std::make_unique<ShardFiles>(plan_, equipment_.reader(), options.io, stats_.fallbacks);
+  FileAsker& asker = equipment_.file_asker();
+  files_ = std::make_unique<ShardFiles>(plan_, equipment_.reader(), options.io, stats_.fallbacks, &asker);
+  paths_ = std::make_unique<PathsAhead>(plan_, *files_, options.io, asker);
 
   deliveries_left_.reserve(plan_.placements.size());
   for (std::uint32_t i = 0; i < plan_.placements.size(); ++i) {
@@ -263,6 +264,15 @@ void LoadRun::complete(std::span<const Delivery> deliveries) {
 }
 
 void LoadRun::publish() {
+  if (!complete_.empty() || !handed_.empty()) {
+    unchecked_.push_back({files_->reads_done(), std::exchange(complete_, {}), std::exchange(handed_, {})});
+  }
+  const std::uint64_t checked = unchecked_.empty() ? 0 : files_->reads_checked();
+  for (; !unchecked_.empty() && unchecked_.front().reads <= checked; unchecked_.pop_front()) {
+    const Unchecked& now = unchecked_.front();
+    complete_.insert(complete_.end(), now.complete.begin(), now.complete.end());
+    handed_.insert(handed_.end(), now.handed.begin(), now.handed.end());
+  }
   for (const std::uint32_t placement : complete_) stats_.delivered_bytes += plan_.placements[placement].bytes;
   published_ += complete_.size();
   state_.publish(complete_, handed_, stats_);
@@ -328,15 +338,17 @@ bool LoadRun::take_extent() {
   if ((extent.in_place && opened_.arenas.empty()) || !has_memory(next)) return false;
   ShardFiles::File* const file = files_->open(extent.shard);
   if (file == nullptr) return false;
+  const std::optional<ReadPath> path = paths_->path_of(next, *file);
+  if (!path) return false;
   Trip trip;
   trip.extent = next;
+  trip.path = *path;
   Arena* arena = nullptr;
   if (extent.in_place) {
     const Part& part = plan_.parts_of(extent).front();
     arena = opened_.arenas[part.device].get();
     trip.target = arena->data() + plan_.deliveries_of(part).front().target_offset;
   }
-  trip.path = choose_path(extent, *file, equipment_.options().io, page_cache_);
   const std::uint32_t number = trips_.add(trip);
   ready_bytes_ += extent.bytes;
   files_->begin_extent(extent.shard);
@@ -459,6 +471,7 @@ void LoadRun::drain() noexcept {
   pieces_.close();
   opening_.close();
   devices_.close();
+  if (paths_ != nullptr) paths_->close();
   if (staging_ != nullptr) {
     stats_.pinning_seconds = staging_->memory().pinning_seconds();
     stats_.peak_staging_bytes = staging_->take_peak_bytes();
@@ -476,6 +489,7 @@ void LoadRun::leave_equipment() noexcept {
     if (staging_ != nullptr) staging_->give_back_all();
     for (const auto& arena : opened_.arenas) arena->end_reads();
   }
+  paths_.reset();
   files_.reset();
 }
 
@@ -484,7 +498,7 @@ void LoadRun::fill_in_stats() {
   if (files_ != nullptr) {
     if (const auto late = equipment_.reader().late_refusal()) stats_.fallbacks.push_back(*late);
   }
-  if (!page_cache_.refusal().empty()) stats_.fallbacks.push_back({"cachestat", page_cache_.refusal()});
+  if (paths_ != nullptr && !paths_->refusal().empty()) stats_.fallbacks.push_back({"cachestat", paths_->refusal()});
   stats_.devices_seconds = devices_.seconds();
   stats_.lanes_seconds = opening_.seconds();
   stats_.peak_arena_bytes = pieces_.peak_bytes();

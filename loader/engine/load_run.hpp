@@ -28,7 +28,7 @@
 #include "loader/engine/opening_lanes.hpp"
 #include "loader/engine/trips.hpp"
 #include "loader/engine/window.hpp"
-#include "loader/read/page_cache.hpp"
+#include "loader/read/paths_ahead.hpp"
 #include "loader/read/shard_files.hpp"
 
 namespace sluice {
@@ -87,9 +87,9 @@ class LoadRun {
   const Stopwatch began_;
   const PlanData& plan_;
   Stats stats_;
-  PageCache page_cache_;
   std::unique_ptr<ShardFiles> files_;
-  Staging* staging_ = nullptr;  // the equipment's
+  std::unique_ptr<PathsAhead> paths_;  // behind the files: it ends first
+  Staging* staging_ = nullptr;         // the equipment's
 
   OpeningLanes::Opened opened_;  // by device of the plan; empty until all are open
   OpeningDevices devices_;
@@ -105,6 +105,13 @@ class LoadRun {
   std::vector<std::uint64_t> works_;             // by device: how many its lane was given
   std::vector<std::uint32_t> complete_;          // placements to publish at the end of this turn
   std::vector<LoadState::Handed> handed_;        // likewise, that are with their lanes
+  /// What was read by then is to be found unchanged before these are published.
+  struct Unchecked {
+    std::uint64_t reads = 0;  // ShardFiles::reads_done()
+    std::vector<std::uint32_t> complete;
+    std::vector<LoadState::Handed> handed;
+  };
+  std::deque<Unchecked> unchecked_;
   std::uint64_t published_ = 0;
 
   std::uint32_t extents_left_ = 0;  // to take

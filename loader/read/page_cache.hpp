@@ -1,6 +1,6 @@
 // PageCache: how much of a file's range lies in the page cache. cachestat(2) tells; where it is not known, mincore(2)
 // does. Both tell of a file only to who owns it or may write it; of others' files a sample is read that does not wait
-// for storage. Keeps only what the kernel refused; the engine thread's only.
+// for storage. Keeps only what the kernel refused; one thread at a time.
 #pragma once
 
 #include <sys/types.h>
@@ -19,6 +19,8 @@ class PageCache {
   /// are likely to be. Nothing where the kernel tells in no way.
   std::optional<std::uint64_t> cached_bytes(int descriptor, std::uint64_t offset, std::uint64_t bytes) noexcept;
 
+  /// Of some file so far, only a sample told.
+  bool samples() const noexcept { return told_of_sample_; }
   /// Why cachestat did not tell, and what is done instead; empty while it does.
   const std::string& refusal() const noexcept { return refusal_; }
 

@@ -22,6 +22,9 @@
 namespace sluice {
 namespace {
 
+// Small shards are read faster than a slow file system opens them one by one.
+constexpr std::size_t opened_ahead = 8;
+
 constexpr const char* changed_hint = "open the checkpoint again once nothing writes to it any more";
 
 bool lacks_descriptors(int error) {
@@ -42,71 +45,181 @@ std::size_t shards_open_most() {
 
 }  // namespace
 
-ShardFiles::ShardFiles(const PlanData& plan, Reader& reader, IoMode io, std::vector<Fallback>& fallbacks)
+ShardFiles::ShardFiles(const PlanData& plan, Reader& reader, IoMode io, std::vector<Fallback>& fallbacks,
+                       FileAsker* asker)
     : plan_(plan),
       reader_(reader),
       io_(io),
       open_most_(shards_open_most()),
       fallbacks_(fallbacks),
-      files_(plan.catalogue->shards.size()) {
-  for (const Extent& extent : plan.extents) ++files_[extent.shard].extents_left;
+      files_(plan.catalogue->shards.size()),
+      ranks_(files_.size()),
+      asker_(asker) {
+  for (const Extent& extent : plan.extents) {
+    if (files_[extent.shard].extents_left++ > 0) continue;
+    ranks_[extent.shard] = static_cast<std::uint32_t>(order_.size());
+    order_.push_back(extent.shard);
+  }
   open_.reserve(std::min(open_most_, files_.size()));
+  if (asker_ != nullptr) tasks_.emplace(asker_->workers());
 }
 
 ShardFiles::~ShardFiles() {
+  if (tasks_) tasks_->wait();
+  {
+    const MutexLock lock(mutex_);
+    for (const auto& [shard, opening] : opening_) {
+      close_descriptors(opening.file.descriptor, opening.direct_descriptor);
+    }
+  }
   while (!open_.empty()) close(open_.back());
+}
+
+template <typename Task>
+void ShardFiles::ask(Task task) {
+  if (!tasks_) return task();
+  tasks_->run([this, task]() mutable {
+    task();
+    asker_->wakeup().notify();
+  });
 }
 
 ShardFiles::File* ShardFiles::open(std::uint32_t shard) {
   File& file = files_[shard];
-  if (file.descriptor >= 0) return &file;
-  if (open_.size() >= open_most_ && !close_an_idle_one()) return nullptr;
-  const OpenedFile opened = open_with_what_is_left(shard);
-  if (lacks_descriptors(opened.error) && !open_.empty()) return nullptr;
-  const std::filesystem::path& path = plan_.catalogue->shards[shard].path;
-  if (opened.error == ENOENT) {
-    throw Error(ErrorCode::not_found, "the shard was removed after its header was read", {path.string(), {}, {}},
-                changed_hint);
+  for (;;) {
+    if (file.in_flight == 0) take_check();  // which may close it
+    const int lacking = take_openings(shard);
+    if (file.descriptor >= 0) break;
+    if (is_opening(shard)) return nullptr;
+    const bool is_full = lacking != 0 || open_.size() + opening_count_ + closing_ >= open_most_;
+    if (is_full && closing_ == 0 && !close_an_idle_one()) {
+      const bool is_alone = lacking != 0 && open_.empty() && opening_count_ == 0;
+      if (!is_alone) return nullptr;
+      // What another one had may have come back only since then.
+      if (std::exchange(lacked_alone_, true)) throw_refused(shard, {-1, lacking, {}});
+    }
+    if (is_full && closing_ > 0) return nullptr;
+    begin_to_open(shard);
   }
-  if (opened.error != 0) throw refusal_to_open(path, "shard", opened.error);
-  if (opened.descriptor < 0) throw_changed(shard, plan_.catalogue->shards[shard].bytes, "replaced");
-  file.descriptor = opened.descriptor;
-  open_.push_back(shard);  // there is room
+  open_ahead_of(shard);
+  return &file;
+}
+
+/// So that the next ones are there when their turn comes, as far as there is room.
+void ShardFiles::open_ahead_of(std::uint32_t shard) {
+  if (!tasks_) return;
+  const std::size_t end = std::min<std::size_t>(order_.size(), ranks_[shard] + opened_ahead + 1);
+  next_ahead_ = std::max<std::size_t>(next_ahead_, ranks_[shard] + 1);
+  for (; next_ahead_ < end && open_.size() + opening_count_ + closing_ < open_most_; ++next_ahead_) {
+    const std::uint32_t next = order_[next_ahead_];
+    if (files_[next].descriptor < 0 && !is_opening(next)) begin_to_open(next);
+  }
+}
+
+bool ShardFiles::is_opening(std::uint32_t shard) {
+  const MutexLock lock(mutex_);
+  return opening_.contains(shard);
+}
+
+void ShardFiles::begin_to_open(std::uint32_t shard) {
+  {
+    const MutexLock lock(mutex_);
+    opening_.try_emplace(shard);
+  }
+  ++opening_count_;
   try {
-    check_opened(shard, opened.status);
+    const bool direct = io_ != IoMode::buffered && !files_[shard].refused_direct && offers_alignment(shard);
+    ask([this, shard, direct] {
+      Opening opened = try_to_open(shard, direct);
+      opened.ended = true;
+      const MutexLock lock(mutex_);
+      opening_[shard] = std::move(opened);  // it has its place
+    });
+  } catch (...) {
+    const MutexLock lock(mutex_);
+    opening_.erase(shard);
+    --opening_count_;
+    throw;
+  }
+}
+
+/// On a thread of the asker's.
+ShardFiles::Opening ShardFiles::try_to_open(std::uint32_t shard, bool direct) const noexcept {
+  if (asker_ != nullptr) asker_->before_question();
+  const std::filesystem::path& path = plan_.catalogue->shards[shard].path;
+  Opening opening;
+  opening.file = open_regular_file(path);
+  if (opening.file.descriptor < 0) return opening;
+  try {
+    check_opened(shard, opening.file.descriptor, opening.file.status);
+  } catch (...) {
+    opening.error = std::current_exception();
+    ::close(std::exchange(opening.file.descriptor, -1));
+    return opening;
+  }
+  if (!direct) return opening;
+  opening.direct_descriptor = open_once_more(opening.file.descriptor, path, O_DIRECT);
+  if (opening.direct_descriptor < 0) opening.direct_error = errno;
+  return opening;
+}
+
+/// Those that have ended. What refuses `wanted` is thrown; what refuses another one is met when that is wanted. Returns
+/// the errno where `wanted` lacks descriptors, else 0.
+int ShardFiles::take_openings(std::uint32_t wanted) {
+  while (opening_count_ > 0) {
+    std::uint32_t shard = 0;
+    Opening opening;
+    {
+      const MutexLock lock(mutex_);
+      const auto ended =
+          std::find_if(opening_.begin(), opening_.end(), [](const auto& one) { return one.second.ended; });
+      if (ended == opening_.end()) return 0;
+      shard = ended->first;
+      opening = std::move(ended->second);
+      opening_.erase(ended);
+    }
+    --opening_count_;
+    if (opening.file.descriptor >= 0) {
+      take_opening(shard, opening);
+    } else if (shard == wanted) {
+      if (opening.error != nullptr) std::rethrow_exception(std::exchange(opening.error, nullptr));
+      if (!lacks_descriptors(opening.file.error)) throw_refused(shard, opening.file);
+      return opening.file.error;
+    }
+  }
+  return 0;
+}
+
+void ShardFiles::take_opening(std::uint32_t shard, const Opening& opening) {
+  File& file = files_[shard];
+  file.descriptor = opening.file.descriptor;
+  file.direct_descriptor = opening.direct_descriptor;
+  open_.push_back(shard);  // there is room
+  lacked_alone_ = false;
+  try {
     file.buffered = reader_.add_file(file.descriptor);
-    if (io_ != IoMode::buffered && !file.refused_direct) open_direct(shard);
+    if (file.direct_descriptor >= 0) {
+      file.direct = reader_.add_file(file.direct_descriptor);
+      file.takes_direct = true;
+    } else if (opening.direct_error != 0) {
+      // A process without descriptors reads this one shard buffered; that is no property of the file system.
+      tell_direct_refused(shard, fmt::format("open: {}", std::strerror(opening.direct_error)));
+    } else if (io_ != IoMode::buffered && !offers_alignment(shard)) {
+      const Shard& about = plan_.catalogue->shards[shard];
+      tell_direct_refused(shard, fmt::format("its file system asks for an alignment of {} bytes, {} are offered",
+                                             std::max(about.direct_offset_alignment, about.direct_memory_alignment),
+                                             limits::direct_alignment_bytes));
+    }
   } catch (...) {
     close(shard);
     throw;
   }
-  return &file;
 }
 
-OpenedFile ShardFiles::open_with_what_is_left(std::uint32_t shard) {
-  for (;;) {
-    const OpenedFile opened = open_regular_file(plan_.catalogue->shards[shard].path);
-    if (!lacks_descriptors(opened.error) || !close_an_idle_one()) return opened;
-  }
-}
-
-void ShardFiles::open_direct(std::uint32_t shard) {
-  File& file = files_[shard];
+bool ShardFiles::offers_alignment(std::uint32_t shard) const noexcept {
   const Shard& about = plan_.catalogue->shards[shard];
-  if (about.direct_offset_alignment > limits::direct_alignment_bytes ||
-      about.direct_memory_alignment > limits::direct_alignment_bytes) {
-    return tell_direct_refused(shard,
-                               fmt::format("its file system asks for an alignment of {} bytes, {} are offered",
-                                           std::max(about.direct_offset_alignment, about.direct_memory_alignment),
-                                           limits::direct_alignment_bytes));
-  }
-  file.direct_descriptor = open_once_more(file.descriptor, about.path, O_DIRECT);
-  if (file.direct_descriptor < 0) {
-    // A process without descriptors reads this one shard buffered; that is no property of the file system.
-    return tell_direct_refused(shard, fmt::format("open: {}", std::strerror(errno)));
-  }
-  file.direct = reader_.add_file(file.direct_descriptor);
-  file.takes_direct = true;
+  return about.direct_offset_alignment <= limits::direct_alignment_bytes &&
+         about.direct_memory_alignment <= limits::direct_alignment_bytes;
 }
 
 void ShardFiles::begin_extent(std::uint32_t shard) noexcept {
@@ -118,8 +231,64 @@ void ShardFiles::done_with_extent(std::uint32_t shard) {
   File& file = files_[shard];
   assert(file.in_flight > 0);
   --file.in_flight;
-  check_unwritten(shard);
-  if (--file.extents_left == 0) close(shard);
+  --file.extents_left;
+  file.last_done = ++done_;
+  if (tasks_) return;
+  begin_check();
+  take_check();
+}
+
+std::uint64_t ShardFiles::reads_checked() {
+  take_check();
+  if (checked_ != done_) begin_check();
+  return checked_;
+}
+
+/// Of all shards of which something was read since the last one.
+void ShardFiles::begin_check() {
+  if (checking_ != 0) return;
+  checking_ = done_;
+  for (const std::uint32_t shard : open_) {
+    if (files_[shard].last_done <= checked_) continue;
+    {
+      const MutexLock lock(mutex_);
+      ++checks_left_;
+    }
+    try {
+      ask([this, shard, descriptor = files_[shard].descriptor] {
+        std::exception_ptr error;
+        try {
+          check_unwritten(shard, descriptor);
+        } catch (...) {
+          error = std::current_exception();
+        }
+        const MutexLock lock(mutex_);
+        if (error != nullptr) check_error_ = std::move(error);
+        --checks_left_;
+      });
+    } catch (...) {
+      const MutexLock lock(mutex_);
+      --checks_left_;
+      throw;
+    }
+  }
+}
+
+void ShardFiles::take_check() {
+  if (checking_ == 0) return;
+  std::exception_ptr error;
+  {
+    const MutexLock lock(mutex_);
+    if (checks_left_ > 0) return;
+    error = std::exchange(check_error_, nullptr);
+  }
+  const std::uint64_t checked = std::exchange(checking_, 0);
+  if (error != nullptr) std::rethrow_exception(std::move(error));
+  checked_ = checked;
+  for (std::size_t i = open_.size(); i-- > 0;) {
+    const File& file = files_[open_[i]];
+    if (file.extents_left == 0 && file.in_flight == 0 && file.last_done <= checked_) close(open_[i]);
+  }
 }
 
 void ShardFiles::refuse_direct(std::uint32_t shard, int error) {
@@ -141,10 +310,16 @@ void ShardFiles::leave_reader() noexcept {
   for (File& file : files_) file.buffered = file.direct = File::unknown;
 }
 
-bool ShardFiles::close_an_idle_one() noexcept {
-  const auto idle = std::ranges::find_if(open_, [&](std::uint32_t shard) { return files_[shard].in_flight == 0; });
-  if (idle == open_.end()) return false;
-  close(*idle);
+/// One of which nothing is in flight, and nothing left to check.
+bool ShardFiles::close_an_idle_one() {
+  const auto idle = [&](std::uint32_t shard) { return files_[shard].in_flight == 0; };
+  const auto found = std::ranges::find_if(
+      open_, [&](std::uint32_t shard) { return idle(shard) && files_[shard].last_done <= checked_; });
+  if (found == open_.end()) {
+    if (std::ranges::any_of(open_, idle)) begin_check();
+    return false;
+  }
+  close(*found);
   return true;
 }
 
@@ -153,36 +328,61 @@ void ShardFiles::close(std::uint32_t shard) noexcept {
   file.takes_direct = false;
   if (file.direct != File::unknown) reader_.remove_file(std::exchange(file.direct, File::unknown));
   if (file.buffered != File::unknown) reader_.remove_file(std::exchange(file.buffered, File::unknown));
-  if (file.direct_descriptor >= 0) ::close(std::exchange(file.direct_descriptor, -1));
-  ::close(std::exchange(file.descriptor, -1));
+  close_descriptors(std::exchange(file.descriptor, -1), std::exchange(file.direct_descriptor, -1));
   std::erase(open_, shard);
 }
 
-void ShardFiles::check_opened(std::uint32_t shard, const struct stat& status) const {
+void ShardFiles::close_descriptors(int descriptor, int direct_descriptor) noexcept {
+  const auto close_both = [=] {
+    if (direct_descriptor >= 0) ::close(direct_descriptor);
+    if (descriptor >= 0) ::close(descriptor);
+  };
+  ++closing_;
+  try {
+    ask([this, close_both] {
+      close_both();
+      --closing_;
+    });
+  } catch (const std::exception&) {
+    close_both();  // there is no memory to have it done
+    --closing_;
+  }
+}
+
+void ShardFiles::check_opened(std::uint32_t shard, int descriptor, const struct stat& status) const {
   const ShardIdentity& validated = plan_.catalogue->identities[shard];
   const FileIdentity now = identity_of(status);
   switch (is_same_file(validated.file, now)) {
     case SameFile::yes:
       return;
     case SameFile::perhaps:
-      if (read_header_digest(files_[shard].descriptor, plan_.catalogue->shards[shard]) == validated.header_digest) {
-        return;
-      }
+      if (read_header_digest(descriptor, plan_.catalogue->shards[shard]) == validated.header_digest) return;
       [[fallthrough]];
     case SameFile::no:
       throw_changed(shard, now.bytes, "replaced or written to");
   }
 }
 
-void ShardFiles::check_unwritten(std::uint32_t shard) const {
+void ShardFiles::check_unwritten(std::uint32_t shard, int descriptor) const {
+  if (asker_ != nullptr) asker_->before_question();
   struct stat status {};
-  if (fstat(files_[shard].descriptor, &status) != 0) {
+  if (fstat(descriptor, &status) != 0) {
     throw Error(errno == ESTALE ? ErrorCode::file_changed : ErrorCode::io,
                 fmt::format("the shard cannot be asked for its size any more: {}", std::strerror(errno)),
                 {plan_.catalogue->shards[shard].path.string(), {}, {}}, changed_hint);
   }
   const FileIdentity now = identity_of(status);
   if (!is_unwritten(plan_.catalogue->identities[shard].file, now)) throw_changed(shard, now.bytes, "written to");
+}
+
+void ShardFiles::throw_refused(std::uint32_t shard, const OpenedFile& file) const {
+  const std::filesystem::path& path = plan_.catalogue->shards[shard].path;
+  if (file.error == ENOENT) {
+    throw Error(ErrorCode::not_found, "the shard was removed after its header was read", {path.string(), {}, {}},
+                changed_hint);
+  }
+  if (file.error != 0) throw refusal_to_open(path, "shard", file.error);
+  throw_changed(shard, plan_.catalogue->shards[shard].bytes, "replaced");
 }
 
 void ShardFiles::throw_changed(std::uint32_t shard, std::uint64_t bytes, const char* how) const {

@@ -1,18 +1,28 @@
 // ShardFiles: the shards of one load as open files, in whatever order their extents are read. A shard is opened when
 // one of its extents needs it and closed after its last. Each time that it is opened it is held to what its header was
-// validated by (loader/base/file_identity.hpp); where that does not tell, its header is read again. After each extent
-// it is held to its size and time of writing, so that no tensor is published of whose bytes some were written later.
+// validated by (loader/base/file_identity.hpp); where that does not tell, its header is read again. After its extents
+// have been read it is held to its size and time of writing, so that no tensor is published of whose bytes some were
+// written later. All this is asked by threads of the asker's: shards are opened ahead of their reads, and one check is
+// of all that was read before it began.
 // Only so many are open at a time as leave the process most of its descriptors; beyond that, one of which no extent is
-// in flight is closed, to be opened again. Threads: the engine's only. Errors: Error{io, not_found, file_changed}.
+// in flight is closed, to be opened again. Threads: the engine's only; the asker's are inside. Errors: Error{io,
+// not_found, file_changed}.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "loader/base/mutex.hpp"
 #include "loader/base/regular_file.hpp"
+#include "loader/base/task_group.hpp"
 #include "loader/plan/plan.hpp"
+#include "loader/read/file_asker.hpp"
 #include "loader/read/reader.hpp"
 
 namespace sluice {
@@ -20,7 +30,9 @@ namespace sluice {
 class ShardFiles {
  public:
   /// All arguments outlive it. Reasons why a shard cannot be read directly are appended to `fallbacks`, each once.
-  ShardFiles(const PlanData& plan, Reader& reader, IoMode io, std::vector<Fallback>& fallbacks);
+  /// Without an asker the calling thread asks, and waits for the answers.
+  ShardFiles(const PlanData& plan, Reader& reader, IoMode io, std::vector<Fallback>& fallbacks,
+             FileAsker* asker = nullptr);
   /// REQUIRES: nothing is in flight. Closes everything.
   ~ShardFiles();
   ShardFiles(const ShardFiles&) = delete;
@@ -36,17 +48,30 @@ class ShardFiles {
     bool takes_direct = false;
     bool refused_direct = false;  // a read of it; it is not tried again
     std::uint32_t extents_left = 0;
-    std::uint32_t in_flight = 0;  // extents that were begun and are not done
+    std::uint32_t in_flight = 0;  // extents that were begun and are not done, and questions about it
+    std::uint64_t last_done = 0;  // reads_done() after its last read; beyond reads_checked() it is not checked yet
   };
 
   /// The shard, opened if it is not; stays open until the next call, and while an extent of it is in flight. nullptr:
-  /// as many are open as may be, and of each an extent is in flight; call again once one of those is done.
+  /// it is being opened, or as many are open as may be, and of each an extent is in flight or has not been checked;
+  /// call again when the wakeup was notified.
   File* open(std::uint32_t shard);
+  /// The shard, if it is open.
+  const File* find_open(std::uint32_t shard) const noexcept {
+    return files_[shard].descriptor >= 0 ? &files_[shard] : nullptr;
+  }
+  /// An open shard stays so between the two.
+  void hold(std::uint32_t shard) noexcept { ++files_[shard].in_flight; }
+  void release(std::uint32_t shard) noexcept { --files_[shard].in_flight; }
   /// REQUIRES: open(shard) has just returned it. An extent of the shard is in flight from now until done_with_extent().
   void begin_extent(std::uint32_t shard) noexcept;
-  /// REQUIRES: begin_extent(shard). The extent has been read: checks that the shard has not changed meanwhile; after
-  /// its last one, closes it.
+  /// REQUIRES: begin_extent(shard). The extent has been read. Without an asker it is checked now.
   void done_with_extent(std::uint32_t shard);
+  /// How many have been read.
+  std::uint64_t reads_done() const noexcept { return done_; }
+  /// Of how many of those it is known that no shard had changed when they had been read; begins to ask of the others.
+  /// The wakeup is notified when more is known. Closes shards of which all has been read and checked.
+  std::uint64_t reads_checked();
   /// O_DIRECT turned out to be refused when reading: from now on the shard is read buffered.
   void refuse_direct(std::uint32_t shard, int error);
   /// The reader ends before this does: files are closed without telling it.
@@ -55,12 +80,32 @@ class ShardFiles {
   [[noreturn]] void throw_ended_early(std::uint32_t shard, std::uint64_t offset) const;
 
  private:
-  OpenedFile open_with_what_is_left(std::uint32_t shard);
-  void open_direct(std::uint32_t shard);
-  bool close_an_idle_one() noexcept;
+  /// A shard that is being opened, and what came of it.
+  struct Opening {
+    OpenedFile file;
+    int direct_descriptor = -1;
+    int direct_error = 0;
+    std::exception_ptr error;  // what was opened is not what was validated
+    bool ended = false;
+  };
+
+  template <typename Task>
+  void ask(Task task);
+  bool is_opening(std::uint32_t shard);
+  void begin_to_open(std::uint32_t shard);
+  Opening try_to_open(std::uint32_t shard, bool direct) const noexcept;
+  void open_ahead_of(std::uint32_t shard);
+  int take_openings(std::uint32_t wanted);
+  void take_opening(std::uint32_t shard, const Opening& opening);
+  bool offers_alignment(std::uint32_t shard) const noexcept;
+  void begin_check();
+  void take_check();
+  bool close_an_idle_one();
   void close(std::uint32_t shard) noexcept;
-  void check_opened(std::uint32_t shard, const struct stat& status) const;
-  void check_unwritten(std::uint32_t shard) const;
+  void close_descriptors(int descriptor, int direct_descriptor) noexcept;
+  void check_opened(std::uint32_t shard, int descriptor, const struct stat& status) const;
+  void check_unwritten(std::uint32_t shard, int descriptor) const;
+  [[noreturn]] void throw_refused(std::uint32_t shard, const OpenedFile& file) const;
   [[noreturn]] void throw_changed(std::uint32_t shard, std::uint64_t bytes, const char* how) const;
   void tell_direct_refused(std::uint32_t shard, const std::string& reason);
 
@@ -69,9 +114,25 @@ class ShardFiles {
   const IoMode io_;
   const std::size_t open_most_;
   std::vector<Fallback>& fallbacks_;
-  std::vector<File> files_;          // by shard
-  std::vector<std::uint32_t> open_;  // shards, in the order in which they were opened
+  std::vector<File> files_;           // by shard
+  std::vector<std::uint32_t> open_;   // shards, in the order in which they were opened
+  std::vector<std::uint32_t> order_;  // shards, in the order of their first extents
+  std::vector<std::uint32_t> ranks_;  // by shard: its place in that
+  std::size_t next_ahead_ = 0;        // those before it in that order have been begun to open
+  std::size_t opening_count_ = 0;
+  std::uint64_t done_ = 0;
+  std::uint64_t checked_ = 0;
+  std::uint64_t checking_ = 0;  // what checked_ will be when the check under way has ended; 0: there is none
   bool told_direct_refused_ = false;
+  bool lacked_alone_ = false;  // no shard was open, and yet there was no descriptor for one
+
+  FileAsker* const asker_;
+  std::atomic<std::size_t> closing_ = 0;  // shards that are not closed yet
+  Mutex mutex_;
+  std::map<std::uint32_t, Opening> opening_ SLUICE_GUARDED_BY(mutex_);  // by shard
+  std::size_t checks_left_ SLUICE_GUARDED_BY(mutex_) = 0;
+  std::exception_ptr check_error_ SLUICE_GUARDED_BY(mutex_);
+  std::optional<TaskGroup> tasks_;  // last: its tasks use all of the above
 };
 
 }  // namespace sluice

@@ -14,6 +14,7 @@
 #include <atomic>
 #include <cerrno>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -130,8 +131,13 @@ class WatchedDevice final : public Device {
 
 class ThrottledReader final : public Reader {
  public:
-  ThrottledReader(double bytes_per_second, Wakeup& wakeup, std::vector<std::shared_ptr<const WatchedDevice>> devices)
-      : bytes_per_second_(bytes_per_second), wakeup_(wakeup), devices_(std::move(devices)) {}
+  /// `settle` returns when those that ask file systems have nothing to do.
+  ThrottledReader(double bytes_per_second, Wakeup& wakeup, std::vector<std::shared_ptr<const WatchedDevice>> devices,
+                  std::function<void()> settle)
+      : bytes_per_second_(bytes_per_second),
+        wakeup_(wakeup),
+        devices_(std::move(devices)),
+        settle_(std::move(settle)) {}
 
   ReaderKind kind() const noexcept override { return ReaderKind::pread; }
   void use_slabs(std::span<std::byte>, std::vector<Fallback>&) override {}
@@ -145,6 +151,7 @@ class ThrottledReader final : public Reader {
 
   void wait(std::vector<Done>& done, bool block) override {
     while (block) {
+      settle_();
       const bool idle = everybody_waits();  // first: what they did before, they have notified us of
       if (is_notified() || has_read()) break;
       if (idle) {
@@ -205,6 +212,7 @@ class ThrottledReader final : public Reader {
   const double bytes_per_second_;
   Wakeup& wakeup_;
   const std::vector<std::shared_ptr<const WatchedDevice>> devices_;
+  const std::function<void()> settle_;
   std::deque<Pending> reads_;  // one after the other, as on one link
   sim::Nanoseconds free_at_ = 0;
 };
@@ -229,9 +237,10 @@ inline SimulatedLoad load_in_simulated_time(const Plan& plan, const Options& opt
     equipment.use_device(device);
     devices.push_back(device);
   }
-  equipment.use_reader(std::make_unique<ThrottledReader>(read_bytes_per_second, *wakeup, devices));
+  equipment.use_reader(std::make_unique<ThrottledReader>(read_bytes_per_second, *wakeup, devices,
+                                                         [&] { clock.settle({&equipment.file_asker().workers()}); }));
   equipment.prepare(Access::data(plan)->devices, [] { return false; });
-  clock.settle(equipment.workers());
+  clock.settle({&equipment.workers()});
 
   const sim::Nanoseconds begin = sim::now();
   const auto state = std::make_shared<LoadState>(plan, memory_for(plan, start), wakeup, false);

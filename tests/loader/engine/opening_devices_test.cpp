@@ -163,7 +163,7 @@ class StartingEngine {
     return {std::move(load), clock_.now_ns() - begin};
   }
 
-  void settle() { clock_.settle(equipment_.workers()); }
+  void settle() { clock_.settle({&equipment_.workers(), &equipment_.file_asker().workers()}); }
 
   Driver driver;
   SimulatedReader& reader() const { return *reader_; }

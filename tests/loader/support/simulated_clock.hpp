@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <condition_variable>
 #include <cstdint>
+#include <initializer_list>
+#include <iterator>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -41,27 +43,31 @@ class SimulatedClock {
     changed_.notify_all();
   }
 
-  /// Returns when each of the workers sleeps, or has nothing to do. REQUIRES: nobody else sleeps.
-  void settle(Workers& workers) {
-    // Each worker comes to the gate, or sleeps: then it opens, also for those that come later.
+  /// Returns when each thread of these sleeps, or has nothing to do. REQUIRES: nobody else sleeps.
+  void settle(std::initializer_list<Workers*> all) {
+    // Each of them comes to the gate, or sleeps: then it opens, also for those that come later.
     struct Gate {
       std::size_t arrived = 0;
       bool open = false;
     };
     const auto gate = std::make_shared<Gate>();
-    for (std::size_t i = 0; i < workers.count(); ++i) {
-      workers.run([this, gate] {
-        std::unique_lock lock(mutex_);
-        ++gate->arrived;
-        changed_.notify_all();
-        while (!gate->open) changed_.wait(lock);
-      });
+    std::size_t threads = 0;
+    for (Workers* const workers : all) {
+      for (std::size_t i = 0; i < workers->count(); ++i) {
+        workers->run([this, gate] {
+          std::unique_lock lock(mutex_);
+          ++gate->arrived;
+          changed_.notify_all();
+          while (!gate->open) changed_.wait(lock);
+        });
+      }
+      threads += workers->count();
     }
     std::unique_lock lock(mutex_);
     const auto asleep = [this] {
       return static_cast<std::size_t>(std::distance(ends_.upper_bound(now_ns_), ends_.end()));
     };
-    while (gate->arrived + asleep() < workers.count()) changed_.wait(lock);
+    while (gate->arrived + asleep() < threads) changed_.wait(lock);
     gate->open = true;
     changed_.notify_all();
   }
