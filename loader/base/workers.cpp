@@ -1,22 +1,16 @@
 #include "loader/base/workers.hpp"
 
+#include <exception>
 #include <utility>
 
 #include "loader/base/thread.hpp"
-#include "sluice/error.hpp"
 
 namespace sluice {
 
-Workers::Workers(unsigned count) {
+Workers::Workers(unsigned count) : count_(count) {
   threads_.reserve(count);
-  try {
-    for (unsigned i = 0; i < count; ++i) threads_.push_back(start_thread("sluice-worker", [this] { work(); }));
-  } catch (const Error&) {
-    if (threads_.empty()) throw;
-  } catch (...) {
-    stop();
-    throw;
-  }
+  const MutexLock lock(mutex_);
+  add_thread();
 }
 
 Workers::~Workers() {
@@ -36,14 +30,27 @@ void Workers::run(std::function<void()> task) {
   {
     const MutexLock lock(mutex_);
     tasks_.push_back(std::move(task));
+    if (tasks_.size() > waiting_ && threads_.size() < count_ && !refused_ && !stopping_) {
+      try {
+        add_thread();
+      } catch (const std::exception&) {
+        refused_ = true;  // the others do all of it
+      }
+    }
   }
   wake_.notify_one();
+}
+
+void Workers::add_thread() {
+  threads_.push_back(start_thread("sluice-worker", [this] { work(); }));
+  ++waiting_;
 }
 
 void Workers::work() noexcept {
   MutexLock lock(mutex_);
   for (;;) {
     while (!stopping_ && tasks_.empty()) wake_.wait(lock);
+    --waiting_;
     if (tasks_.empty()) return;
     std::function<void()> task = std::move(tasks_.front());
     tasks_.pop_front();
@@ -51,6 +58,7 @@ void Workers::work() noexcept {
     task();
     task = nullptr;  // what it holds is released outside the lock
     lock.lock();
+    ++waiting_;
   }
 }
 
