@@ -103,7 +103,7 @@ struct LaneContext {
   const Bindings& bindings;
   Arena& arena;
   const StreamMark* after;                 // nothing is written before that is done; nullptr: at once
-  Wakeup& wakeup;                          // notified, from any thread, when there is something to collect
+  Wakeup& wakeup;                          // notified, from any thread, when what deliver() had not done is done
   Tracer& tracer;                          // told what is done when
   std::shared_ptr<Waker> waker = nullptr;  // by which deliver() wakes the lane's threads; nullptr: by itself
 };
