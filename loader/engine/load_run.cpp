@@ -83,7 +83,7 @@ void LoadRun::start_up() {
   staging_ =
       equipment_.staging((plan_.costs.staging_bytes + options.slab_bytes - 1) / options.slab_bytes, plan_.devices);
   FileAsker& asker = equipment_.file_asker();
-  files_ = std::make_unique<ShardFiles>(plan_, equipment_.reader(), options.io, stats_.fallbacks, &asker);
+  files_ = std::make_unique<ShardFiles>(plan_, equipment_.reader(), options.io, stats_.fallbacks, asker);
   paths_ = std::make_unique<PathsAhead>(plan_, *files_, options.io, asker);
 
   deliveries_left_.reserve(plan_.placements.size());
@@ -119,14 +119,16 @@ void LoadRun::turn() {
   if (lanes_are_open()) {
     bind_pieces();
     finish_reads();
-    finish_lanes();
+    finish_lanes();  // behind them: what a lane has done at once, it notifies nobody of
     publish();
     if (published_ == plan_.placements.size()) return;
   }
   if (state_.cancel_requested()) throw Error(ErrorCode::cancelled, "the load was cancelled");
   take_extents();
   if (have_slabs()) submit_ready();
-  if (!opened_.arenas.empty()) pieces_.tell_whether_held_up(next_to_take(), trips_.empty());
+  check_files();
+  const bool is_idle = trips_.empty() && complete_.empty() && handed_.empty();
+  if (!opened_.arenas.empty()) pieces_.tell_whether_held_up(next_to_take(), is_idle);
 }
 
 void LoadRun::bind_pieces() {
@@ -264,20 +266,29 @@ void LoadRun::complete(std::span<const Delivery> deliveries) {
 }
 
 void LoadRun::publish() {
-  if (!complete_.empty() || !handed_.empty()) {
-    unchecked_.push_back({files_->reads_done(), std::exchange(complete_, {}), std::exchange(handed_, {})});
-  }
-  const std::uint64_t checked = unchecked_.empty() ? 0 : files_->reads_checked();
-  for (; !unchecked_.empty() && unchecked_.front().reads <= checked; unchecked_.pop_front()) {
-    const Unchecked& now = unchecked_.front();
-    complete_.insert(complete_.end(), now.complete.begin(), now.complete.end());
-    handed_.insert(handed_.end(), now.handed.begin(), now.handed.end());
-  }
-  for (const std::uint32_t placement : complete_) stats_.delivered_bytes += plan_.placements[placement].bytes;
-  published_ += complete_.size();
-  state_.publish(complete_, handed_, stats_);
-  complete_.clear();
-  handed_.clear();
+  const std::uint64_t checked = files_->reads_checked();
+  Checking last;  // of what is published now
+  if (checked >= checking_.reads) last = std::exchange(checking_, {});
+  if (checked == files_->reads_done()) last = {checked, complete_.size(), handed_.size()};
+  const std::span<const std::uint32_t> complete(complete_.data(), last.complete);
+  for (const std::uint32_t placement : complete) stats_.delivered_bytes += plan_.placements[placement].bytes;
+  published_ += complete.size();
+  state_.publish(complete, {handed_.data(), last.handed}, stats_);
+  complete_.erase(complete_.begin(), complete_.begin() + static_cast<std::ptrdiff_t>(last.complete));
+  handed_.erase(handed_.begin(), handed_.begin() + static_cast<std::ptrdiff_t>(last.handed));
+}
+
+// Each check wakes a thread, and that one wakes this. So one is of all that was read in some milliseconds; unless
+// memory may come back with what it lets through, or nothing is being read, whose end would be the next occasion.
+void LoadRun::check_files() {
+  constexpr std::int64_t pause_ns = 10'000'000;
+  if (complete_.empty() && handed_.empty()) return;
+  const std::int64_t now_ns = equipment_.reader().now_ns();
+  const bool may_wait = reads_in_flight_ > 0 && plan_.budget_bytes == 0;
+  if (may_wait && check_began_ns_ && now_ns - *check_began_ns_ < pause_ns) return;
+  if (!files_->begin_check()) return;
+  check_began_ns_ = now_ns;
+  checking_ = {files_->reads_done(), complete_.size(), handed_.size()};
 }
 
 void LoadRun::take_extents() {
@@ -336,9 +347,7 @@ bool LoadRun::take_extent() {
   const std::uint32_t next = next_extent();
   const Extent& extent = plan_.extents[next];
   if ((extent.in_place && opened_.arenas.empty()) || !has_memory(next)) return false;
-  ShardFiles::File* const file = files_->open(extent.shard);
-  if (file == nullptr) return false;
-  const std::optional<ReadPath> path = paths_->path_of(next, *file);
+  const std::optional<ReadPath> path = paths_->path_of(next);
   if (!path) return false;
   Trip trip;
   trip.extent = next;
@@ -405,7 +414,7 @@ bool LoadRun::submit(std::uint32_t number) {
     trip.slab = trip.target = staging_->take();
     if (trip.slab == nullptr) return false;
   }
-  const ShardFiles::File& file = *files_->open(extent.shard);
+  const ShardFiles::File& file = *files_->find_open(extent.shard);
   Read read;
   read.offset = extent.offset;
   read.target = trip.target;

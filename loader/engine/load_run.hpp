@@ -61,6 +61,7 @@ class LoadRun {
   void finish_lanes();
   void complete(std::span<const Delivery> deliveries);
   void publish();
+  void check_files();
   void submit_ready();
   bool submit(std::uint32_t trip);
   bool has_room(const Trip& trip, const Extent& extent);
@@ -103,15 +104,17 @@ class LoadRun {
   };
   std::vector<DeliveriesLeft> deliveries_left_;  // by placement
   std::vector<std::uint64_t> works_;             // by device: how many its lane was given
-  std::vector<std::uint32_t> complete_;          // placements to publish at the end of this turn
-  std::vector<LoadState::Handed> handed_;        // likewise, that are with their lanes
-  /// What was read by then is to be found unchanged before these are published.
-  struct Unchecked {
-    std::uint64_t reads = 0;  // ShardFiles::reads_done()
-    std::vector<std::uint32_t> complete;
-    std::vector<LoadState::Handed> handed;
+  // To publish once the shards have been found unchanged.
+  std::vector<std::uint32_t> complete_;    // placements
+  std::vector<LoadState::Handed> handed_;  // likewise, that are with their lanes
+  /// What may be published when so many reads have been checked.
+  struct Checking {
+    std::uint64_t reads = 0;
+    std::size_t complete = 0;  // the first of complete_
+    std::size_t handed = 0;
   };
-  std::deque<Unchecked> unchecked_;
+  Checking checking_;                           // what the check under way is for
+  std::optional<std::int64_t> check_began_ns_;  // the last one
   std::uint64_t published_ = 0;
 
   std::uint32_t extents_left_ = 0;  // to take

@@ -14,6 +14,9 @@ namespace sluice {
 
 class FileAsker {
  public:
+  // So that one answer that is late does not hold up the others.
+  static constexpr unsigned threads = 4;
+
   /// `wakeup`, which outlives it, is notified by whoever has an answer. `before_each` is called, by the thread that
   /// asks, before each question: for tests, whose file systems take their time. Throws Error{system}.
   explicit FileAsker(Wakeup& wakeup, std::function<void()> before_each = nullptr)
@@ -26,9 +29,6 @@ class FileAsker {
   }
 
  private:
-  // So that one answer that is late does not hold up the others.
-  static constexpr unsigned threads = 4;
-
   Wakeup& wakeup_;
   const std::function<void()> before_each_;
   Workers workers_;

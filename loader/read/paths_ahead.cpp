@@ -28,10 +28,12 @@ PathsAhead::PathsAhead(const PlanData& plan, ShardFiles& files, IoMode io, FileA
   questions_.reserve(asked_at_once);
 }
 
-std::optional<ReadPath> PathsAhead::path_of(std::uint32_t extent, const ShardFiles::File& file) {
-  const bool direct = file.takes_direct && plan_.extents[extent].aligned;
+std::optional<ReadPath> PathsAhead::path_of(std::uint32_t extent) {
+  take_answers();  // first: shards that were asked about may be closed to make room for this one
+  const ShardFiles::File* const file = files_.open(plan_.extents[extent].shard);
+  if (file == nullptr) return std::nullopt;
+  const bool direct = file->takes_direct && plan_.extents[extent].aligned;
   if (direct && io_ == IoMode::direct) return ReadPath::direct;
-  take_answers();
   if (known_[extent] == Known::nothing) ask_from(extent);
   if (known_[extent] == Known::nothing || known_[extent] == Known::asked) return std::nullopt;
   const auto later = extent + std::uint64_t{known_least};
@@ -41,22 +43,28 @@ std::optional<ReadPath> PathsAhead::path_of(std::uint32_t extent, const ShardFil
 }
 
 void PathsAhead::take_answers() {
+  if (!is_asking()) return;
+  std::size_t answered = 0;
   {
     const MutexLock lock(mutex_);
-    if (!answered_) return;
-    answered_ = false;
+    answered = answered_;
   }
-  for (const Question& question : questions_) {
+  for (; taken_ < answered; ++taken_) {
+    const Question& question = questions_[taken_];
     known_[question.extent] = question.cached ? Known::cached : Known::not_cached;
     files_.release(plan_.extents[question.extent].shard);
   }
-  asking_ = false;
 }
 
 /// About extents from this one on, as far as their shards are open.
 void PathsAhead::ask_from(std::uint32_t extent) {
-  if (asking_) return;
+  if (is_asking()) return;
   questions_.clear();
+  taken_ = 0;
+  {
+    const MutexLock lock(mutex_);
+    answered_ = 0;
+  }
   for (std::uint32_t i = extent; i < known_.size() && questions_.size() < asked_at_once; ++i) {
     const ShardFiles::File* const file = files_.find_open(plan_.extents[i].shard);
     if (file == nullptr) break;
@@ -64,7 +72,6 @@ void PathsAhead::ask_from(std::uint32_t extent) {
   }
   if (questions_.empty()) return;
   tasks_.run([this] { answer(); });
-  asking_ = true;
   for (const Question& question : questions_) {
     known_[question.extent] = Known::asked;
     files_.hold(plan_.extents[question.extent].shard);
@@ -73,42 +80,45 @@ void PathsAhead::ask_from(std::uint32_t extent) {
 
 /// On a thread of the asker's.
 void PathsAhead::answer() noexcept {
-  for (std::size_t begin = 0, end = 0; begin < questions_.size(); begin = end) {
+  const std::size_t count = questions_.size();  // with the last answer they are the engine's again
+  for (std::size_t begin = 0, end = 0; begin < count; begin = end) {
     // What lies side by side in a file.
     const auto touches = [&](std::size_t next) {
       const Extent& before = plan_.extents[questions_[next - 1].extent];
       const Extent& after = plan_.extents[questions_[next].extent];
       return before.shard == after.shard && before.offset + before.bytes == after.offset;
     };
-    for (end = begin + 1; end < questions_.size() && touches(end);) ++end;
+    for (end = begin + 1; end < count && touches(end);) ++end;
     answer_run(begin, end);
+    {
+      const MutexLock lock(mutex_);
+      answered_ = end;
+    }
+    asker_.wakeup().notify();  // whoever waits for these does not have to wait for the rest
   }
-  {
-    const MutexLock lock(mutex_);
-    answered_ = true;
-  }
-  asker_.wakeup().notify();
 }
 
-/// All of it at once; one by one only where part of it is cached.
+/// All of it at once; one by one where only part of it is cached, or a sample tells.
 void PathsAhead::answer_run(std::size_t begin, std::size_t end) noexcept {
-  const int descriptor = questions_[begin].descriptor;
+  const auto cached_bytes = [&](std::uint64_t offset, std::uint64_t bytes) {
+    asker_.before_question();
+    return page_cache_.cached_bytes(questions_[begin].descriptor, offset, bytes);
+  };
   const std::uint64_t offset = plan_.extents[questions_[begin].extent].offset;
   const Extent& last = plan_.extents[questions_[end - 1].extent];
   const std::uint64_t bytes = last.offset + last.bytes - offset;
-  asker_.before_question();
-  const auto cached = page_cache_.cached_bytes(descriptor, offset, bytes);
-  const bool is_one_answer =
-      end - begin == 1 || !cached || *cached == bytes || (*cached == 0 && !page_cache_.samples());
+  if (end - begin > 1 && !page_cache_.samples()) {
+    const auto cached = cached_bytes(offset, bytes);
+    const bool are_alike = !cached || *cached == 0 || *cached == bytes;
+    if (are_alike && !page_cache_.samples()) {
+      for (std::size_t i = begin; i < end; ++i) questions_[i].cached = cached == bytes;
+      return;
+    }
+  }
   for (std::size_t i = begin; i < end; ++i) {
     const Extent& extent = plan_.extents[questions_[i].extent];
-    if (is_one_answer) {
-      questions_[i].cached = cached && mostly(*cached, bytes);
-    } else {
-      asker_.before_question();
-      const auto its = page_cache_.cached_bytes(descriptor, extent.offset, extent.bytes);
-      questions_[i].cached = its && mostly(*its, extent.bytes);
-    }
+    const auto cached = cached_bytes(extent.offset, extent.bytes);
+    questions_[i].cached = cached && mostly(*cached, extent.bytes);
   }
 }
 

@@ -22,10 +22,11 @@ class PathsAhead {
   /// All arguments outlive it.
   PathsAhead(const PlanData& plan, ShardFiles& files, IoMode io, FileAsker& asker);
 
-  /// How to read an extent of an open shard: direct wherever that is asked for and possible; else out of the page cache
-  /// what lies there for the most part; else direct, or buffered where direct reads are refused. Nothing: that is being
-  /// asked, and the wakeup is notified when it is known. Throws std::bad_alloc.
-  std::optional<ReadPath> path_of(std::uint32_t extent, const ShardFiles::File& file);
+  /// How to read an extent, of which the shard is open then, as by ShardFiles::open(): direct wherever that is asked
+  /// for and possible; else out of the page cache what lies there for the most part; else direct, or buffered where
+  /// direct reads are refused. Nothing: the shard is not open yet, or that is being asked; call again when the wakeup
+  /// was notified, or an extent is done. Throws as ShardFiles::open().
+  std::optional<ReadPath> path_of(std::uint32_t extent);
   /// Waits for what is being asked.
   void close() noexcept { tasks_.wait(); }
   /// As PageCache::refusal(). REQUIRES: close().
@@ -39,6 +40,7 @@ class PathsAhead {
     bool cached = false;  // the answer
   };
 
+  bool is_asking() const noexcept { return taken_ < questions_.size(); }
   void take_answers();
   void ask_from(std::uint32_t extent);
   void answer() noexcept;
@@ -48,12 +50,12 @@ class PathsAhead {
   ShardFiles& files_;
   const IoMode io_;
   FileAsker& asker_;
-  std::vector<Known> known_;  // by extent
-  bool asking_ = false;
-  std::vector<Question> questions_;  // the thread's that asks, while one does
-  PageCache page_cache_;             // likewise
+  std::vector<Known> known_;         // by extent
+  std::vector<Question> questions_;  // those without an answer are the thread's that asks
+  std::size_t taken_ = 0;            // so many of their answers
+  PageCache page_cache_;             // the thread's that asks, while one does
   Mutex mutex_;
-  bool answered_ SLUICE_GUARDED_BY(mutex_) = false;
+  std::size_t answered_ SLUICE_GUARDED_BY(mutex_) = 0;
   TaskGroup tasks_;  // last: its tasks use all of the above
 };
 

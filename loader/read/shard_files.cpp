@@ -31,6 +31,16 @@ bool lacks_descriptors(int error) {
   return error == EMFILE || error == ENFILE;
 }
 
+template <typename Action>
+std::exception_ptr error_of(Action action) noexcept {
+  try {
+    action();
+  } catch (...) {
+    return std::current_exception();
+  }
+  return nullptr;
+}
+
 /// Shards that may be open at a time, with two descriptors each: a quarter of those that the process has left.
 std::size_t shards_open_most() {
   constexpr rlim_t share = 4;
@@ -46,7 +56,7 @@ std::size_t shards_open_most() {
 }  // namespace
 
 ShardFiles::ShardFiles(const PlanData& plan, Reader& reader, IoMode io, std::vector<Fallback>& fallbacks,
-                       FileAsker* asker)
+                       FileAsker& asker)
     : plan_(plan),
       reader_(reader),
       io_(io),
@@ -54,146 +64,119 @@ ShardFiles::ShardFiles(const PlanData& plan, Reader& reader, IoMode io, std::vec
       fallbacks_(fallbacks),
       files_(plan.catalogue->shards.size()),
       ranks_(files_.size()),
-      asker_(asker) {
+      asker_(asker),
+      tasks_(asker.workers()) {
   for (const Extent& extent : plan.extents) {
     if (files_[extent.shard].extents_left++ > 0) continue;
     ranks_[extent.shard] = static_cast<std::uint32_t>(order_.size());
     order_.push_back(extent.shard);
   }
-  open_.reserve(std::min(open_most_, files_.size()));
-  if (asker_ != nullptr) tasks_.emplace(asker_->workers());
+  const std::size_t most = std::min(open_most_, files_.size());
+  open_.reserve(most);
+  const MutexLock lock(mutex_);
+  opened_.reserve(most);
 }
 
 ShardFiles::~ShardFiles() {
-  if (tasks_) tasks_->wait();
-  {
-    const MutexLock lock(mutex_);
-    for (const auto& [shard, opening] : opening_) {
-      close_descriptors(opening.file.descriptor, opening.direct_descriptor);
-    }
-  }
+  tasks_.wait();
   while (!open_.empty()) close(open_.back());
-}
-
-template <typename Task>
-void ShardFiles::ask(Task task) {
-  if (!tasks_) return task();
-  tasks_->run([this, task]() mutable {
-    task();
-    asker_->wakeup().notify();
-  });
+  const MutexLock lock(mutex_);
+  for (const Opened& opened : opened_) close_descriptors(opened.file.descriptor, opened.direct_descriptor);
 }
 
 ShardFiles::File* ShardFiles::open(std::uint32_t shard) {
   File& file = files_[shard];
-  for (;;) {
-    if (file.in_flight == 0) take_check();  // which may close it
-    const int lacking = take_openings(shard);
-    if (file.descriptor >= 0) break;
-    if (is_opening(shard)) return nullptr;
-    const bool is_full = lacking != 0 || open_.size() + opening_count_ + closing_ >= open_most_;
-    if (is_full && closing_ == 0 && !close_an_idle_one()) {
-      const bool is_alone = lacking != 0 && open_.empty() && opening_count_ == 0;
-      if (!is_alone) return nullptr;
-      // What another one had may have come back only since then.
-      if (std::exchange(lacked_alone_, true)) throw_refused(shard, {-1, lacking, {}});
-    }
-    if (is_full && closing_ > 0) return nullptr;
-    begin_to_open(shard);
-  }
-  open_ahead_of(shard);
-  return &file;
+  take_check();
+  const int lacking = take_opened(shard);
+  if (file.descriptor < 0 && !file.is_opening && make_room(shard, lacking)) begin_to_open(shard);
+  if (lacking == 0) open_ahead_of(shard);
+  return file.descriptor >= 0 ? &file : nullptr;
 }
 
-/// So that the next ones are there when their turn comes, as far as there is room.
+/// Whether there is room for one more, which was refused with `lacking` where that is not 0. If not, the wakeup is
+/// notified when there may be, or an extent in flight is done.
+bool ShardFiles::make_room(std::uint32_t shard, int lacking) {
+  if (lacking == 0 && has_room()) return true;
+  if (closing_ > 0 || close_an_idle_one()) return false;
+  const bool is_alone = lacking != 0 && open_.empty() && opening_count_ == 0;
+  // What another one had may have come back only since then.
+  if (is_alone && std::exchange(lacked_alone_, true)) throw_refused(shard, {-1, lacking, {}});
+  return is_alone;
+}
+
+/// So that the next ones are there when their turn comes, as far as there is room, and a thread left for other
+/// questions.
 void ShardFiles::open_ahead_of(std::uint32_t shard) {
-  if (!tasks_) return;
   const std::size_t end = std::min<std::size_t>(order_.size(), ranks_[shard] + opened_ahead + 1);
   next_ahead_ = std::max<std::size_t>(next_ahead_, ranks_[shard] + 1);
-  for (; next_ahead_ < end && open_.size() + opening_count_ + closing_ < open_most_; ++next_ahead_) {
+  for (; next_ahead_ < end && has_room() && opening_count_ + 1 < FileAsker::threads; ++next_ahead_) {
     const std::uint32_t next = order_[next_ahead_];
-    if (files_[next].descriptor < 0 && !is_opening(next)) begin_to_open(next);
+    const File& file = files_[next];
+    if (file.descriptor < 0 && !file.is_opening && file.extents_left > 0) begin_to_open(next);
   }
-}
-
-bool ShardFiles::is_opening(std::uint32_t shard) {
-  const MutexLock lock(mutex_);
-  return opening_.contains(shard);
 }
 
 void ShardFiles::begin_to_open(std::uint32_t shard) {
-  {
-    const MutexLock lock(mutex_);
-    opening_.try_emplace(shard);
-  }
-  ++opening_count_;
-  try {
-    const bool direct = io_ != IoMode::buffered && !files_[shard].refused_direct && offers_alignment(shard);
-    ask([this, shard, direct] {
-      Opening opened = try_to_open(shard, direct);
-      opened.ended = true;
+  const bool direct = io_ != IoMode::buffered && !files_[shard].refused_direct && offers_alignment(shard);
+  tasks_.run([this, shard, direct] {
+    Opened opened = try_to_open(shard, direct);
+    {
       const MutexLock lock(mutex_);
-      opening_[shard] = std::move(opened);  // it has its place
-    });
-  } catch (...) {
-    const MutexLock lock(mutex_);
-    opening_.erase(shard);
-    --opening_count_;
-    throw;
-  }
+      opened_.push_back(std::move(opened));  // there is room
+    }
+    asker_.wakeup().notify();
+  });
+  files_[shard].is_opening = true;
+  ++opening_count_;
 }
 
 /// On a thread of the asker's.
-ShardFiles::Opening ShardFiles::try_to_open(std::uint32_t shard, bool direct) const noexcept {
-  if (asker_ != nullptr) asker_->before_question();
+ShardFiles::Opened ShardFiles::try_to_open(std::uint32_t shard, bool direct) const noexcept {
+  asker_.before_question();
   const std::filesystem::path& path = plan_.catalogue->shards[shard].path;
-  Opening opening;
-  opening.file = open_regular_file(path);
-  if (opening.file.descriptor < 0) return opening;
-  try {
-    check_opened(shard, opening.file.descriptor, opening.file.status);
-  } catch (...) {
-    opening.error = std::current_exception();
-    ::close(std::exchange(opening.file.descriptor, -1));
-    return opening;
+  Opened opened;
+  opened.shard = shard;
+  opened.file = open_regular_file(path);
+  if (opened.file.descriptor < 0) return opened;
+  opened.error = error_of([&] { check_opened(shard, opened.file.descriptor, opened.file.status); });
+  if (opened.error != nullptr) {
+    ::close(std::exchange(opened.file.descriptor, -1));
+  } else if (direct) {
+    opened.direct_descriptor = open_once_more(opened.file.descriptor, path, O_DIRECT);
+    if (opened.direct_descriptor < 0) opened.direct_error = errno;
   }
-  if (!direct) return opening;
-  opening.direct_descriptor = open_once_more(opening.file.descriptor, path, O_DIRECT);
-  if (opening.direct_descriptor < 0) opening.direct_error = errno;
-  return opening;
+  return opened;
 }
 
-/// Those that have ended. What refuses `wanted` is thrown; what refuses another one is met when that is wanted. Returns
-/// the errno where `wanted` lacks descriptors, else 0.
-int ShardFiles::take_openings(std::uint32_t wanted) {
+/// Those that have been opened, or refused. What refuses `wanted` is thrown; what refuses another one is met when that
+/// is wanted. Returns the errno where `wanted` lacks descriptors, else 0.
+int ShardFiles::take_opened(std::uint32_t wanted) {
   while (opening_count_ > 0) {
-    std::uint32_t shard = 0;
-    Opening opening;
+    Opened opened;
     {
       const MutexLock lock(mutex_);
-      const auto ended =
-          std::find_if(opening_.begin(), opening_.end(), [](const auto& one) { return one.second.ended; });
-      if (ended == opening_.end()) return 0;
-      shard = ended->first;
-      opening = std::move(ended->second);
-      opening_.erase(ended);
+      if (opened_.empty()) return 0;
+      opened = std::move(opened_.back());
+      opened_.pop_back();
     }
     --opening_count_;
-    if (opening.file.descriptor >= 0) {
-      take_opening(shard, opening);
-    } else if (shard == wanted) {
-      if (opening.error != nullptr) std::rethrow_exception(std::exchange(opening.error, nullptr));
-      if (!lacks_descriptors(opening.file.error)) throw_refused(shard, opening.file);
-      return opening.file.error;
+    files_[opened.shard].is_opening = false;
+    if (opened.file.descriptor >= 0) {
+      add(opened);
+    } else if (opened.shard == wanted) {
+      if (opened.error != nullptr) std::rethrow_exception(std::move(opened.error));
+      if (!lacks_descriptors(opened.file.error)) throw_refused(wanted, opened.file);
+      return opened.file.error;
     }
   }
   return 0;
 }
 
-void ShardFiles::take_opening(std::uint32_t shard, const Opening& opening) {
+void ShardFiles::add(const Opened& opened) {
+  const std::uint32_t shard = opened.shard;
   File& file = files_[shard];
-  file.descriptor = opening.file.descriptor;
-  file.direct_descriptor = opening.direct_descriptor;
+  file.descriptor = opened.file.descriptor;
+  file.direct_descriptor = opened.direct_descriptor;
   open_.push_back(shard);  // there is room
   lacked_alone_ = false;
   try {
@@ -201,9 +184,9 @@ void ShardFiles::take_opening(std::uint32_t shard, const Opening& opening) {
     if (file.direct_descriptor >= 0) {
       file.direct = reader_.add_file(file.direct_descriptor);
       file.takes_direct = true;
-    } else if (opening.direct_error != 0) {
+    } else if (opened.direct_error != 0) {
       // A process without descriptors reads this one shard buffered; that is no property of the file system.
-      tell_direct_refused(shard, fmt::format("open: {}", std::strerror(opening.direct_error)));
+      tell_direct_refused(shard, fmt::format("open: {}", std::strerror(opened.direct_error)));
     } else if (io_ != IoMode::buffered && !offers_alignment(shard)) {
       const Shard& about = plan_.catalogue->shards[shard];
       tell_direct_refused(shard, fmt::format("its file system asks for an alignment of {} bytes, {} are offered",
@@ -227,67 +210,54 @@ void ShardFiles::begin_extent(std::uint32_t shard) noexcept {
   ++files_[shard].in_flight;
 }
 
-void ShardFiles::done_with_extent(std::uint32_t shard) {
+void ShardFiles::done_with_extent(std::uint32_t shard) noexcept {
   File& file = files_[shard];
   assert(file.in_flight > 0);
   --file.in_flight;
   --file.extents_left;
   file.last_done = ++done_;
-  if (tasks_) return;
-  begin_check();
-  take_check();
 }
 
 std::uint64_t ShardFiles::reads_checked() {
   take_check();
-  if (checked_ != done_) begin_check();
   return checked_;
 }
 
-/// Of all shards of which something was read since the last one.
-void ShardFiles::begin_check() {
-  if (checking_ != 0) return;
+/// Of all shards of which something was read since the last one. Where it throws, the load fails.
+bool ShardFiles::begin_check() {
+  if (checking_ != 0 || checked_ == done_) return false;
+  const auto is_asked = [&](std::uint32_t shard) { return files_[shard].last_done > checked_; };
   checking_ = done_;
-  for (const std::uint32_t shard : open_) {
-    if (files_[shard].last_done <= checked_) continue;
-    {
-      const MutexLock lock(mutex_);
-      ++checks_left_;
-    }
-    try {
-      ask([this, shard, descriptor = files_[shard].descriptor] {
-        std::exception_ptr error;
-        try {
-          check_unwritten(shard, descriptor);
-        } catch (...) {
-          error = std::current_exception();
-        }
-        const MutexLock lock(mutex_);
-        if (error != nullptr) check_error_ = std::move(error);
-        --checks_left_;
-      });
-    } catch (...) {
-      const MutexLock lock(mutex_);
-      --checks_left_;
-      throw;
-    }
+  {
+    const MutexLock lock(mutex_);
+    checks_left_ = static_cast<std::size_t>(std::ranges::count_if(open_, is_asked));
   }
+  for (const std::uint32_t shard : open_) {
+    if (!is_asked(shard)) continue;
+    tasks_.run([this, shard, descriptor = files_[shard].descriptor] {
+      std::exception_ptr error = error_of([&] { check_unwritten(shard, descriptor); });
+      {
+        const MutexLock lock(mutex_);
+        if (check_error_ == nullptr) check_error_ = std::move(error);
+        if (--checks_left_ > 0) return;
+      }
+      asker_.wakeup().notify();
+    });
+  }
+  return true;
 }
 
+/// If it has ended.
 void ShardFiles::take_check() {
   if (checking_ == 0) return;
-  std::exception_ptr error;
   {
     const MutexLock lock(mutex_);
     if (checks_left_ > 0) return;
-    error = std::exchange(check_error_, nullptr);
+    if (check_error_ != nullptr) std::rethrow_exception(check_error_);
   }
-  const std::uint64_t checked = std::exchange(checking_, 0);
-  if (error != nullptr) std::rethrow_exception(std::move(error));
-  checked_ = checked;
+  checked_ = std::exchange(checking_, 0);
   for (std::size_t i = open_.size(); i-- > 0;) {
-    const File& file = files_[open_[i]];
-    if (file.extents_left == 0 && file.in_flight == 0 && file.last_done <= checked_) close(open_[i]);
+    if (files_[open_[i]].extents_left == 0 && is_idle(open_[i])) close(open_[i]);
   }
 }
 
@@ -310,13 +280,15 @@ void ShardFiles::leave_reader() noexcept {
   for (File& file : files_) file.buffered = file.direct = File::unknown;
 }
 
-/// One of which nothing is in flight, and nothing left to check.
+bool ShardFiles::is_idle(std::uint32_t shard) const noexcept {
+  return files_[shard].in_flight == 0 && files_[shard].last_done <= checked_;
+}
+
+/// False: there is none. Where a check is all that they lack, it is under way.
 bool ShardFiles::close_an_idle_one() {
-  const auto idle = [&](std::uint32_t shard) { return files_[shard].in_flight == 0; };
-  const auto found = std::ranges::find_if(
-      open_, [&](std::uint32_t shard) { return idle(shard) && files_[shard].last_done <= checked_; });
+  const auto found = std::ranges::find_if(open_, [&](std::uint32_t shard) { return is_idle(shard); });
   if (found == open_.end()) {
-    if (std::ranges::any_of(open_, idle)) begin_check();
+    begin_check();
     return false;
   }
   close(*found);
@@ -333,19 +305,17 @@ void ShardFiles::close(std::uint32_t shard) noexcept {
 }
 
 void ShardFiles::close_descriptors(int descriptor, int direct_descriptor) noexcept {
-  const auto close_both = [=] {
+  const auto close_and_tell = [this, descriptor, direct_descriptor]() noexcept {
     if (direct_descriptor >= 0) ::close(direct_descriptor);
     if (descriptor >= 0) ::close(descriptor);
+    --closing_;
+    asker_.wakeup().notify();
   };
   ++closing_;
   try {
-    ask([this, close_both] {
-      close_both();
-      --closing_;
-    });
+    tasks_.run(close_and_tell);
   } catch (const std::exception&) {
-    close_both();  // there is no memory to have it done
-    --closing_;
+    close_and_tell();  // there is no memory to have it done
   }
 }
 
@@ -364,7 +334,7 @@ void ShardFiles::check_opened(std::uint32_t shard, int descriptor, const struct 
 }
 
 void ShardFiles::check_unwritten(std::uint32_t shard, int descriptor) const {
-  if (asker_ != nullptr) asker_->before_question();
+  asker_.before_question();
   struct stat status {};
   if (fstat(descriptor, &status) != 0) {
     throw Error(errno == ESTALE ? ErrorCode::file_changed : ErrorCode::io,

@@ -13,8 +13,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <map>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,10 +28,8 @@ namespace sluice {
 class ShardFiles {
  public:
   /// All arguments outlive it. Reasons why a shard cannot be read directly are appended to `fallbacks`, each once.
-  /// Without an asker the calling thread asks, and waits for the answers.
-  ShardFiles(const PlanData& plan, Reader& reader, IoMode io, std::vector<Fallback>& fallbacks,
-             FileAsker* asker = nullptr);
-  /// REQUIRES: nothing is in flight. Closes everything.
+  ShardFiles(const PlanData& plan, Reader& reader, IoMode io, std::vector<Fallback>& fallbacks, FileAsker& asker);
+  /// REQUIRES: nothing is in flight. Closes everything, and waits for what is being asked.
   ~ShardFiles();
   ShardFiles(const ShardFiles&) = delete;
   ShardFiles& operator=(const ShardFiles&) = delete;
@@ -47,6 +43,7 @@ class ShardFiles {
     int direct_descriptor = -1;
     bool takes_direct = false;
     bool refused_direct = false;  // a read of it; it is not tried again
+    bool is_opening = false;      // an asker's thread is at it, or has it for us
     std::uint32_t extents_left = 0;
     std::uint32_t in_flight = 0;  // extents that were begun and are not done, and questions about it
     std::uint64_t last_done = 0;  // reads_done() after its last read; beyond reads_checked() it is not checked yet
@@ -54,7 +51,7 @@ class ShardFiles {
 
   /// The shard, opened if it is not; stays open until the next call, and while an extent of it is in flight. nullptr:
   /// it is being opened, or as many are open as may be, and of each an extent is in flight or has not been checked;
-  /// call again when the wakeup was notified.
+  /// call again when the wakeup was notified, or an extent is done.
   File* open(std::uint32_t shard);
   /// The shard, if it is open.
   const File* find_open(std::uint32_t shard) const noexcept {
@@ -65,13 +62,16 @@ class ShardFiles {
   void release(std::uint32_t shard) noexcept { --files_[shard].in_flight; }
   /// REQUIRES: open(shard) has just returned it. An extent of the shard is in flight from now until done_with_extent().
   void begin_extent(std::uint32_t shard) noexcept;
-  /// REQUIRES: begin_extent(shard). The extent has been read. Without an asker it is checked now.
-  void done_with_extent(std::uint32_t shard);
+  /// REQUIRES: begin_extent(shard). The extent has been read.
+  void done_with_extent(std::uint32_t shard) noexcept;
   /// How many have been read.
   std::uint64_t reads_done() const noexcept { return done_; }
-  /// Of how many of those it is known that no shard had changed when they had been read; begins to ask of the others.
-  /// The wakeup is notified when more is known. Closes shards of which all has been read and checked.
+  /// Of how many of those it is known that no shard had changed when they had been read. Closes shards of which all has
+  /// been read and checked.
   std::uint64_t reads_checked();
+  /// Has all that was read so far checked, of which it is not known yet; the wakeup is notified when it is. False:
+  /// there is nothing to check, or a check is under way.
+  bool begin_check();
   /// O_DIRECT turned out to be refused when reading: from now on the shard is read buffered.
   void refuse_direct(std::uint32_t shard, int error);
   /// The reader ends before this does: files are closed without telling it.
@@ -80,26 +80,25 @@ class ShardFiles {
   [[noreturn]] void throw_ended_early(std::uint32_t shard, std::uint64_t offset) const;
 
  private:
-  /// A shard that is being opened, and what came of it.
-  struct Opening {
+  /// What came of opening a shard.
+  struct Opened {
+    std::uint32_t shard = 0;
     OpenedFile file;
     int direct_descriptor = -1;
     int direct_error = 0;
     std::exception_ptr error;  // what was opened is not what was validated
-    bool ended = false;
   };
 
-  template <typename Task>
-  void ask(Task task);
-  bool is_opening(std::uint32_t shard);
-  void begin_to_open(std::uint32_t shard);
-  Opening try_to_open(std::uint32_t shard, bool direct) const noexcept;
+  bool has_room() const noexcept { return open_.size() + opening_count_ + closing_ < open_most_; }
+  bool make_room(std::uint32_t shard, int lacking);
   void open_ahead_of(std::uint32_t shard);
-  int take_openings(std::uint32_t wanted);
-  void take_opening(std::uint32_t shard, const Opening& opening);
+  void begin_to_open(std::uint32_t shard);
+  Opened try_to_open(std::uint32_t shard, bool direct) const noexcept;
+  int take_opened(std::uint32_t wanted);
+  void add(const Opened& opened);
   bool offers_alignment(std::uint32_t shard) const noexcept;
-  void begin_check();
   void take_check();
+  bool is_idle(std::uint32_t shard) const noexcept;
   bool close_an_idle_one();
   void close(std::uint32_t shard) noexcept;
   void close_descriptors(int descriptor, int direct_descriptor) noexcept;
@@ -126,13 +125,13 @@ class ShardFiles {
   bool told_direct_refused_ = false;
   bool lacked_alone_ = false;  // no shard was open, and yet there was no descriptor for one
 
-  FileAsker* const asker_;
+  FileAsker& asker_;
   std::atomic<std::size_t> closing_ = 0;  // shards that are not closed yet
   Mutex mutex_;
-  std::map<std::uint32_t, Opening> opening_ SLUICE_GUARDED_BY(mutex_);  // by shard
+  std::vector<Opened> opened_ SLUICE_GUARDED_BY(mutex_);  // has room for all that may be
   std::size_t checks_left_ SLUICE_GUARDED_BY(mutex_) = 0;
   std::exception_ptr check_error_ SLUICE_GUARDED_BY(mutex_);
-  std::optional<TaskGroup> tasks_;  // last: its tasks use all of the above
+  TaskGroup tasks_;  // last: its tasks use all of the above
 };
 
 }  // namespace sluice

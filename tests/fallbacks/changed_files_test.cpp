@@ -48,7 +48,7 @@ struct Change {
   const char* name;
   std::function<void(const fs::path& shard)> make;
   ErrorCode code;           // of the error, where there is one
-  bool says_where = false;  // the error may name a byte
+  bool says_where = false;  // the error names a byte
   bool harms_open = true;   // the file, not only its name: a load that has opened it cannot go on either
 
   friend void PrintTo(const Change& change, std::ostream* out) { *out << change.name; }
@@ -151,9 +151,9 @@ void ChangedFiles::sweep(const Target& target, const std::string& file) {
     steps_left = step;
     const Load load = engine.run(plan);
     const bool has_failed = failed(load, target, file);
-    // At its first step the load has read nothing; which shards it has opened by then is up to others.
-    if (step == 0 && change.harms_open) {
-      EXPECT_TRUE(has_failed);
+    // At its first step the load has opened both shards, and read nothing.
+    if (step == 0) {
+      EXPECT_EQ(has_failed, change.harms_open);
     }
     EXPECT_FALSE(has_failed && !changed);
     ASSERT_EQ(open_descriptors(), descriptors);
@@ -173,8 +173,7 @@ bool ChangedFiles::failed(const Load& load, const Target& target, const std::str
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), change.code) << error.what();
     EXPECT_EQ(error.path(), (folder_.path() / file).string());
-    // Who asks in the very moment of a change may see new times beside the old size.
-    EXPECT_TRUE(change.says_where || !error.offset()) << error.what();
+    EXPECT_EQ(error.offset().has_value(), change.says_where) << error.what();
     return true;
   }
   EXPECT_EQ(arrived.size(), tensors_.size());

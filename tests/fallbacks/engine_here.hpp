@@ -1,5 +1,6 @@
 // EngineHere: an engine whose loads run on the calling thread, so that a test decides what happens between two of their
-// steps: before each read is handed to storage and after each time the engine looked for what has finished.
+// steps: before each read is handed to storage and after each time the engine looked for what has finished. Nobody asks
+// a file system anything while it does.
 #pragma once
 
 #include <functional>
@@ -14,6 +15,7 @@
 #include "sluice/load.hpp"
 #include "sluice/plan.hpp"
 #include "tests/loader/support/forwarding_reader.hpp"
+#include "tests/loader/support/settle.hpp"
 
 namespace sluice {
 
@@ -49,7 +51,10 @@ class EngineHere {
       : equipment_(resolve(options), wakeup_) {
     std::vector<Fallback> untold;
     equipment_.use_reader(std::make_unique<InterruptedReader>(
-        make_reader(equipment_.options(), equipment_.wakeup(), untold), std::move(between)));
+        make_reader(equipment_.options(), equipment_.wakeup(), untold), [this, between = std::move(between)] {
+          settle(equipment_.file_asker().workers());
+          between();
+        }));
   }
 
   /// A load of `plan` that has ended.

@@ -1,7 +1,7 @@
 // Goal: shards are open while their extents are read, in whatever order; what is opened is what was validated, by
 // whatever number; few descriptors are enough.
 // Method: real files under a fake reader that counts what it knows; a plan of extents and what was validated made by
-// hand.
+// hand; the test waits until nobody asks anything any more before it looks again.
 #include "loader/read/shard_files.hpp"
 
 #include <fcntl.h>
@@ -21,6 +21,7 @@
 #include "loader/format/header_reader.hpp"
 #include "sluice/error.hpp"
 #include "tests/loader/support/lease.hpp"
+#include "tests/loader/support/settle.hpp"
 #include "tests/loader/support/temporary_folder.hpp"
 
 namespace sluice {
@@ -45,6 +46,25 @@ class CountingReader final : public Reader {
 
 constexpr std::size_t header_bytes = 600;
 
+// Lowers the limit so that `count` more descriptors can be had, and puts it back.
+class DescriptorLimit {
+ public:
+  explicit DescriptorLimit(unsigned count) {
+    getrlimit(RLIMIT_NOFILE, &before_);
+    const int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    close(next);
+    rlimit lowered = before_;
+    lowered.rlim_cur = static_cast<rlim_t>(next) + count;
+    setrlimit(RLIMIT_NOFILE, &lowered);
+  }
+  ~DescriptorLimit() { setrlimit(RLIMIT_NOFILE, &before_); }
+  DescriptorLimit(const DescriptorLimit&) = delete;
+  DescriptorLimit& operator=(const DescriptorLimit&) = delete;
+
+ private:
+  rlimit before_{};
+};
+
 class ShardFilesTest : public testing::Test {
  protected:
   // Adds a shard of some bytes, of which `extents` extents are wanted, as Checkpoint::open would have found it.
@@ -68,16 +88,36 @@ class ShardFilesTest : public testing::Test {
 
   void open_files(IoMode io = IoMode::buffered) {
     plan_.catalogue = catalogue_;
-    files_ = std::make_unique<ShardFiles>(plan_, reader_, io, fallbacks_);
+    files_ = std::make_unique<ShardFiles>(plan_, reader_, io, fallbacks_, asker_);
+  }
+
+  // The shard, once it is open; nullptr where it has to wait for an extent to be done.
+  ShardFiles::File* opened(std::uint32_t shard) {
+    // Each time that nobody is at it any more, it may be closing another one's turn, or having that checked first.
+    constexpr int turns_most = 40;
+    for (int turn = 0; turn < turns_most; ++turn) {
+      if (ShardFiles::File* const file = files_->open(shard)) return file;
+      settle(asker_.workers());
+    }
+    return nullptr;
+  }
+
+  // The extent has been read, and is checked.
+  void end(std::uint32_t shard) {
+    files_->done_with_extent(shard);
+    while (files_->reads_checked() < files_->reads_done()) {
+      files_->begin_check();
+      settle(asker_.workers());
+    }
   }
 
   ErrorCode error_of_opening(std::uint32_t shard) {
-    return error_of(catalogue_->shards[shard].path, [&] { files_->open(shard); });
+    return error_of(catalogue_->shards[shard].path, [&] { opened(shard); });
   }
 
   // Opens the shard and begins an extent of it; false where it has to wait.
   bool begin(std::uint32_t shard) {
-    if (files_->open(shard) == nullptr) return false;
+    if (opened(shard) == nullptr) return false;
     files_->begin_extent(shard);
     return true;
   }
@@ -101,6 +141,8 @@ class ShardFilesTest : public testing::Test {
   PlanData plan_;
   CountingReader reader_;
   std::vector<Fallback> fallbacks_;
+  Wakeup wakeup_;
+  FileAsker asker_{wakeup_};
   std::unique_ptr<ShardFiles> files_;
 };
 
@@ -109,23 +151,43 @@ TEST_F(ShardFilesTest, AreOpenFromTheFirstExtentToTheLast) {
   add_shard("b", 1);
   open_files();
   EXPECT_TRUE(reader_.known.empty());
-  ShardFiles::File* const file = files_->open(0);
+  ShardFiles::File* const file = opened(0);
   ASSERT_NE(file, nullptr);
-  EXPECT_EQ(reader_.known.count(file->buffered), 1u);
-  EXPECT_EQ(files_->open(0), file);
-  EXPECT_EQ(reader_.known.size(), 1u);
+  const std::uint32_t number = file->buffered;
+  EXPECT_EQ(reader_.known.count(number), 1u);
+  EXPECT_EQ(opened(0), file);
+  EXPECT_EQ(files_->find_open(0), file);
   files_->begin_extent(0);
-  files_->done_with_extent(0);
-  EXPECT_EQ(reader_.known.size(), 1u);
+  end(0);
+  EXPECT_EQ(reader_.known.count(number), 1u);
   files_->begin_extent(0);
-  files_->done_with_extent(0);
-  EXPECT_TRUE(reader_.known.empty());
+  end(0);
+  EXPECT_EQ(reader_.known.count(number), 0u);
+  EXPECT_EQ(files_->find_open(0), nullptr);
+}
+
+TEST_F(ShardFilesTest, SomeAreOpenedAheadOfTheirExtents) {
+  for (std::uint32_t i = 0; i < 20; ++i) add_shard("s" + std::to_string(i), 1);
+  open_files();
+  for (int turn = 0; turn < 10; ++turn) {
+    opened(0);
+    settle(asker_.workers());
+  }
+  const std::size_t ahead = reader_.known.size() - 1;
+  EXPECT_GT(ahead, 1u);
+  EXPECT_LT(ahead, 10u);
+  ASSERT_TRUE(begin(1));
+  end(1);
+  opened(2);
+  settle(asker_.workers());
+  opened(2);
+  EXPECT_EQ(reader_.known.size(), ahead + 2) << "the second is closed, the first and the third are open";
 }
 
 TEST_F(ShardFilesTest, AreClosedAtTheEndWhateverIsLeft) {
   add_shard("a", 2);
   open_files(IoMode::automatic);
-  const int descriptor = files_->open(0)->descriptor;
+  const int descriptor = opened(0)->descriptor;
   files_.reset();
   EXPECT_TRUE(reader_.known.empty());
   EXPECT_EQ(fcntl(descriptor, F_GETFD), -1);
@@ -139,11 +201,12 @@ TEST_F(ShardFilesTest, AShardThatTheReaderCannotTakeIsClosedAgain) {
   for (reader_.adds_left = 0;; ++reader_.adds_left) {
     const int adds_left = reader_.adds_left;
     try {
-      files_->open(0);
+      opened(0);
       EXPECT_GE(adds_left, 1);
       break;
     } catch (const std::bad_alloc&) {
       EXPECT_TRUE(reader_.known.empty());
+      settle(asker_.workers());
       const int now_free = dup(STDERR_FILENO);
       close(now_free);
       EXPECT_EQ(now_free, first_free);
@@ -179,17 +242,18 @@ TEST_F(ShardFilesTest, AShardThatIsTruncatedWhileItIsReadHasChanged) {
   open_files();
   begin(0);
   ASSERT_EQ(truncate(path.c_str(), 100), 0);
-  EXPECT_EQ(error_of(path, [this] { files_->done_with_extent(0); }), ErrorCode::file_changed);
+  EXPECT_EQ(error_of(path, [this] { end(0); }), ErrorCode::file_changed);
 }
 
 TEST_F(ShardFilesTest, SayWhereAShardThatIsLongerOrShorterNowDiffers) {
-  const auto path = add_shard("a", 1);
-  open_files();
+  std::uint32_t shard = 0;
   for (const off_t bytes : {9'000, 11'000}) {
-    begin(0);
+    const auto path = add_shard("s" + std::to_string(shard), 1);
+    open_files();
+    begin(shard);
     ASSERT_EQ(truncate(path.c_str(), bytes), 0);
     try {
-      files_->done_with_extent(0);
+      end(shard++);
       FAIL() << "nothing was thrown";
     } catch (const Error& error) {
       EXPECT_EQ(error.offset(), std::min<std::uint64_t>(static_cast<std::uint64_t>(bytes), 10'000));
@@ -202,10 +266,50 @@ TEST_F(ShardFilesTest, AreCheckedAfterEveryExtent) {
   const auto path = add_shard("a", 3);
   open_files();
   begin(0);
-  files_->done_with_extent(0);
+  end(0);
   begin(0);
   ASSERT_EQ(truncate(path.c_str(), 100), 0);
-  EXPECT_EQ(error_of(path, [this] { files_->done_with_extent(0); }), ErrorCode::file_changed);
+  EXPECT_EQ(error_of(path, [this] { end(0); }), ErrorCode::file_changed);
+}
+
+TEST_F(ShardFilesTest, ACheckIsOfWhatWasReadBeforeItBegan) {
+  add_shard("a", 3);
+  open_files();
+  for (int i = 0; i < 3; ++i) begin(0);
+  EXPECT_FALSE(files_->begin_check()) << "nothing has been read";
+  files_->done_with_extent(0);
+  EXPECT_EQ(files_->reads_checked(), 0u);
+  EXPECT_TRUE(files_->begin_check());
+  EXPECT_FALSE(files_->begin_check()) << "one is under way";
+  files_->done_with_extent(0);
+  settle(asker_.workers());
+  EXPECT_EQ(files_->reads_checked(), 1u);
+  EXPECT_EQ(files_->reads_done(), 2u);
+  end(0);
+  EXPECT_EQ(files_->reads_checked(), 3u);
+}
+
+TEST_F(ShardFilesTest, OneThatGivesItsDescriptorsAwayIsCheckedBefore) {
+  const auto path = add_shard("a", 2);
+  add_shard("b", 1);
+  open_files();
+  const DescriptorLimit limit(2);
+  ASSERT_TRUE(begin(0));
+  files_->done_with_extent(0);
+  ASSERT_EQ(truncate(path.c_str(), 100), 0);
+  EXPECT_EQ(error_of(path, [this] { opened(1); }), ErrorCode::file_changed);
+}
+
+TEST_F(ShardFilesTest, OneThatIsHeldKeepsItsDescriptors) {
+  add_shard("a", 1);
+  add_shard("b", 1);
+  open_files();
+  const DescriptorLimit limit(2);
+  ASSERT_NE(opened(0), nullptr);
+  files_->hold(0);
+  EXPECT_EQ(opened(1), nullptr);
+  files_->release(0);
+  EXPECT_NE(opened(1), nullptr);
 }
 
 TEST_F(ShardFilesTest, AShardThatIsWrittenToWhileItIsReadHasChanged) {
@@ -214,13 +318,13 @@ TEST_F(ShardFilesTest, AShardThatIsWrittenToWhileItIsReadHasChanged) {
   begin(0);
   const timespec times[2] = {{0, UTIME_OMIT}, {1'000'000'000, 0}};  // as a write would, with no clock to wait for
   ASSERT_EQ(utimensat(AT_FDCWD, path.c_str(), times, 0), 0);
-  EXPECT_EQ(error_of(path, [this] { files_->done_with_extent(0); }), ErrorCode::file_changed);
+  EXPECT_EQ(error_of(path, [this] { end(0); }), ErrorCode::file_changed);
 }
 
 TEST_F(ShardFilesTest, AShardThatEndsEarlySaysWhere) {
   const auto path = add_shard("a", 1);
   open_files();
-  files_->open(0);
+  opened(0);
   try {
     files_->throw_ended_early(0, 4321);
   } catch (const Error& error) {
@@ -231,25 +335,6 @@ TEST_F(ShardFilesTest, AShardThatEndsEarlySaysWhere) {
   }
 }
 
-// Lowers the limit so that `count` more descriptors can be had, and puts it back.
-class DescriptorLimit {
- public:
-  explicit DescriptorLimit(unsigned count) {
-    getrlimit(RLIMIT_NOFILE, &before_);
-    const int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    close(next);
-    rlimit lowered = before_;
-    lowered.rlim_cur = static_cast<rlim_t>(next) + count;
-    setrlimit(RLIMIT_NOFILE, &lowered);
-  }
-  ~DescriptorLimit() { setrlimit(RLIMIT_NOFILE, &before_); }
-  DescriptorLimit(const DescriptorLimit&) = delete;
-  DescriptorLimit& operator=(const DescriptorLimit&) = delete;
-
- private:
-  rlimit before_{};
-};
-
 // To open a file takes two descriptors for a moment.
 TEST_F(ShardFilesTest, AShardWaitsForADescriptorThatAnotherWillGiveBack) {
   add_shard("a", 1);
@@ -257,9 +342,9 @@ TEST_F(ShardFilesTest, AShardWaitsForADescriptorThatAnotherWillGiveBack) {
   open_files();
   const DescriptorLimit limit(2);
   ASSERT_TRUE(begin(0));
-  EXPECT_EQ(files_->open(1), nullptr);
-  files_->done_with_extent(0);
-  EXPECT_NE(files_->open(1), nullptr);
+  EXPECT_EQ(opened(1), nullptr);
+  end(0);
+  EXPECT_NE(opened(1), nullptr);
 }
 
 TEST_F(ShardFilesTest, AShardOfWhichNothingIsInFlightGivesItsDescriptorsToAnother) {
@@ -268,12 +353,12 @@ TEST_F(ShardFilesTest, AShardOfWhichNothingIsInFlightGivesItsDescriptorsToAnothe
   open_files();
   const DescriptorLimit limit(2);
   ASSERT_TRUE(begin(0));
-  files_->done_with_extent(0);
+  end(0);
   ASSERT_TRUE(begin(1));
   EXPECT_EQ(reader_.known.size(), 1u);
-  files_->done_with_extent(1);
+  end(1);
   ASSERT_TRUE(begin(0)) << "its second extent";
-  files_->done_with_extent(0);
+  end(0);
   EXPECT_TRUE(reader_.known.empty());
 }
 
@@ -287,15 +372,15 @@ TEST_F(ShardFilesTest, AreReadInAnyOrderWithFewDescriptors) {
   std::vector<std::uint32_t> in_flight;
   for (std::uint32_t i = 0; i < shards * extents; ++i) {
     const std::uint32_t shard = i * 7 % shards;
-    if (i % 3 == 0) files_->open((shard + 1) % shards);
+    if (i % 3 == 0) opened((shard + 1) % shards);
     while (!begin(shard)) {
       ASSERT_FALSE(in_flight.empty()) << "waits for nothing";
-      files_->done_with_extent(in_flight.back());
+      end(in_flight.back());
       in_flight.pop_back();
     }
     in_flight.push_back(shard);
   }
-  for (const std::uint32_t shard : in_flight) files_->done_with_extent(shard);
+  for (const std::uint32_t shard : in_flight) end(shard);
   files_.reset();
   EXPECT_TRUE(reader_.known.empty());
 }
@@ -326,8 +411,8 @@ TEST_F(ShardFilesTest, AShardWithAnotherNumberIsKnownByItsHeader) {
   ++validated.number;
   open_files(IoMode::automatic);
   ASSERT_TRUE(begin(0));
-  EXPECT_TRUE(files_->open(0)->takes_direct || !fallbacks_.empty());
-  files_->done_with_extent(0);
+  EXPECT_TRUE(opened(0)->takes_direct || !fallbacks_.empty());
+  end(0);
 
   catalogue_->identities[0].header_digest ^= 1;
   open_files();
@@ -339,7 +424,7 @@ TEST_F(ShardFilesTest, AShardWhoseModeOrLinksChangedIsKnownByItsHeader) {
   const auto path = add_shard("a", 1);
   --catalogue_->identities[0].file.changed.seconds;
   open_files();
-  EXPECT_NE(files_->open(0), nullptr);
+  EXPECT_NE(opened(0), nullptr);
   catalogue_->identities[0].header_digest ^= 1;
   open_files();
   EXPECT_EQ(error_of_opening(0), ErrorCode::file_changed);
@@ -375,7 +460,7 @@ TEST_F(ShardFilesTest, AShardMayBearAnyDate) {
   ASSERT_TRUE(begin(0));
   const timespec in_2301[2] = {{0, UTIME_OMIT}, {10'445'328'000, 999'999'999}};
   ASSERT_EQ(utimensat(AT_FDCWD, path.c_str(), in_2301, 0), 0);
-  EXPECT_EQ(error_of(path, [this] { files_->done_with_extent(0); }), ErrorCode::file_changed);
+  EXPECT_EQ(error_of(path, [this] { end(0); }), ErrorCode::file_changed);
 }
 
 TEST_F(ShardFilesTest, AShardIsWaitedForWhileAnotherHoldsALease) {
@@ -383,7 +468,7 @@ TEST_F(ShardFilesTest, AShardIsWaitedForWhileAnotherHoldsALease) {
   open_files();
   const Lease lease(path);
   if (!lease.refusal().empty()) GTEST_SKIP() << lease.refusal();
-  std::thread opens([this] { EXPECT_NE(files_->open(0), nullptr); });
+  std::thread opens([this] { EXPECT_NE(opened(0), nullptr); });
   lease.wait_until_asked_for();
   lease.let_go();
   opens.join();
@@ -392,7 +477,7 @@ TEST_F(ShardFilesTest, AShardIsWaitedForWhileAnotherHoldsALease) {
 TEST_F(ShardFilesTest, DoNotKeepONonblock) {
   add_shard("a", 1);
   open_files(IoMode::automatic);
-  const ShardFiles::File& file = *files_->open(0);
+  const ShardFiles::File& file = *opened(0);
   EXPECT_EQ(fcntl(file.descriptor, F_GETFL) & O_NONBLOCK, 0);
   if (file.takes_direct) {
     EXPECT_EQ(fcntl(file.direct_descriptor, F_GETFL) & O_NONBLOCK, 0);
@@ -400,26 +485,27 @@ TEST_F(ShardFilesTest, DoNotKeepONonblock) {
 }
 
 TEST_F(ShardFilesTest, AShardThatRefusedDirectReadsIsNotAskedAgainWhenItIsOpenedAgain) {
-  add_shard("a", 2);
-  add_shard("b", 1);
+  add_shard("a", 1);
+  add_shard("b", 2);
   open_files(IoMode::automatic);
-  if (!files_->open(0)->takes_direct) GTEST_SKIP() << "this file system refuses O_DIRECT";
-  files_->refuse_direct(0, EINVAL);
+  if (!opened(1)->takes_direct) GTEST_SKIP() << "this file system refuses O_DIRECT";
+  files_->refuse_direct(1, EINVAL);
   const DescriptorLimit limit(0);
-  ASSERT_NE(files_->open(1), nullptr) << "takes the first one's descriptors";
-  ASSERT_NE(files_->open(0), nullptr);
-  EXPECT_FALSE(files_->open(0)->takes_direct);
+  ASSERT_NE(opened(0), nullptr) << "takes the other one's descriptors";
+  EXPECT_EQ(files_->find_open(1), nullptr);
+  ASSERT_NE(opened(1), nullptr);
+  EXPECT_FALSE(opened(1)->takes_direct);
 }
 
 TEST_F(ShardFilesTest, TakesDirectReadsUntilOneIsRefusedAndTellsOnce) {
   add_shard("a", 1);
   add_shard("b", 1);
   open_files(IoMode::automatic);
-  ShardFiles::File* const file = files_->open(0);
+  ShardFiles::File* const file = opened(0);
   if (!file->takes_direct) GTEST_SKIP() << "this file system refuses O_DIRECT";
-  EXPECT_EQ(reader_.known.size(), 2u);
+  opened(1);
+  EXPECT_EQ(reader_.known.size(), 4u);
   EXPECT_TRUE(fallbacks_.empty());
-  files_->open(1);
   files_->refuse_direct(0, EINVAL);
   files_->refuse_direct(0, EINVAL);
   files_->refuse_direct(1, EINVAL);
@@ -433,7 +519,7 @@ TEST_F(ShardFilesTest, AFileSystemThatAsksForMoreThanPagesIsReadBuffered) {
   add_shard("a", 1);
   catalogue_->shards[0].direct_offset_alignment = 65536;
   open_files(IoMode::direct);
-  EXPECT_FALSE(files_->open(0)->takes_direct);
+  EXPECT_FALSE(opened(0)->takes_direct);
   ASSERT_EQ(fallbacks_.size(), 1u);
   EXPECT_THAT(fallbacks_[0].reason, testing::HasSubstr("65536"));
 }
@@ -441,7 +527,7 @@ TEST_F(ShardFilesTest, AFileSystemThatAsksForMoreThanPagesIsReadBuffered) {
 TEST_F(ShardFilesTest, BufferedReadsOpenNothingElse) {
   add_shard("a", 1);
   open_files(IoMode::buffered);
-  EXPECT_FALSE(files_->open(0)->takes_direct);
+  EXPECT_FALSE(opened(0)->takes_direct);
   EXPECT_EQ(reader_.known.size(), 1u);
 }
 
