@@ -281,7 +281,7 @@ void LoadRun::publish() {
 // Each check wakes a thread, and that one wakes this. So one is of all that was read in some milliseconds; unless
 // memory may come back with what it lets through, or nothing is being read, whose end would be the next occasion.
 void LoadRun::check_files() {
-  constexpr std::int64_t pause_ns = 10'000'000;
+  constexpr std::int64_t pause_ns = 20'000'000;
   if (complete_.empty() && handed_.empty()) return;
   const std::int64_t now_ns = equipment_.reader().now_ns();
   const bool may_wait = reads_in_flight_ > 0 && plan_.budget_bytes == 0;
