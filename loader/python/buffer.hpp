@@ -27,5 +27,6 @@ inline constexpr int release_buffer_slot = 2;
 inline constexpr int buffer_format = 0x4;
 inline constexpr int buffer_shape = 0x8;
 inline constexpr int buffer_strides = 0x10 | buffer_shape;
+inline constexpr int buffer_column_major = 0x40;  // the first index the fastest, as in Fortran; or it is refused
 
 }  // namespace sluice::python

@@ -237,11 +237,17 @@ std::unique_ptr<View> view_of(const Tensor& tensor, Py_ssize_t element) {
   view->strides.resize(dimensions);
   Py_ssize_t stride = element;
   for (std::size_t d = dimensions; d-- > 0;) {
-    view->shape[d] = static_cast<Py_ssize_t>(tensor.shape[d]);
+    view->shape[d] = static_cast<Py_ssize_t>(std::min<std::uint64_t>(tensor.shape[d], PY_SSIZE_T_MAX));
     view->strides[d] = stride;
-    stride *= view->shape[d];
+    if (tensor.bytes != 0) stride *= view->shape[d];  // with no elements, there may be any numbers beside the 0
   }
   return view;
+}
+
+/// Whether it is in the order of both C and Fortran.
+bool is_column_major(const Tensor& tensor) {
+  return tensor.bytes == 0 ||
+         std::count_if(tensor.shape.begin(), tensor.shape.end(), [](std::uint64_t size) { return size != 1; }) < 2;
 }
 
 int get_buffer(PyObject* self, Buffer* buffer, int flags) {
@@ -254,6 +260,10 @@ int get_buffer(PyObject* self, Buffer* buffer, int flags) {
   static char nothing = 0;
   const char* const format = format_of(tensor.dtype);
   const bool as_bytes = format == nullptr || (flags & buffer_shape) == 0;
+  if (!as_bytes && (flags & buffer_column_major) != 0 && !is_column_major(tensor)) {
+    PyErr_SetString(PyExc_BufferError, "the tensor is row-major: ask for C's order");
+    return -1;
+  }
   buffer->data = tensor.data == nullptr ? &nothing : tensor.data;
   buffer->bytes = static_cast<Py_ssize_t>(tensor.bytes);
   buffer->readonly = 0;

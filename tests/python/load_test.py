@@ -1,5 +1,6 @@
 """What people call first: open, load, iterate, look up. Tensors are compared, byte by byte, with what was written."""
 
+import ctypes
 import json
 import os
 import struct
@@ -181,6 +182,24 @@ class Loads(Case):
         self.assertEqual(memoryview(sluice.load(self.path)["scalar"]).shape, ())
         with self.assertRaises(BufferError):
             memoryview(sluice.load(self.path, "null")["a.weight"])
+
+    def test_gives_buffers_as_they_are_asked_for(self):
+        get, release = ctypes.pythonapi.PyObject_GetBuffer, ctypes.pythonapi.PyBuffer_Release
+        get.argtypes = [ctypes.py_object, ctypes.c_void_p, ctypes.c_int]
+        release.argtypes = [ctypes.c_void_p]
+        buffer = ctypes.create_string_buffer(128)
+        load = sluice.load(self.path)
+        simple, shape, c_order, fortran_order, any_order = 0, 0x8, 0x38, 0x58, 0x98
+        for name, flags in {"a.weight": (simple, shape, c_order, any_order), "mask": (fortran_order,),
+                            "scalar": (fortran_order,), "nothing": (fortran_order,)}.items():
+            for each in flags:
+                self.assertEqual(get(load[name], buffer, each), 0)
+                release(buffer)
+        with self.assertRaises(BufferError):
+            get(load["a.weight"], buffer, fortran_order)
+        path = self.shard([("nothing", "F32", [0, 1 << 40, 1 << 40])], "nothing.safetensors")
+        view = memoryview(sluice.load(path)["nothing"])
+        self.assertEqual((view.shape, view.strides, view.nbytes), ((0, 1 << 40, 1 << 40), (4, 4, 4), 0))
 
     def test_gives_every_dtype(self):
         tensors = [(dtype, dtype, [4, 4]) for dtype in BITS]
