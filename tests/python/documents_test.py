@@ -39,9 +39,19 @@ class Stubs(Case):
             if isinstance(node, ast.FunctionDef):
                 self.compare(node, its)
             elif not name.startswith("_"):
+                is_final = any(ast.unparse(each) == "final" for each in node.decorator_list)
+                self.assertEqual(self.can_be_a_base(its), not is_final, name)
+                self.assertFalse(any(ast.unparse(base) == "NamedTuple" for base in node.bases) and not hasattr(its, "_fields"))
                 for function in node.body:
                     if isinstance(function, ast.FunctionDef) and function.name != "__buffer__":  # Python's own, from 3.12 on
                         self.compare(function, getattr(its, function.name))
+
+    def can_be_a_base(self, its):
+        try:
+            type("derived", (its,), {})
+            return True
+        except TypeError:
+            return False
 
     def compare(self, stub, function):
         if inspect.isfunction(function):

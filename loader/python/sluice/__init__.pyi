@@ -1,12 +1,18 @@
 # Types of the public names; the modules have the documentation.
 from os import PathLike
-from typing import Any, Callable, Iterable, Iterator, Literal, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Final, Iterable, Iterator, Literal, Mapping, Sequence, final
+
+from _typeshed import structseq
 
 _Path = str | bytes | PathLike[str] | PathLike[bytes]
 _Device = Any  # "cpu", "cuda:0", "null", a number, a torch.device
 _Cut = int | slice | tuple[slice, ...] | tuple[int, int, int]
 
 __version__: str
+__all__ = [
+    "Checkpoint", "Error", "Load", "Progress", "Shard", "Tensor", "TensorInfo", "configure", "get_cmake_dir", "get_include",
+    "load", "open", "patch", "safe_open",
+]
 
 class Error(Exception):
     code: str | None
@@ -19,28 +25,53 @@ class Error(Exception):
     column: int | None
     hint: str | None
 
-class TensorInfo(NamedTuple):
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    nbytes: int
-    shard: int
-    offset: int
+# Records: tuples whose elements have names, as those of the modules os and time; no named tuples.
 
-class Shard(NamedTuple):
-    path: str
-    nbytes: int
-    data_offset: int
-    metadata: dict[str, str]
+@final
+class TensorInfo(structseq[Any], tuple[str, str, tuple[int, ...], int, int, int]):
+    __match_args__: Final = ("name", "dtype", "shape", "nbytes", "shard", "offset")
+    @property
+    def name(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def shard(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
 
-class Progress(NamedTuple):
-    bytes_read: int
-    bytes_total: int
-    tensors_ready: int
-    tensors_total: int
-    finished: bool
-    held_up: bool
+@final
+class Shard(structseq[Any], tuple[str, int, int, dict[str, str]]):
+    __match_args__: Final = ("path", "nbytes", "data_offset", "metadata")
+    @property
+    def path(self) -> str: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def data_offset(self) -> int: ...
+    @property
+    def metadata(self) -> dict[str, str]: ...
 
+@final
+class Progress(structseq[Any], tuple[int, int, int, int, bool, bool]):
+    __match_args__: Final = ("bytes_read", "bytes_total", "tensors_ready", "tensors_total", "finished", "held_up")
+    @property
+    def bytes_read(self) -> int: ...
+    @property
+    def bytes_total(self) -> int: ...
+    @property
+    def tensors_ready(self) -> int: ...
+    @property
+    def tensors_total(self) -> int: ...
+    @property
+    def finished(self) -> bool: ...
+    @property
+    def held_up(self) -> bool: ...
+
+@final
 class Checkpoint:
     @property
     def names(self) -> list[str]: ...
@@ -54,8 +85,9 @@ class Checkpoint:
     def nbytes(self) -> int: ...
     def find(self, name: str, /) -> TensorInfo | None: ...
     def __len__(self) -> int: ...
-    def __contains__(self, name: object) -> bool: ...
+    def __contains__(self, key: object, /) -> bool: ...
 
+@final
 class Tensor:
     @property
     def name(self) -> str: ...
@@ -82,6 +114,7 @@ class Tensor:
 
 class Load:
     checkpoint: Checkpoint
+    def __init__(self, load: Any, checkpoint: Checkpoint, progress: Callable[[Progress], object] | None) -> None: ...
     def __iter__(self) -> Iterator[tuple[str, Tensor]]: ...
     def wait(self, timeout: float | None = None) -> bool: ...
     def wait_for(self, name: str, device: _Device = None, timeout: float | None = None) -> Tensor | None: ...
