@@ -13,6 +13,8 @@ namespace {
 
 // No struct of ours will ever have more: a larger size is memory that nobody has written.
 constexpr std::uint32_t struct_bytes_max = 4096;
+// All of them have members of 64 bits: with another size the elements of an array would lie askew.
+constexpr std::uint32_t struct_bytes_unit = 8;
 
 std::uint32_t size_of(const void* sized) noexcept {
   std::uint32_t size = 0;
@@ -78,7 +80,7 @@ std::filesystem::path path(sluice_string given) {
 
 void check_size(const void* target, std::size_t first_bytes, const char* what) {
   const std::uint32_t size = size_of(&required(static_cast<const char*>(target), what));
-  if (size < first_bytes || size > struct_bytes_max) {
+  if (size < first_bytes || size > struct_bytes_max || size % struct_bytes_unit != 0) {
     refuse(what, ("has a size of " + std::to_string(size) + ": begin with SLUICE_INIT()").c_str());
   }
 }

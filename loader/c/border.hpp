@@ -131,7 +131,7 @@ Struct taken(const Struct* given, const char* what) {
 }
 
 /// Throws Error{invalid_argument} for a struct of the caller's that cannot be taken or written: nullptr, or a size
-/// below `first_bytes` or of more than a page.
+/// below `first_bytes`, of more than a page, or that no struct of 64-bit members has.
 void check_size(const void* target, std::size_t first_bytes, const char* what);
 
 /// Copies `known` behind the size of `target`, as far as that reaches, and zeros to what follows.

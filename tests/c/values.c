@@ -79,7 +79,8 @@ static void test_sizes(void) {
   OK(sluice_resolve(NULL, &known.options, &error));
   CHECK(known.options.size == sizeof known && known.options.slab_bytes == 4u << 20 && known.news == 0);
 
-  const uint32_t wrong[] = {0, 4, sizeof(sluice_options) - 1, 4097, UINT32_MAX};
+  const uint32_t wrong[] = {0, 4, sizeof(sluice_options) - 1, sizeof(sluice_options) + 1, sizeof(sluice_options) + 4,
+                            4097, UINT32_MAX};
   for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; ++i) {
     sluice_options options = SLUICE_INIT(sluice_options);
     options.size = wrong[i];
