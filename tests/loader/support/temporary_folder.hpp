@@ -44,9 +44,9 @@ class TemporaryFolder {
   std::filesystem::path path_;
 };
 
-/// `count` bytes of which no two neighbourhoods look alike, so that a misplaced one is found.
-inline std::vector<std::byte> noise(std::size_t count, std::uint64_t seed = 1) {
-  std::vector<std::byte> bytes(count);
+/// Not watched for races: the bytes are those of the caller alone, and there are many of them.
+__attribute__((no_sanitize("thread"))) inline void fill_with_noise(std::byte* bytes, std::size_t count,
+                                                                   std::uint64_t seed) {
   constexpr std::uint64_t step = 0x9e3779b97f4a7c15u;
   std::uint64_t state = seed * 0xd1342543de82ef95u;  // no multiple of the step: seeds are no shifts of each other
   for (std::size_t i = 0; i < count; i += sizeof state) {
@@ -55,8 +55,14 @@ inline std::vector<std::byte> noise(std::size_t count, std::uint64_t seed = 1) {
     mixed = (mixed ^ mixed >> 30) * 0xbf58476d1ce4e5b9u;
     mixed = (mixed ^ mixed >> 27) * 0x94d049bb133111ebu;
     mixed ^= mixed >> 31;
-    std::memcpy(bytes.data() + i, &mixed, std::min(sizeof mixed, count - i));
+    std::memcpy(bytes + i, &mixed, count - i < sizeof mixed ? count - i : sizeof mixed);
   }
+}
+
+/// `count` bytes of which no two neighbourhoods look alike, so that a misplaced one is found.
+inline std::vector<std::byte> noise(std::size_t count, std::uint64_t seed = 1) {
+  std::vector<std::byte> bytes(count);
+  fill_with_noise(bytes.data(), count, seed);
   return bytes;
 }
 
