@@ -16,7 +16,8 @@ import pathlib
 import sys
 import time
 
-# Each imports what it needs, and returns a function that gives names and tensors.
+# Each imports what it needs, and returns a function that gives names and tensors. Those that import torch only when they
+# load import it here, so that its time counts likewise for all.
 
 
 def safetensors(paths, device, clone=False, **options):
@@ -30,7 +31,7 @@ def safetensors(paths, device, clone=False, **options):
 
 
 def safetensors_prefetch(paths, device, **options):
-    import torch  # noqa: F401 - its import is not counted
+    import torch  # noqa: F401
     from safetensors import safe_open
 
     def load():
@@ -47,6 +48,7 @@ def cattensors(paths, device, **options):
 
 
 def fastsafetensors(paths, device, **options):
+    import torch  # noqa: F401
     from fastsafetensors import SafeTensorsFileLoader
 
     def load():

@@ -42,9 +42,6 @@ class Row:
         self.limit = max((result.rate for result in self.limits), default=None)
         self.sluice = next((result for result in self.racers if result.name == "sluice"), None)
 
-    def best_of(self, kind, quality):
-        return max((result for result in self.racers if result.kind == kind), key=quality, default=None)
-
 
 def by_rate(result):
     return result.rate
@@ -63,21 +60,19 @@ def bold(text, is_bold):
 
 
 def overview(rows):
-    """Who is ahead, in a line for each row; ratios above 1 are sluice's advantage."""
-    yield ("| | limit, GB/s | from exec: best of sluice, s | best peer, s | | load alone: best of sluice, GB/s | "
-           "best peer, GB/s | |")
-    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    """A line for each row: the fastest of every kind of sluice and of the peers, from exec and by the load alone."""
+    ours = sorted({racer.name for row in rows for racer in row.racers if racer.kind == "sluice"}, key=len)
+    heads = [f"{name}, {unit}" for unit in ("s", "GB/s") for name in [*ours, "best peer"]]
+    yield f"| | limit, GB/s | {' | '.join(heads)} |"
+    yield "| --- | ---: |" + " ---: |" * len(heads)
     for row in rows:
         cells = [f"{row.limit:.2f}" if row.limit else ""]
         for quality, figure in ((by_start, "process_seconds"), (by_rate, "rate")):
-            ours, theirs = row.best_of("sluice", quality), row.best_of("peer", quality)
-            if not (ours and theirs):
-                cells += ["", "", ""]
-                continue
-            advantage = getattr(ours, figure) / getattr(theirs, figure)
-            advantage = 1 / advantage if quality is by_start else advantage
-            cells += [bold(f"{getattr(ours, figure):.2f}", advantage >= 1) + f" {ours.name}",
-                      bold(f"{getattr(theirs, figure):.2f}", advantage < 1) + f" {theirs.name}", f"{advantage:.2f}"]
+            first = max(row.racers, key=quality, default=None)
+            for name in [*ours, None]:
+                racers = [racer for racer in row.racers if (racer.name == name if name else racer.kind == "peer")]
+                best = max(racers, key=quality, default=None)
+                cells.append(bold(f"{getattr(best, figure):.2f}", best is first) + ("" if name else f" {best.name}") if best else "")
         yield f"| {row.title} | {' | '.join(cells)} |"
 
 
@@ -126,11 +121,14 @@ def not_running(data):
     yield from failures
 
 
+def rounds_of(data):
+    return "1 round" if data["rounds"] == 1 else f"{data['rounds']} rounds"
+
+
 def markdown(data, rows):
-    rounds = "1 round" if data["rounds"] == 1 else f"{data['rounds']} rounds"
     lines = [
         "# The race", "", f"    {data['command']}", "",
-        f"{data['machine']}; {data['when']}; medians of {rounds}, all contenders of a row in turns, each start a process of "
+        f"{data['machine']}; {data['when']}; medians of {rounds_of(data)}, all contenders of a row in turns, each start a process of "
         "its own. Seconds count from exec to every tensor in hand; the load alone leaves out the start of the program, for "
         "Python the imports. The limit is the best of what is measured for it. Bytes were proved by digests, and to be in "
         "each contender's own memory: what is only mapped, as load_file of safetensors gives it, was copied.", "",
@@ -146,7 +144,7 @@ def markdown(data, rows):
 
 
 # The picture: a panel for each row, in it a bar for each contender at its best, the fastest from exec on top.
-PANEL_PX, LABEL_PX, BARS_PX, BAR_PX, STEP_PX, TOP_PX, MARGIN_PX = 490, 176, 196, 13, 19, 56, 18
+PANEL_PX, LABEL_PX, BARS_PX, BAR_PX, STEP_PX, TOP_PX, MARGIN_PX = 500, 190, 180, 13, 19, 56, 18
 COLOURS = {"sluice": ("#90b4de", "#2b6cb0"), "peer": ("#d6dce4", "#718096")}  # the program's start, the load
 INK, PALE, GRID, DEFAULTS = "#1a202c", "#718096", "#e2e8f0", "#c05621"
 
@@ -181,7 +179,7 @@ def panel(row, left, top):
     x_of = lambda seconds: zero + BARS_PX * seconds / most  # noqa: E731
     bottom = top + 24 + STEP_PX * len(bars)
     shapes = [text(left, top + 12, row.title, 14, weight="bold"),
-              text(left + LABEL_PX, top + 12, row.size, 11, PALE)]
+              text(left + PANEL_PX - MARGIN_PX, top + 12, row.size, 11, PALE, "end")]
     for mark in range(int(most / step_of(most)) + 1):
         seconds = mark * step_of(most)
         shapes += [line(x_of(seconds), top + 20, x_of(seconds), bottom, GRID, 1),
@@ -194,7 +192,7 @@ def panel(row, left, top):
         shapes += [text(zero - 6, y + 10, bar.name, 11, load if bar.kind == "sluice" else INK, "end"),
                    box(zero, y, begun - zero, start), box(begun, y, end - begun, load),
                    text(zero + BARS_PX + 6, y + 10, f"{bar.process_seconds:.2f} s", 11, weight="normal" if number else "bold"),
-                   text(zero + BARS_PX + 108, y + 10, f"{bar.rate:.2f} GB/s", 11, PALE, "end",
+                   text(left + PANEL_PX - MARGIN_PX, y + 10, f"{bar.rate:.2f} GB/s", 11, PALE, "end",
                         "bold" if bar is fastest else "normal")]
         for other in by_name[bar.name]:
             if other is not bar and other.is_default:
@@ -221,7 +219,7 @@ def picture(data, rows):
              "Black line: what the machine's limit would take for the bytes alone.",
              "Of every loader the faster of its defaults and its best setting; orange line: its defaults, where they are "
              "slower. Each start is a process of its own.",
-             f"{data['machine']}; {data['when']}; medians of {data['rounds']}. Digests prove the bytes."]
+             f"{data['machine']}; {data['when']}; medians of {rounds_of(data)}. Digests prove the bytes."]
     shapes = [text(MARGIN_PX, 28, "From exec to every tensor in host memory", 18, weight="bold"), *shapes,
               *(text(MARGIN_PX, y + 16 * number, note, 11, PALE) for number, note in enumerate(notes))]
     height = y + 16 * len(notes) + 4

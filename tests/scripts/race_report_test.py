@@ -42,12 +42,12 @@ class RaceReport(unittest.TestCase):
     def test_a_peer_that_wins_is_shown_winning(self):
         text, picture = report(race(entry("sluice", "sluice", sample(2, 2.5)), entry("Peer & Co.", "peer", sample(1, 2))))
         self.assertIn("| Peer & Co. | defaults | **2.00** | 0.80 | **4.00** |", text)
-        self.assertIn("| 2.50 sluice | **2.00** Peer & Co. | 0.80 | 2.00 sluice | **4.00** Peer & Co. | 0.50 |", text)
+        self.assertIn("| dense, cold | 8.00 | 2.50 | **2.00** Peer & Co. | 2.00 | **4.00** Peer & Co. |", text)
         self.assertLess(picture.index("Peer &amp; Co."), picture.index(">sluice<"))
 
     def test_a_slow_program_with_a_fast_load_wins_the_load(self):
         text, _ = report(race(entry("sluice", "sluice", sample(2, 2.5)), entry("Peer & Co.", "peer", sample(1, 5))))
-        self.assertIn("| **2.50** sluice | 5.00 Peer & Co. | 2.00 | 2.00 sluice | **4.00** Peer & Co. | 0.50 |", text)
+        self.assertIn("| dense, cold | 8.00 | **2.50** | 5.00 Peer & Co. | 2.00 | **4.00** Peer & Co. |", text)
 
     def test_failures_are_told(self):
         text, picture = report(race(entry("sluice", "sluice", sample(2, 2.5)), entry("Peer & Co.", "peer", failure="killed | 9")))
