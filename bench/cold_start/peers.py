@@ -58,9 +58,9 @@ PEERS = (
         "huge pages, buffered, 2 threads": Setting({}, {**HUGE_PAGES, "RUNAI_STREAMER_FS_STRATEGY": "sync_buffered",
                                                         "RUNAI_STREAMER_CONCURRENCY": "2"}),
     }),
-    Peer("cattensors 0.2.0, safetensors 0.7.0", "cattensors",
+    Peer("cattensors 0.2.0", "cattensors",
          ("cattensors==0.2.0", "safetensors==0.7.0", "packaging==26.4"),
-         {"load_file, copied": Setting({"clone": "true"})}),
+         {"load_file of safetensors 0.7.0, copied": Setting({"clone": "true"})}),
     Peer("InstantTensor 0.2.2", "instanttensor", ("instanttensor==0.2.2",), {"defaults": Setting()}),
 )
 

@@ -247,7 +247,8 @@ def main():
     for turn in range(asked.rounds):
         for row in rows:
             row.round(turn, say)
-        command = f"bench/cold_start/race.py BUILD FOLDER --rounds {turn + 1} --bytes {asked.bytes} --tensors {asked.tensors}"
+        command = (f"bench/cold_start/race.py BUILD FOLDER --rounds {turn + 1} --bytes {asked.bytes} "
+                   f"--tensors {asked.tensors}")
         write(asked.out, {"machine": measuring.machine(), "when": started, "command": command, "rounds": turn + 1,
                           "refused": refused, "sweeps": {state: sweep.data() for state, sweep in sweeps.items()},
                           "rows": [row.data() for row in rows]})

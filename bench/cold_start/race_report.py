@@ -72,7 +72,8 @@ def overview(rows):
             for name in [*ours, None]:
                 racers = [racer for racer in row.racers if (racer.name == name if name else racer.kind == "peer")]
                 best = max(racers, key=quality, default=None)
-                cells.append(bold(f"{getattr(best, figure):.2f}", best is first) + ("" if name else f" {best.name}") if best else "")
+                shown = bold(f"{getattr(best, figure):.2f}", best is first) if best else ""
+                cells.append(shown if name or not best else f"{shown} {best.name}")
         yield f"| {row.title} | {' | '.join(cells)} |"
 
 
@@ -128,18 +129,18 @@ def rounds_of(data):
 def markdown(data, rows):
     lines = [
         "# The race", "", f"    {data['command']}", "",
-        f"{data['machine']}; {data['when']}; medians of {rounds_of(data)}, all contenders of a row in turns, each start a process of "
-        "its own. Seconds count from exec to every tensor in hand; the load alone leaves out the start of the program, for "
-        "Python the imports. The limit is the best of what is measured for it. Bytes were proved by digests, and to be in "
-        "each contender's own memory: what is only mapped, as load_file of safetensors gives it, was copied.", "",
-        "## Who is ahead", "", *overview(rows), ""]
+        f"{data['machine']}; {data['when']}; medians of {rounds_of(data)}, all contenders of a row in turns, each start a "
+        "process of its own. Seconds count from exec to every tensor in hand; the load alone leaves out the start of the "
+        "program, for Python the imports. The limit is the best of what is measured for it. Bytes were proved by digests, "
+        "and to be in each contender's own memory: what is only mapped, as load_file of safetensors gives it, was copied.",
+        "", "## Who is ahead", "", *overview(rows), ""]
     absent = list(not_running(data))
     if absent:
         lines += ["## Who cannot run here", "", *absent, ""]
     for row in rows:
         lines += [f"## {row.title}", "", f"{row.size}.", "", *table(row), ""]
-    lines += ["## The sweep beforehand", "", "GB/s of the load alone, one run of each setting with the first checkpoint; the "
-              "fastest ran in the rounds.", "", *sweep(data["sweeps"])]
+    lines += ["## The sweep beforehand", "", "GB/s of the load alone, one run of each setting with the first checkpoint; "
+              "the fastest ran in the rounds.", "", *sweep(data["sweeps"])]
     return "\n".join(lines) + "\n"
 
 
@@ -191,7 +192,8 @@ def panel(row, left, top):
         end, begun = x_of(bar.process_seconds), x_of(max(0, bar.process_seconds - bar.seconds))
         shapes += [text(zero - 6, y + 10, bar.name, 11, load if bar.kind == "sluice" else INK, "end"),
                    box(zero, y, begun - zero, start), box(begun, y, end - begun, load),
-                   text(zero + BARS_PX + 6, y + 10, f"{bar.process_seconds:.2f} s", 11, weight="normal" if number else "bold"),
+                   text(zero + BARS_PX + 6, y + 10, f"{bar.process_seconds:.2f} s", 11,
+                        weight="normal" if number else "bold"),
                    text(left + PANEL_PX - MARGIN_PX, y + 10, f"{bar.rate:.2f} GB/s", 11, PALE, "end",
                         "bold" if bar is fastest else "normal")]
         for other in by_name[bar.name]:

@@ -1,4 +1,4 @@
-"""Goal: the report and the picture of the race tell what was measured: who is ahead, also where that is a peer, and who failed.
+"""Goal: the report and the picture of the race tell what was measured: who is ahead, a peer too, and who failed.
 Method: reports of a race by numbers, whose picture is walked as XML.
 """
 
@@ -12,7 +12,8 @@ import race_report  # noqa: E402
 
 
 def sample(seconds, process_seconds):
-    return {"bytes": 4e9, "seconds": seconds, "process_seconds": process_seconds, "cpu_seconds": 1, "peak_resident_bytes": 5 << 30}
+    return {"bytes": 4e9, "seconds": seconds, "process_seconds": process_seconds, "cpu_seconds": 1,
+            "peak_resident_bytes": 5 << 30}
 
 
 def entry(name, kind, *samples, setting="defaults", failure=None):
@@ -26,7 +27,8 @@ def race(*entries):
                       {"name": "Needs a GPU", "setting": "defaults", "sample": None, "failure": "no <CUDA>"}]}
     limit = {**sample(1, 1), "bytes": 8e9}
     return {"machine": "2 x CPU", "when": "2026-12-01", "command": "race.py", "rounds": 3, "refused": {}, "sweeps": swept,
-            "rows": [{"title": "dense, cold", "bytes": 4e9, "tensors": 291, "entries": [entry("loop", "limit", limit), *entries]}]}
+            "rows": [{"title": "dense, cold", "bytes": 4e9, "tensors": 291,
+                      "entries": [entry("loop", "limit", limit), *entries]}]}
 
 
 def report(data):
@@ -50,7 +52,8 @@ class RaceReport(unittest.TestCase):
         self.assertIn("| dense, cold | 8.00 | **2.50** | 5.00 Peer & Co. | 2.00 | **4.00** Peer & Co. |", text)
 
     def test_failures_are_told(self):
-        text, picture = report(race(entry("sluice", "sluice", sample(2, 2.5)), entry("Peer & Co.", "peer", failure="killed | 9")))
+        text, picture = report(race(entry("sluice", "sluice", sample(2, 2.5)),
+                                    entry("Peer & Co.", "peer", failure="killed | 9")))
         self.assertIn("| Peer & Co. | defaults; **failed**: killed / 9 |", text)
         self.assertIn("- Needs a GPU, defaults: no <CUDA>", text)
         self.assertNotIn("Peer", picture)
