@@ -139,6 +139,7 @@ class Load:
                 self._progress(self._load.progress())
                 due = time.monotonic() + 0.1
             yield pair
+            del pair  # its memory may be what the next one waits for
         self._progress(self._load.progress())
 
     def wait(self, timeout=None):
