@@ -264,12 +264,24 @@ TEST(Capture, KeepsTheDefaultStreamFromItsContext) {
   const cu::DevicePointer source = scene.allocate(1);
   const cu::Stream blocking = scene.stream(0);
   EXPECT_EQ(cu::cuStreamBeginCapture_v2(nullptr, CaptureMode::relaxed), Result::stream_capture_unsupported);
-  Scene::ok(cu::cuStreamBeginCapture_v2(blocking, CaptureMode::relaxed));
   CaptureStatus status{};
   std::byte target{};
-  EXPECT_EQ(cu::cuStreamIsCapturing(nullptr, &status), Result::stream_capture_implicit);
-  EXPECT_EQ(cu::cuMemcpyDtoH_v2(&target, source, 1), Result::stream_capture_implicit);
-  EXPECT_EQ(end(blocking), Result::success);
+  const cu::Event event = scene.event();
+  Scene::ok(cu::cuEventRecord(event, blocking));
+  const std::function<Result()> uses[] = {
+      [&] { return cu::cuMemcpyDtoH_v2(&target, source, 1); },
+      [&] { return cu::cuMemsetD8Async(source, 0, 1, nullptr); },
+      [&] { return cu::cuEventRecord(event, nullptr); },
+      [&] { return cu::cuStreamWaitEvent(nullptr, event, 0); },
+  };
+  for (const auto& use : uses) {
+    Scene::ok(cu::cuStreamBeginCapture_v2(blocking, CaptureMode::relaxed));
+    EXPECT_EQ(cu::cuStreamIsCapturing(nullptr, &status), Result::stream_capture_implicit);
+    Scene::ok(cu::cuStreamIsCapturing(blocking, &status));
+    EXPECT_EQ(status, cu::CaptureStatus::active) << "to be asked does not invalidate it";
+    EXPECT_EQ(use(), Result::stream_capture_implicit);
+    EXPECT_EQ(end(blocking), Result::stream_capture_invalidated);
+  }
   scene.close();
   EXPECT_TRUE(take_violations().empty());
 }

@@ -194,7 +194,7 @@ Result cuLaunchKernel(Function function, unsigned grid_x, unsigned grid_y, unsig
                   {block_x, block_y, block_z},
                   {}};
     if (!is_launchable(launch)) return Result::invalid_value;
-    if (const auto captured = sim.captures.take(stream->id)) return *captured;
+    if (const auto captured = sim.capture(*stream)) return *captured;
     launch.parameters = pack(*launch.kernel, arguments);
     const auto operation = std::make_shared<Operation>();
     operation->what = "kernel";

@@ -22,6 +22,13 @@ namespace {
 
 constexpr int fresh_value = 0xA5;  // what cuMemHostAlloc promises nothing about
 
+/// Whether the process has memory in all of these pages: by msync(2), ENOMEM says that it has not.
+bool is_there(const void* memory, std::size_t bytes) {
+  const std::uintptr_t begin = sim::PinnedMemory::begin_of_page(reinterpret_cast<std::uintptr_t>(memory));
+  const std::uintptr_t end = sim::PinnedMemory::end_of_page(reinterpret_cast<std::uintptr_t>(memory) + bytes);
+  return msync(reinterpret_cast<void*>(begin), end - begin, MS_ASYNC) == 0;
+}
+
 }  // namespace
 
 Result cuMemGetInfo_v2(std::size_t* free_bytes, std::size_t* total_bytes) {
@@ -75,6 +82,13 @@ Result cuMemHostRegister_v2(void* memory, std::size_t bytes, unsigned flags) {
   return call("cuMemHostRegister", Needs::context, [&](Simulator& sim) {
     if (memory == nullptr || bytes == 0 || (flags & ~host_register_portable) != 0) return Result::invalid_value;
     if (sim.pinned.overlaps(memory, bytes)) return Result::host_memory_already_registered;
+    if (!is_there(memory, bytes)) {
+      sim.violations.add(Rule::not_pinned,
+                         fmt::format("cuMemHostRegister of {} bytes at {}, which is no memory, or not "
+                                     "all of it",
+                                     bytes, memory));
+      return Result::invalid_value;
+    }
     sim.pinned.ranges[reinterpret_cast<std::uintptr_t>(memory)] = {
         bytes, sim.device_ordinal(), (flags & host_register_portable) != 0, false, {}};
     return Result::success;
@@ -105,6 +119,10 @@ bool unpin(Simulator& sim, const char* call_name, void* memory, bool allocated) 
       sim.report_in_use(fmt::format("{} of {} bytes at {}", call_name, found->second.bytes, memory), stamp);
       break;
     }
+  }
+  if (!is_there(memory, found->second.bytes)) {
+    sim.violations.add(Rule::not_pinned, fmt::format("{} of {} bytes at {}, which were unmapped before", call_name,
+                                                     found->second.bytes, memory));
   }
   if (allocated) munmap(memory, found->second.bytes);
   sim.pinned.ranges.erase(found);

@@ -1,5 +1,7 @@
 // Goal: every mistake with memory, of the device or of the host, is caught, and nothing else is.
 // Method: each mistake is played beside a twin without it, under every policy (scene.hpp).
+#include <sys/mman.h>
+
 #include <set>
 
 #include "tests/sim/scene.hpp"
@@ -198,18 +200,47 @@ TEST(HostMemory, MustBePinnedUpToTheLastByteOfACopy) {
 }
 
 TEST(HostMemory, MustBePinnedInOnePiece) {
-  std::vector<std::byte> plain(2 * size);
+  alignas(page_bytes) static std::byte plain[2 * page_bytes];
   expect_caught(Rule::not_pinned, [&](Scene& scene, bool mistake) {
-    const auto target = scene.allocate(2 * size);
+    const auto target = scene.allocate(2 * page_bytes);
     const auto stream = scene.stream();
-    for (const std::size_t offset : {std::size_t{0}, size}) {
-      Scene::ok(cu::cuMemHostRegister_v2(plain.data() + offset, size, cu::host_register_portable));
+    for (std::byte* const page : {plain, plain + page_bytes}) {
+      Scene::ok(cu::cuMemHostRegister_v2(page, page_bytes, cu::host_register_portable));
     }
-    scene.copy_in(target, plain.data(), size, stream);
-    cu::cuMemcpyHtoDAsync_v2(target + size, plain.data() + size - (mistake ? 1 : 0), size, stream);
+    scene.copy_in(target, plain, page_bytes, stream);
+    cu::cuMemcpyHtoDAsync_v2(target + page_bytes, plain + page_bytes - (mistake ? 1 : 0), page_bytes, stream);
     Scene::synchronize(stream);
-    for (const std::size_t offset : {std::size_t{0}, size}) Scene::ok(cu::cuMemHostUnregister(plain.data() + offset));
+    for (std::byte* const page : {plain, plain + page_bytes}) Scene::ok(cu::cuMemHostUnregister(page));
   });
+}
+
+TEST(HostMemory, IsPinnedByThePage) {
+  alignas(page_bytes) static std::byte plain[2 * page_bytes];
+  Scene scene;
+  Scene::ok(cu::cuMemHostRegister_v2(plain + 100, 100, 0));
+  EXPECT_EQ(cu::cuMemHostRegister_v2(plain, 10, 0), cu::Result::host_memory_already_registered);
+  EXPECT_EQ(cu::cuMemHostRegister_v2(plain + page_bytes - 1, 2, 0), cu::Result::host_memory_already_registered);
+  Scene::ok(cu::cuMemHostRegister_v2(plain + page_bytes, 1, 0));
+  Scene::ok(cu::cuMemHostUnregister(plain + 100));
+  Scene::ok(cu::cuMemHostUnregister(plain + page_bytes));
+  scene.close();
+  EXPECT_TRUE(take_violations().empty());
+}
+
+TEST(HostMemory, MustBeThereFromThePinningToItsEnd) {
+  for (const bool late : {false, true}) {
+    expect_caught(Rule::not_pinned, [&](Scene&, bool mistake) {
+      void* const pages = mmap(nullptr, 2 * page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      ASSERT_NE(pages, MAP_FAILED);
+      const auto unmap_half = [&] { munmap(static_cast<std::byte*>(pages) + page_bytes, page_bytes); };
+      if (mistake && !late) unmap_half();
+      const cu::Result pinned = cu::cuMemHostRegister_v2(pages, 2 * page_bytes, 0);
+      EXPECT_EQ(pinned, mistake && !late ? cu::Result::invalid_value : cu::Result::success);
+      if (mistake && late) unmap_half();
+      if (pinned == cu::Result::success) Scene::ok(cu::cuMemHostUnregister(pages));
+      munmap(pages, 2 * page_bytes);
+    });
+  }
 }
 
 TEST(HostMemory, MustBePinnedForTheDevice) {

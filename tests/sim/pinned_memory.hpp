@@ -33,13 +33,18 @@ class PinnedMemory {
     return address - begin <= pinned.bytes && bytes <= pinned.bytes - (address - begin) ? &pinned : nullptr;
   }
 
+  /// Whether a page of these bytes is pinned: pages are what is locked.
   bool overlaps(const void* memory, std::uint64_t bytes) const {
     const auto address = reinterpret_cast<std::uintptr_t>(memory);
-    const auto after = ranges.lower_bound(address + bytes);
-    return after != ranges.begin() && std::prev(after)->first + std::prev(after)->second.bytes > address;
+    const auto after = ranges.lower_bound(end_of_page(address + bytes));
+    return after != ranges.begin() &&
+           end_of_page(std::prev(after)->first + std::prev(after)->second.bytes) > begin_of_page(address);
   }
+  static std::uintptr_t begin_of_page(std::uintptr_t address) { return address & ~(page_bytes - 1); }
+  static std::uintptr_t end_of_page(std::uintptr_t address) { return begin_of_page(address + page_bytes - 1); }
 
-  Ranges ranges;  // by their begin; disjoint
+  static constexpr std::uintptr_t page_bytes = 4096;  // or a multiple
+  Ranges ranges;                                      // by their begin; disjoint
 };
 
 }  // namespace sluice::sim

@@ -102,17 +102,18 @@ TEST(Rows, MustBePinnedUpToTheLastByte) {
 }
 
 TEST(Rows, MustBePinnedInOnePiece) {
-  std::vector<std::byte> plain(source_span);
+  alignas(page_bytes) static std::byte plain[2 * page_bytes];
+  std::byte* const begin = plain + page_bytes - source_pitch;  // the second row begins a page
   expect_caught(Rule::not_pinned, [&](Scene& scene, bool mistake) {
     const auto target = scene.allocate(target_span);
     const auto stream = scene.stream();
     const std::size_t first = mistake ? source_pitch : source_span;
-    Scene::ok(cu::cuMemHostRegister_v2(plain.data(), first, 0));
-    if (mistake) Scene::ok(cu::cuMemHostRegister_v2(plain.data() + first, source_span - first, 0));
-    queue_rows(plain.data(), target, stream);
+    Scene::ok(cu::cuMemHostRegister_v2(begin, first, 0));
+    if (mistake) Scene::ok(cu::cuMemHostRegister_v2(begin + first, source_span - first, 0));
+    queue_rows(begin, target, stream);
     Scene::synchronize(stream);
-    Scene::ok(cu::cuMemHostUnregister(plain.data()));
-    if (mistake) Scene::ok(cu::cuMemHostUnregister(plain.data() + first));
+    Scene::ok(cu::cuMemHostUnregister(begin));
+    if (mistake) Scene::ok(cu::cuMemHostUnregister(begin + first));
   });
 }
 

@@ -18,6 +18,7 @@ namespace sluice::sim {
 
 /// Bytes, of what is allocated and copied where any number does.
 inline constexpr std::size_t size = 1000;
+inline constexpr std::size_t page_bytes = 4096;
 
 inline std::vector<Rule> rules_of(const std::vector<Violation>& violations) {
   std::vector<Rule> rules;

@@ -190,6 +190,17 @@ bool Simulator::is_joined_by_capture(const StreamState& stream) const {
   });
 }
 
+// "When a blocking stream is capturing, the legacy stream is in an unusable state until the blocking stream capture is
+// terminated. The legacy stream is not supported for stream capture, but attempted use would have an implicit
+// dependency on the capturing stream(s)" (cuStreamIsCapturing).
+std::optional<cu::Result> Simulator::capture(const StreamState& stream) {
+  if (!is_joined_by_capture(stream)) return captures.take(stream.id);
+  for (const auto& [id, other] : timeline.streams()) {
+    if (other.blocking && other.device == stream.device) captures.spoil(id);
+  }
+  return cu::Result::stream_capture_implicit;
+}
+
 cu::Result Simulator::forbid_captured(const StreamState& stream) {
   if (captures.status(stream.id) == cu::CaptureStatus::none) return cu::Result::success;
   captures.spoil(stream.id);

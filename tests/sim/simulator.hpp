@@ -107,6 +107,9 @@ class Simulator {
 
   /// Whether it is the default stream of a context of which a blocking stream captures.
   bool is_joined_by_capture(const StreamState& stream) const;
+  /// What a call answers that queues something in the stream, which a capture takes, or forbids; nullopt: there is
+  /// none.
+  std::optional<cu::Result> capture(const StreamState& stream);
   /// What a call has to answer that waits for the stream or asks about it: not success where the stream captures, which
   /// that spoils.
   cu::Result forbid_captured(const StreamState& stream);

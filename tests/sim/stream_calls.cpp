@@ -138,7 +138,7 @@ Result queue_copy_in(Simulator& sim, StreamState& stream, const sim::Rows& sourc
   if (!fits_device(sim, stream, target, sim::Use::write, "copy") || !fits_host(sim, stream, source)) {
     return Result::invalid_value;
   }
-  if (const auto captured = sim.captures.take(stream.id)) return *captured;
+  if (const auto captured = sim.capture(stream)) return *captured;
   const auto copy = make_copy(sim, stream, Engine::copy_in, target);
   copy->source = source;
   copy->work = [&sim](Operation& its) { copy_in(sim, its); };
@@ -149,7 +149,7 @@ Result queue_copy_in(Simulator& sim, StreamState& stream, const sim::Rows& sourc
 
 Result queue_set(Simulator& sim, StreamState& stream, const sim::Rows& target, unsigned char value) {
   if (!fits_device(sim, stream, target, sim::Use::write, "memset")) return Result::invalid_value;
-  if (const auto captured = sim.captures.take(stream.id)) return *captured;
+  if (const auto captured = sim.capture(stream)) return *captured;
   const sim::DeviceSettings& settings = sim.devices[static_cast<std::size_t>(stream.device)]->settings;
   const auto operation = std::make_shared<Operation>();
   operation->engine = Engine::kernel;
@@ -210,7 +210,7 @@ Result cuMemcpyDtoHAsync_v2(void* target, DevicePointer source, std::size_t byte
         !fits_host(sim, *stream, one_row(target, bytes))) {
       return Result::invalid_value;
     }
-    if (const auto captured = sim.captures.take(stream->id)) return *captured;
+    if (const auto captured = sim.capture(*stream)) return *captured;
     const auto copy = make_copy(sim, *stream, Engine::copy_out, one_row(source, bytes));
     copy->work = [&sim, target](Operation& its) { copy_out(sim, its, target); };
     std::memset(target, unread_value, bytes);
@@ -247,7 +247,7 @@ Result cuMemcpyDtoH_v2(void* target, DevicePointer source, std::size_t bytes) {
     Result result{};
     StreamState* stream = own_stream(sim, nullptr, result);
     if (stream == nullptr || bytes == 0) return result;
-    if (sim.is_joined_by_capture(*stream)) return Result::stream_capture_implicit;
+    if (const auto captured = sim.capture(*stream)) return *captured;
     if (!fits_device(sim, *stream, one_row(source, bytes), sim::Use::read, "cuMemcpyDtoH")) {
       return Result::invalid_value;
     }
@@ -365,10 +365,10 @@ Result cuStreamWaitEvent(Stream handle, Event event_handle, unsigned flags) {
     if (result != Result::success) return result;
     const sim::EventState* event = sim.find_event(event_handle, result);
     if (result != Result::success) return result;
-    if (const auto captured = sim.captures.take(stream->id)) {
+    if (const auto captured = sim.capture(*stream)) {
       // CUDA_ERROR_STREAM_CAPTURE_ISOLATION: "A dependency would have been created which crosses the capture sequence
       // boundary. Only implicit in-stream ordering dependencies are allowed to cross the boundary."
-      if (event->recorded == nullptr) return *captured;
+      if (event->recorded == nullptr || captured == Result::stream_capture_implicit) return *captured;
       sim.captures.spoil(stream->id);
       return Result::stream_capture_isolation;
     }
@@ -414,7 +414,8 @@ Result cuEventRecord(Event event_handle, Stream handle) {
     if (result != Result::success) return result;
     if (event->device != stream->device) return Result::invalid_handle;
     event->captured_in.reset();
-    if (const auto captured = sim.captures.take(stream->id)) {
+    if (const auto captured = sim.capture(*stream)) {
+      if (captured == Result::stream_capture_implicit) return *captured;
       event->recorded = nullptr;
       event->captured_in = stream->id;
       return *captured;
