@@ -88,6 +88,11 @@ void SlabMemory::grow() noexcept {
 
 void SlabMemory::begin_to_pin() {
   if (pinning_.exchange(true)) return;
+  // The last chunk may have been pinned since the caller looked.
+  if (pinned_ == memory_.size()) {
+    pinning_ = false;
+    return;
+  }
   try {
     tasks_.run([this] { pin_what_is_ready(); });
   } catch (...) {

@@ -29,6 +29,7 @@ class ListingPinner final : public Pinner {
   int numa_node() const noexcept override { return node; }
   void pin(std::span<std::byte> memory) override {
     const std::lock_guard lock(mutex);
+    if (memory.empty()) ADD_FAILURE() << "there is nothing to pin";
     if (++pins > pins_allowed) throw Error(ErrorCode::out_of_memory, "no more is pinned");
     if (!pinned.emplace(memory.data(), memory.size()).second) ADD_FAILURE() << "pinned twice";
   }
@@ -229,6 +230,15 @@ TEST_F(SlabMemoryTest, IsAnErrorWhereNotOneSlabCanBePinned) {
   pinner_->allocation_bytes_max = 0;
   const auto memory = make_pinned(8 * mib, 5);
   EXPECT_THROW(memory->allocate(), Error);
+}
+
+TEST_F(SlabMemoryTest, IsPinnedToItsEndHoweverOftenItIsAskedFor) {
+  for (int i = 0; i < 50 && !HasFailure(); ++i) {
+    const auto memory = make(32 * mib, 2);
+    memory->pin(pinner_, 0);
+    while (memory->ready_bytes() < 64 * mib) memory->grow();
+    for (int more = 0; more < 100; ++more) memory->grow();
+  }
 }
 
 TEST_F(SlabMemoryTest, EndsWhileMoreIsBeingPinned) {
