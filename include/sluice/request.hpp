@@ -141,7 +141,8 @@ class SLUICE_API Request {
   /// extent is due, and given back when all of its tensors have been dropped (Load::drop()) and none is kept
   /// (Load::keep()); none is begun while that would exceed the budget. A load whose caller drops nothing therefore
   /// stops when the budget is used up. A tensor that is larger than a piece has one of its own: memory exceeds the
-  /// budget by no more than the largest tensor. Groups are read in the order of files, and Load::prefer() does nothing.
+  /// budget by no more than the largest tensor and, where a caller drops each only when he has the next, two units of
+  /// limits::piece_bytes_unit. Groups are read in the order of files, and Load::prefer() does nothing.
   /// Memory of the caller's does not count. A CUDA device must manage virtual memory (CUDA VMM): else the load fails
   /// with Error{device_unavailable}. At least limits::budget_bytes_min.
   std::uint64_t budget_bytes = 0;

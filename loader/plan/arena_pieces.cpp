@@ -82,7 +82,9 @@ void bound_device(PlanData& plan, std::size_t device, std::uint64_t largest) {
                 {plan.catalogue->path.string(), {}, {}},
                 "raise the budget, or give what belongs together a group of its own");
   }
-  const std::uint64_t held = std::min(peak_with_one_held(pieces), plan.budget_bytes + largest);
+  // Tensors begin and end within units: two neighbours, each in a piece of its own, may take one more each.
+  constexpr std::uint64_t rounding = 2 * limits::piece_bytes_unit;
+  const std::uint64_t held = std::min(peak_with_one_held(pieces), plan.budget_bytes + largest + rounding);
   on.arena_peak_bytes = std::min(on.arena_bytes, std::max({plan.budget_bytes, least, held}));
 }
 

@@ -18,8 +18,8 @@ std::optional<std::uint32_t> piece_of(const PlanData& plan, const Placement& pla
 
 /// Finds what lies in each piece and when it is needed, and sets arena_peak_bytes of costs.devices: what a load gets
 /// along with whose caller drops each tensor when the next arrives, and the budget where that is more; never more than
-/// the budget and the largest tensor. Throws Error{limit_exceeded} where that is too little for a caller who drops each
-/// as soon as it arrives.
+/// the budget and the largest tensor, in whole units. Throws Error{limit_exceeded} where that is too little for a
+/// caller who drops each as soon as it arrives.
 void settle_pieces(PlanData& plan);
 
 }  // namespace sluice

@@ -14,7 +14,7 @@ import time
 import unittest
 
 import sluice
-from support import LAST, Case, content
+from support import LAST, Case, content, header_of
 
 TENSORS = [(f"t{i}", "U8", [1 << 16]) for i in range(16)]
 
@@ -111,6 +111,19 @@ class Lifetimes(Case):
         with self.assertRaises(sluice.Error) as raised:
             load["t00"]
         self.assertEqual(raised.exception.code, "invalid_argument")
+
+    def test_a_budget_reckons_with_the_tensor_that_a_loop_still_has(self):
+        mib = 1 << 20
+        for budget, sizes in ((8, [8] * 4), (8, [7] * 4), (8, [6] * 4), (8, [20, 2, 2, 2, 2]), (16, [16] * 3), (16, [15] * 3)):
+            path = self.folder / "holes.safetensors"
+            header, length = header_of([(f"t{i}", "U8", [size * mib]) for i, size in enumerate(sizes)])
+            path.write_bytes(header)
+            os.truncate(path, len(header) + length)
+            load, count = sluice.load(path, budget=budget * mib), 0
+            for _, tensor in load:
+                count += 1
+            self.assertEqual(count, len(sizes), (budget, sizes))
+            self.assertLessEqual(load.statistics()["peak_arena_bytes"], (budget + max(sizes) + 4) * mib)
 
     def test_a_budget_stops_who_collects_with_an_error(self):
         mib = 1 << 20

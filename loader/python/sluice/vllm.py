@@ -57,7 +57,8 @@ def weights(files, device, skip=lambda name: False, budget=BUDGET):
     """(name, torch.Tensor) of all tensors of `files` but those whose names `skip` takes, which are not read. Each tensor's
     memory is given back when nobody has it any more, and no more than `budget` bytes are there at a time (0: no bound): two
     files are on their way together, with half of it each. Where a model keeps so many tensors that nothing more arrives,
-    they are the model's memory from then on, and what is left comes with twice the budget."""
+    or two in a row are larger than their budget, they are the model's memory from then on, and what is left comes with
+    twice the budget."""
     import torch
 
     budget //= 2
@@ -81,7 +82,8 @@ def weights(files, device, skip=lambda name: False, budget=BUDGET):
             ahead.pop(0)
             continue
         budget *= 2
-        _LOGGER.info("the model keeps tensors: the rest of %s comes with a budget of %d bytes", checkpoint.path, budget)
+        _LOGGER.info("what the model has of %s is all that the budget has room for: the rest comes with one of %d bytes",
+                     checkpoint.path, budget)
         for each in ahead:  # the engine runs one load after the other: what is left of the first comes first
             each[2].close()
         for each in ahead:
