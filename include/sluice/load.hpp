@@ -135,7 +135,8 @@ class SLUICE_API Load {
   /// the pointer goes, on whichever thread, be load and engine gone or not. Memory is kept as a whole: all of an arena,
   /// or with a budget the tensor's piece. When it goes that waits, on a CUDA device, for what has been queued on
   /// `stream` by then, which must still be there; without a stream, for all that has been queued on the device, which
-  /// spoils a graph that is being captured there. Of the caller's own memory only name and shape are kept. Throws
+  /// spoils a graph that is being captured there: the driver refuses to wait then, and memory goes at once. So name the
+  /// stream where graphs are captured meanwhile. Of the caller's own memory only name and shape are kept. Throws
   /// Error{invalid_argument} for a tensor that has not arrived, or has been dropped.
   std::shared_ptr<const Tensor> keep(const Tensor& tensor) const;
   std::shared_ptr<const Tensor> keep(const Tensor& tensor, CUstream_st* stream) const;

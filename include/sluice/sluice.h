@@ -772,7 +772,8 @@ SLUICE_API int sluice_load_read_back(const sluice_load* load, sluice_string name
 /// Keeps a tensor that has arrived for longer than its load: its memory, name and shape are there until the last of its
 /// sluice_kept is freed, be load and engine gone or not. Memory is kept as a whole: all of an arena, or with a budget
 /// the tensor's piece; of the caller's own memory only name and shape are kept. When it goes that waits, on a CUDA
-/// device, for all that has been queued on the device by then, which spoils a graph that is being captured there; with
+/// device, for all that has been queued on the device by then, which spoils a graph that is being captured there: the
+/// driver refuses to wait then, and memory goes at once, so name the stream where graphs are captured meanwhile; with
 /// ..._on for what has been queued on `stream`, which must still be there. SLUICE_INVALID_ARGUMENT for a tensor that
 /// has not arrived, or has been dropped.
 SLUICE_API int sluice_load_keep(const sluice_load* load, sluice_string name, sluice_device device, sluice_kept** kept,
