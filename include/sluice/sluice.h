@@ -406,10 +406,11 @@ SLUICE_API int sluice_request_set_strict(sluice_request* request, int strict, sl
 /// device has one arena, whole from the beginning to the end. With a budget memory comes and goes in pieces of
 /// `piece_bytes`: a multiple of 2 MiB, at most half the budget; 0: a quarter of it, and at most 256 MiB. A piece goes
 /// when all of its tensors have been dropped (sluice_load_drop()) and none is kept (sluice_load_keep()), and none is
-/// begun while that would exceed the budget: a load whose caller drops nothing stops when the budget is used up, and a
-/// wait without end for what comes behind waits without end. A tensor that is larger than a piece has one of its own:
-/// memory exceeds the budget by no more than the largest tensor. A CUDA device must manage virtual memory (CUDA VMM):
-/// where it does not, the load fails with SLUICE_DEVICE_UNAVAILABLE. sluice/request.hpp tells more.
+/// begun while that would exceed the budget: a load whose caller drops nothing stops when the budget is used up, of
+/// which sluice_load_progress() tells, and a wait without end for what comes behind waits without end. A tensor that is
+/// larger than a piece has one of its own: memory exceeds the budget by no more than the largest tensor and, where a
+/// caller drops each only when it has the next, 4 MiB. A CUDA device must manage virtual memory (CUDA VMM): where it
+/// does not, the load fails with SLUICE_DEVICE_UNAVAILABLE. sluice/request.hpp tells more.
 SLUICE_API int sluice_request_set_budget(sluice_request* request, uint64_t bytes, uint64_t piece_bytes,
                                          sluice_error** error);
 /// What messages call the text that the request was made from.
