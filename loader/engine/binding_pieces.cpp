@@ -79,7 +79,6 @@ bool BindingPieces::will_cover(std::uint32_t extent) const noexcept {
 }
 
 void BindingPieces::tell_whether_held_up(std::uint32_t next_extent, bool is_idle) {
-  if (plan_.pieces.empty()) return;
   const bool is_binding =
       std::any_of(devices_.begin(), devices_.end(), [](const OnDevice& on) { return on.covered < on.begun; });
   if (returned_->await(is_idle && !is_binding && !covers(next_extent))) state_.tell_held_up();

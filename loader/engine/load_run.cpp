@@ -127,8 +127,13 @@ void LoadRun::turn() {
   take_extents();
   if (have_slabs()) submit_ready();
   check_files();
+  tell_whether_held_up();
+}
+
+void LoadRun::tell_whether_held_up() {
+  if (plan_.pieces.empty() || opened_.arenas.empty()) return;
   const bool is_idle = trips_.empty() && complete_.empty() && handed_.empty();
-  if (!opened_.arenas.empty()) pieces_.tell_whether_held_up(next_to_take(), is_idle);
+  pieces_.tell_whether_held_up(next_to_take(), is_idle);
 }
 
 void LoadRun::bind_pieces() {
@@ -360,7 +365,7 @@ bool LoadRun::take_extent() {
   }
   const std::uint32_t number = trips_.add(trip);
   ready_bytes_ += extent.bytes;
-  files_->begin_extent(extent.shard);
+  files_->hold(extent.shard);
   taken_[next] = true;
   --extents_left_;
   // What comes out of the page cache is copied by a thread that touches the memory as it goes.

@@ -51,6 +51,7 @@ class LoadRun {
   void turn();
   bool lanes_are_open();
   void bind_pieces();
+  void tell_whether_held_up();
   void take_done_reads();
   void end_done_reads() noexcept;
   void end_read(Trip& trip, std::uint64_t in_flight, std::int64_t now_ns) noexcept;

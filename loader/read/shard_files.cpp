@@ -205,15 +205,19 @@ bool ShardFiles::offers_alignment(std::uint32_t shard) const noexcept {
          about.direct_memory_alignment <= limits::direct_alignment_bytes;
 }
 
-void ShardFiles::begin_extent(std::uint32_t shard) noexcept {
+void ShardFiles::hold(std::uint32_t shard) noexcept {
   assert(files_[shard].descriptor >= 0);
   ++files_[shard].in_flight;
 }
 
+void ShardFiles::release(std::uint32_t shard) noexcept {
+  assert(files_[shard].in_flight > 0);
+  --files_[shard].in_flight;
+}
+
 void ShardFiles::done_with_extent(std::uint32_t shard) noexcept {
+  release(shard);
   File& file = files_[shard];
-  assert(file.in_flight > 0);
-  --file.in_flight;
   --file.extents_left;
   file.last_done = ++done_;
 }

@@ -57,12 +57,11 @@ class ShardFiles {
   const File* find_open(std::uint32_t shard) const noexcept {
     return files_[shard].descriptor >= 0 ? &files_[shard] : nullptr;
   }
-  /// An open shard stays so between the two.
-  void hold(std::uint32_t shard) noexcept { ++files_[shard].in_flight; }
-  void release(std::uint32_t shard) noexcept { --files_[shard].in_flight; }
-  /// REQUIRES: open(shard) has just returned it. An extent of the shard is in flight from now until done_with_extent().
-  void begin_extent(std::uint32_t shard) noexcept;
-  /// REQUIRES: begin_extent(shard). The extent has been read.
+  /// REQUIRES: the shard is open. It stays so until release(), or until done_with_extent() where an extent is in
+  /// flight.
+  void hold(std::uint32_t shard) noexcept;
+  void release(std::uint32_t shard) noexcept;
+  /// REQUIRES: hold(shard). The extent has been read.
   void done_with_extent(std::uint32_t shard) noexcept;
   /// How many have been read.
   std::uint64_t reads_done() const noexcept { return done_; }

@@ -316,21 +316,30 @@ TEST_P(Budget, IsNotForCallersArenasNorForReloads) {
   EXPECT_THROW((void)engine.start(plan, {.arenas = {{GetParam(), memory, sizeof memory}}}), Error);
 }
 
-TEST_P(Budget, SurvivesTwoConsumers) {
-  const Plan plan = this->plan();
-  Engine engine;
-  const Load load = engine.start(plan);
+/// Two threads take turns at what arrives; `make_consumer()` makes what each does with its tensors, on that thread.
+template <typename MakeConsumer>
+void consume_on_two_threads(const Load& load, MakeConsumer make_consumer) {
   std::vector<std::thread> threads;
   for (std::size_t part = 0; part < 2; ++part) {
     threads.emplace_back([&, part] {
-      for (std::size_t i = part; const Tensor* const tensor = load.arrival(i); i += 2) {
-        expect_right(load, *tensor);
-        load.drop(*tensor);
-      }
+      const auto consume = make_consumer();
+      for (std::size_t i = part; const Tensor* const tensor = load.arrival(i); i += 2) consume(*tensor);
     });
   }
   for (std::thread& thread : threads) thread.join();
   load.wait();
+}
+
+TEST_P(Budget, SurvivesTwoConsumers) {
+  const Plan plan = this->plan();
+  Engine engine;
+  const Load load = engine.start(plan);
+  consume_on_two_threads(load, [&] {
+    return [&](const Tensor& tensor) {
+      expect_right(load, tensor);
+      load.drop(tensor);
+    };
+  });
 }
 
 CUstream_st* const per_thread_stream = reinterpret_cast<CUstream_st*>(std::uintptr_t{2});  // CU_STREAM_PER_THREAD
@@ -397,18 +406,12 @@ TEST_P(BudgetOnGpu, FreesNothingThatTheDefaultStreamOfAnotherThreadStillUses) {
   const Plan plan = this->plan();
   Engine engine;
   const Load load = engine.start(plan);
-  std::vector<std::thread> threads;
-  for (std::size_t part = 0; part < 2; ++part) {
-    threads.emplace_back([&, part] {
-      QueueingConsumer consumer(per_thread_stream);
-      for (std::size_t i = part; const Tensor* const tensor = load.arrival(i); i += 2) {
-        consumer.use(*tensor);
-        load.drop(*tensor, per_thread_stream);
-      }
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  load.wait();
+  consume_on_two_threads(load, [&] {
+    return [&load, consumer = std::make_shared<QueueingConsumer>(per_thread_stream)](const Tensor& tensor) {
+      consumer->use(tensor);
+      load.drop(tensor, per_thread_stream);
+    };
+  });
 }
 
 // While one drop is under way, on a thread that is slow, another on the same stream comes and goes.

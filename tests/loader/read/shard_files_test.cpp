@@ -118,7 +118,7 @@ class ShardFilesTest : public testing::Test {
   // Opens the shard and begins an extent of it; false where it has to wait.
   bool begin(std::uint32_t shard) {
     if (opened(shard) == nullptr) return false;
-    files_->begin_extent(shard);
+    files_->hold(shard);
     return true;
   }
 
@@ -157,10 +157,10 @@ TEST_F(ShardFilesTest, AreOpenFromTheFirstExtentToTheLast) {
   EXPECT_EQ(reader_.known.count(number), 1u);
   EXPECT_EQ(opened(0), file);
   EXPECT_EQ(files_->find_open(0), file);
-  files_->begin_extent(0);
+  files_->hold(0);
   end(0);
   EXPECT_EQ(reader_.known.count(number), 1u);
-  files_->begin_extent(0);
+  files_->hold(0);
   end(0);
   EXPECT_EQ(reader_.known.count(number), 0u);
   EXPECT_EQ(files_->find_open(0), nullptr);
